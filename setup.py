@@ -1,0 +1,24 @@
+"""Builds the compiled core: each workers/codec/*_cy.py in Cython's pure Python mode.
+
+KEYFERRY_NO_COMPILE=1 leaves the core in plain Python; a failed build falls back to it (the command line says so).
+"""
+
+import os
+from glob import glob
+
+from setuptools import Extension, setup
+
+
+def extensions() -> list[Extension]:
+    if os.environ.get("KEYFERRY_NO_COMPILE") == "1":
+        return []
+    from Cython.Build import cythonize
+
+    modules = [
+        Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O3"], optional=True)
+        for path in sorted(glob("workers/codec/*_cy.py"))
+    ]
+    return cythonize(modules, language_level=3, build_dir="build/cython", nthreads=2)
+
+
+setup(ext_modules=extensions())

@@ -1,0 +1,161 @@
+"""The one tree of errors: each has a code, a side, whether a retry can help, and a hint."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Side(StrEnum):
+    """Which party an error belongs to; decides the exit code of the command line."""
+
+    USAGE = "usage"
+    SOURCE = "source"
+    TARGET = "target"
+    CONTROL = "control"
+
+
+class Retry(StrEnum):
+    """Which retry window (SPEC 3) an error opens; FATAL ends the task at once."""
+
+    CONNECTION = "connection"
+    OTHER = "other"
+    FATAL = "fatal"
+
+
+EXIT_CODES = {Side.USAGE: 2, Side.SOURCE: 3, Side.TARGET: 4, Side.CONTROL: 5}
+
+
+class KeyferryError(Exception):
+    """Root of all errors a user can see.
+
+    Args:
+        message: what happened, without secrets.
+        hint: what the user can do about it, one sentence.
+        code: a stable kebab-case name; defaults to the class's.
+        side: whose fault; defaults to the class's.
+        retry: the window it opens; defaults to the class's.
+    """
+
+    code = "error"
+    side = Side.CONTROL
+    retry = Retry.FATAL
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        code: str | None = None,
+        side: Side | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code or type(self).code
+        self.side = side or type(self).side
+        self.retry = retry or type(self).retry
+
+    @property
+    def exit_code(self) -> int:
+        """The process exit code of SPEC 7: 2 usage, 3 source, 4 target, 5 control."""
+        return EXIT_CODES[self.side]
+
+    def line(self) -> str:
+        """The error as one line: side, cause, hint."""
+        text = f"{self.side.value}: {self.message}"
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class UsageError(KeyferryError):
+    """A wrong option, setting or file of the user's."""
+
+    code = "usage"
+    side = Side.USAGE
+
+
+class ControlError(KeyferryError):
+    """The state directory, database, broker or spool."""
+
+    code = "control"
+    side = Side.CONTROL
+
+
+class SourceError(KeyferryError):
+    """The source cannot be used as asked."""
+
+    code = "source"
+    side = Side.SOURCE
+
+
+class TargetError(KeyferryError):
+    """The target cannot be used as asked."""
+
+    code = "target"
+    side = Side.TARGET
+
+
+class ConnectionLost(KeyferryError):
+    """A connection was refused, cut or silent; heals by itself. Give `side`."""
+
+    code = "connection"
+    retry = Retry.CONNECTION
+
+
+class CredentialsRefused(KeyferryError):
+    """NOAUTH, WRONGPASS or NOPERM. Give `side`."""
+
+    code = "credentials"
+
+
+class Malformed(SourceError):
+    """Bytes of the source that do not follow their format. Nothing of them was written.
+
+    Args:
+        message: what is wrong.
+        offset: position in bytes from the start of the snapshot or payload.
+    """
+
+    code = "malformed"
+
+    def __init__(self, message: str, offset: int = -1, *, hint: str = "") -> None:
+        super().__init__(f"{message} at byte {offset}" if offset >= 0 else message, hint=hint)
+        self.offset = offset
+
+
+class UnsupportedType(Malformed):
+    """A type or opcode that this version does not know."""
+
+    code = "unsupported-type"
+
+
+class Fenced(ControlError):
+    """Another owner has taken over: this one must write nothing more."""
+
+    code = "fenced"
+
+
+class CannotContinue(KeyferryError):
+    """The stream cannot go on from where it was (backlog gone, checkpoint gone). Give `side`."""
+
+    code = "cannot-continue"
+
+
+class RefusedCommand(TargetError):
+    """The target refused a command of the stream at run time."""
+
+    code = "refused-command"
+
+
+class TargetBusy(TargetError):
+    """LOADING, READONLY, OOM, MISCONF, ...: an answer that stops the stream until it heals."""
+
+    code = "target-refuses"
+    retry = Retry.OTHER
+
+
+class SpoolFull(ControlError):
+    """No room for the spool."""
+
+    code = "disk-full"
+    retry = Retry.OTHER

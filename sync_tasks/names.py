@@ -1,0 +1,52 @@
+"""Names of Celery tasks, queues and roles, and of every key written to a user's server; once each."""
+
+from __future__ import annotations
+
+# Celery tasks
+FOLLOW = "stream.follow"
+LOAD = "load.chunk"
+
+# Queues
+QUEUE_STREAM = "kf.stream"
+QUEUE_LOAD = "kf.load"
+
+# Processes that the command line starts; resolved by name, since sync_tasks imports no other layer.
+SCHEDULER_MAIN = "scheduler.main:run"
+VERIFY_MAIN = "workers.verify:verify"
+TASK_MODULES = ("workers.tasks",)
+
+SCHEDULER_LEASE = "scheduler"
+
+
+def node_lease(node_id: int) -> str:
+    """Lease of the one stream job of a source node."""
+    return f"node:{node_id}"
+
+
+KEY_PREFIX = b"keyferry:"
+"""All keys that Keyferry writes to a user's server begin so."""
+
+
+def checkpoint_key(uid: str, node: int) -> bytes:
+    """Hash in the target's checkpoint database: replid, offset, db, epoch, nonce, tok, seen, state, gen."""
+    return b"keyferry:%s:%d:ck" % (uid.encode(), node)
+
+
+def token_key(uid: str, node: int, nonce: str) -> bytes:
+    """Hash of the chain of windows (DESIGN 4), named anew by each claim: field n is set by window n."""
+    return b"keyferry:%s:%d:tok:%s" % (uid.encode(), node, nonce.encode())
+
+
+def closed_key(uid: str, node: int, gen: int) -> bytes:
+    """String that exists once loading of snapshot `gen` has ended; fences its load workers."""
+    return b"keyferry:%s:%d:closed:%d" % (uid.encode(), node, gen)
+
+
+def marks_key(uid: str, node: int, gen: int) -> bytes:
+    """Hash: chunk number to keys written, set by each chunk's last batch."""
+    return b"keyferry:%s:%d:marks:%d" % (uid.encode(), node, gen)
+
+
+def tmp_key(uid: str, chunk: int, attempt: int) -> bytes:
+    """A huge value while it is built in pieces; renamed into place."""
+    return b"keyferry:tmp:%s:%d:%d" % (uid.encode(), chunk, attempt)

@@ -1,0 +1,97 @@
+"""What the store hands out: frozen copies of rows, free of any session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sync_tasks.states import ChunkState, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task. `source` and `target` are URLs without secrets, for showing."""
+
+    id: int
+    uid: str  # 16 hex digits, made once; part of every key on the target
+    name: str
+    state: TaskState
+    source: str
+    target: str
+    extend_expiry_s: int
+    conflict_mode: str
+    databases: dict[int, int] | None  # source to target number; None: all, each to its own
+    connection_min: int
+    other_min: int
+    error: dict[str, str] | None  # code, side, message, hint
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One source node (replication stream) of a task. Unknown is None, never 0."""
+
+    id: int
+    task_id: int
+    number: int  # 0.. within the task
+    wanted: bool  # the stream job should run
+    fresh: bool  # an operator has just started it: the claim takes max(own, target's) + 1
+    begun: bool  # a first window was committed: a missing checkpoint is then an error
+    gen: int  # number of the present snapshot, 0 before the first
+    replid: str | None
+    snapshot_offset: int | None
+    stream_db: int  # the stream's database at snapshot_offset
+    snapshot_done: bool  # all chunks of `gen` are recorded
+    received_offset: int | None  # in the log on disk
+    applied_offset: int | None  # in the target's checkpoint
+    source_offset: int | None  # of the source, when last asked
+    delay_ms: float | None
+    in_sync: bool
+    settled: bool
+    held: int | None  # expiries still held, when last counted
+    keys_done: int
+    keys_total: int | None
+    bytes_done: int
+    bytes_total: int | None
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkView:
+    """One piece of a snapshot."""
+
+    id: int
+    node_id: int
+    task_id: int
+    gen: int
+    seq: int  # 0.. within the snapshot
+    db: int  # source database
+    shard: int
+    huge: bool  # one value, too large to hold in memory
+    path: str
+    keys: int
+    bytes: int
+    state: ChunkState
+    attempts: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadState:
+    """How far the load of one snapshot is."""
+
+    chunks: int
+    done: int
+    keys_done: int
+    bytes_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryView:
+    """An open retry window."""
+
+    kind: str
+    side: str
+    attempts: int
+    seconds_left: float
+    last_error: str
+    opened_at: datetime

@@ -1,0 +1,68 @@
+"""What the data plane needs of the control plane; the store satisfies it, so do the tests' fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sync_tasks.errors import KeyferryError
+from sync_tasks.views import ChunkView, LoadState, NodeView, TaskView
+
+
+class StreamPort(Protocol):
+    """One claimed stream job. Every write is fenced by the lease's epoch and raises `Fenced` once it is lost."""
+
+    task: TaskView
+    epoch: int
+
+    def node(self) -> NodeView: ...
+
+    def renew(self) -> bool:
+        """Beat of the lease. Returns the node's `wanted`; raises `Fenced` when the lease is lost."""
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Take a higher epoch (operator's start over a copy); clears `fresh`."""
+
+    def begin_snapshot(self, replid: str, offset: int, db: int, keys_total: int | None, bytes_total: int | None) -> int:
+        """Void the chunks of earlier snapshots; the new gen."""
+
+    def add_chunk(self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int) -> int:
+        """Record a complete chunk file as READY and, after commit, send it to a load worker; its id."""
+
+    def end_snapshot(self, gen: int, keys: int, size: int) -> None: ...
+
+    def load_state(self, gen: int) -> LoadState: ...
+
+    def chunks(self, gen: int) -> list[ChunkView]: ...
+
+    def reload(self, chunk_ids: list[int]) -> None:
+        """Chunks that the target has lost: READY again and sent."""
+
+    def void_chunks(self, gen: int) -> None: ...
+
+    def begin_stream(self) -> None:
+        """The first window was committed: `begun`; the task synchronizes."""
+
+    def progress(self, values: Mapping[str, Any]) -> None:
+        """Columns of the node to update: offsets, delay, in_sync, settled, held, keys, bytes."""
+
+    def failing(self, error: KeyferryError) -> float:
+        """Open or go on with the error's retry window; the pause in seconds. Raises `error` when fatal or past it."""
+
+    def healed(self, side: str) -> None:
+        """Close the retry windows of a side; cheap when none is open."""
+
+    def event(self, kind: str, text: str) -> None: ...
+
+
+class ChunkPort(Protocol):
+    """One claimed chunk. Writes are fenced by the chunk's epoch."""
+
+    task: TaskView
+    chunk: ChunkView
+    node_number: int
+
+    def renew(self, keys_done: int) -> None:
+        """Beat and progress; raises `Fenced` when taken away or void."""
+
+    def done(self, keys: int) -> None: ...
