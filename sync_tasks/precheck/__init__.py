@@ -1,0 +1,5 @@
+"""What must hold before a task starts for the first time. Nothing is written to either server."""
+
+from sync_tasks.precheck.run import check
+
+__all__ = ["check"]

@@ -1,0 +1,80 @@
+"""The compiled core: RDB framing, RESTORE encoding, values in pieces, checksums, slots. It does no I/O.
+
+Each *_cy.py is Cython in pure Python mode: it compiles, and it runs unchanged, slowly, where it is not compiled.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from sync_tasks.errors import ControlError
+from workers.codec.crc64_cy import crc64
+from workers.codec.frame_cy import Framer
+from workers.codec.lzf_cy import Expander, decompress
+from workers.codec.pieces_cy import can_piece, pieces
+from workers.codec.restore_cy import RestoreEncoder
+from workers.codec.slots_cy import shard, slot
+
+__all__ = [
+    "Expander",
+    "Framer",
+    "RestoreEncoder",
+    "can_piece",
+    "core",
+    "crc64",
+    "decompress",
+    "pieces",
+    "require_core",
+    "shard",
+    "slot",
+    "stale",
+]
+
+_SETTLE = 2.0
+"""Seconds: installers write a module's two files at almost the same time, in any order."""
+
+
+def _modules() -> dict[str, Path]:
+    """Name of each module of the core and the file it is loaded from."""
+    found = {}
+    for source in sorted(Path(__file__).parent.glob("*_cy.py")):
+        spec = find_spec(f"{__name__}.{source.stem}")
+        found[source.stem] = Path(spec.origin) if spec and spec.origin else source
+    return found
+
+
+def core() -> str:
+    """ "compiled" if every module of the core is, else "python"."""
+    return "python" if any(path.suffix == ".py" for path in _modules().values()) else "compiled"
+
+
+def stale() -> list[str]:
+    """Modules whose compiled file is older than their source, and so shadows an edit."""
+    return [
+        name
+        for name, path in _modules().items()
+        if path.suffix != ".py"
+        and any(
+            twin.exists() and twin.stat().st_mtime > path.stat().st_mtime + _SETTLE
+            for twin in (path.parent / f"{name}.py", path.parent / f"{name}.pxd")
+        )
+    ]
+
+
+def require_core() -> None:
+    """Raise ControlError unless the whole core is compiled and current."""
+    slow = [name for name, path in _modules().items() if path.suffix == ".py"]
+    if slow:
+        raise ControlError(
+            f"the compiled core is missing: {', '.join(slow)} run as plain Python",
+            hint="build it with `python setup.py build_ext --inplace`, or unset KEYFERRY_REQUIRE_CORE",
+            code="core-missing",
+        )
+    old = stale()
+    if old:
+        raise ControlError(
+            f"the compiled core is older than its source: {', '.join(old)}",
+            hint="build it again with `python setup.py build_ext --inplace`",
+            code="core-stale",
+        )

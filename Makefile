@@ -1,0 +1,64 @@
+# Keyferry. `make help` lists what there is. Needs Python 3.11 or later with its headers, a C compiler, make.
+
+PYTHON ?= python3
+VENV ?= .venv
+STATE ?= .keyferry
+N ?= 20
+BIN := $(VENV)/bin
+CORE := pyproject.toml setup.py $(wildcard workers/codec/*_cy.py workers/codec/*.pxd)
+
+# URLs go through the environment, character by character: a password may hold what make or the shell would expand.
+override SOURCE := $(value SOURCE)
+override TARGET := $(value TARGET)
+export SOURCE TARGET STATE
+
+.PHONY: sync test lint bench chaos clean help
+.DEFAULT_GOAL := help
+
+# Installs with $(1) as extras, and says nothing unless it fails.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed; name one with PYTHON=..." >&2; exit 1; }
+	@echo "setting up $(VENV) (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { echo "Python's venv module is needed (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.$(1)' > $(VENV)/install.log 2>&1 \
+	  || { cat $(VENV)/install.log >&2; exit 1; }
+	@$(BIN)/python -c 'import glob, sys; sys.exit(not glob.glob("workers/codec/*_cy.*.so"))' \
+	  || echo "the core did not compile (gcc or Python.h missing?): it runs in plain Python, slowly" >&2
+endef
+
+$(VENV)/.run: $(CORE)
+	$(call install,)
+	@touch $@
+
+$(VENV)/.test: $(CORE)
+	$(call install,[test])
+	@touch $@ $(VENV)/.run
+
+sync: $(VENV)/.run  ## SOURCE=redis://.. TARGET=redis://..: keep TARGET in step with SOURCE; without both: a demo
+	@if [ -n "$$SOURCE" ] && [ -n "$$TARGET" ]; then exec $(BIN)/keyferry sync --state "$$STATE" "$$SOURCE" "$$TARGET"; \
+	elif [ -z "$$SOURCE$$TARGET" ]; then exec $(BIN)/keyferry demo; \
+	else echo "give both: make sync SOURCE=redis://host:port TARGET=redis://host:port" >&2; exit 2; fi
+
+lint: $(VENV)/.test  ## ruff, mypy, layers
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+test: lint  ## lint, then all tests on real servers (without the slow long forms)
+	@$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2000000
+	@$(BIN)/python -m tests.benchmarks $(if $(KEYS),--keys $(KEYS)) $(if $(WRITES),--writes $(WRITES))
+
+chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, then a comparison key by key
+	@$(BIN)/python -m tests.chaos --kills $(N)
+
+clean:  ## remove what the targets above have made (not state directories)
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -f workers/codec/*.so workers/codec/*.c
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)

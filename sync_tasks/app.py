@@ -1,0 +1,139 @@
+"""The Celery application. Its settings were measured; each says why it is as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Queue
+
+from sync_tasks import names
+from sync_tasks.errors import ControlError
+from sync_tasks.settings import Settings
+
+FOLLOW_EXPIRES_S = 10
+"""A message of a stream is worth nothing later: the scheduler sends another every 3 s until it is claimed."""
+
+QUEUES = {names.FOLLOW: names.QUEUE_STREAM, names.LOAD: names.QUEUE_LOAD}
+
+TRANSPORT = {
+    # Messages are acknowledged before they run: redelivery only sweeps what a dying worker had just fetched.
+    "visibility_timeout": 300,  # s
+    # The sweep's period is interval x throttle: 100 s by default.
+    "unacked_restore_interval": 5,  # s
+    "unacked_restore_throttle": 1,
+    # A broker that hangs must not hang us; twice the longest blocking read.
+    "socket_timeout": 30,  # s
+    "health_check_interval": 10,  # s
+    # A broker may be shared: all our keys say whose they are.
+    "global_keyprefix": "kf:",
+}
+
+CONF: dict[str, Any] = {
+    # The database holds leases; acks_late killed workers on a lost broker and ran tasks twice.
+    "task_acks_late": False,
+    "task_reject_on_worker_lost": False,
+    "task_retry_on_worker_lost": False,
+    # The database is the truth: no results, no second store to disagree with.
+    "task_ignore_result": True,
+    "result_backend": None,
+    # Messages carry a name and an id, nothing that could execute.
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    # A stream job runs for days: what is prefetched behind it would wait as long.
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    # Flower shows what runs, and what was sent but not begun.
+    "task_track_started": True,
+    "worker_send_task_events": True,
+    "task_send_sent_event": True,
+    # The broker is a child that may start later than we do, and may be replaced at any time.
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "worker_cancel_long_running_tasks_on_connection_loss": True,
+    # Time to reach a checkpoint on shutdown.
+    "worker_soft_shutdown_timeout": 10,  # s
+    # A misspelt queue is an error, not a queue that nobody reads.
+    "task_create_missing_queues": False,
+    "task_default_queue": names.QUEUE_LOAD,
+    # Logging and stdout belong to the process that runs us.
+    "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
+    # Memory that a loader's huge values fragmented goes back now and then. A stream job counts as one task.
+    "worker_max_tasks_per_child": 500,
+    # The caller of send waits: give up within a second, the scheduler sends it again.
+    "task_publish_retry_policy": {
+        "max_retries": 3,
+        "interval_start": 0,
+        "interval_step": 0.1,
+        "interval_max": 0.3,
+    },
+    # Nothing is scheduled through the broker, but stamps are comparable across hosts.
+    "enable_utc": True,
+    "timezone": "UTC",
+}
+
+
+def make_app(settings: Settings) -> Celery:
+    """An application of these settings; `app.keyferry_settings` holds them for forked children."""
+    app = Celery("keyferry", broker=settings.broker(), include=list(names.TASK_MODULES), set_as_current=True)
+    app.conf.update(CONF)
+    app.conf.task_queues = [_queue(name) for name in sorted(QUEUES.values())]
+    app.conf.task_routes = {task: {"queue": queue, "routing_key": queue} for task, queue in QUEUES.items()}
+    transport: dict[str, Any] = dict(TRANSPORT)
+    if not settings.broker().startswith("redis+socket"):
+        # Unix sockets refuse the option.
+        transport["socket_keepalive"] = True
+    app.conf.broker_transport_options = transport
+    app.keyferry_settings = settings
+    return app
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, routing_key=name)  # type: ignore[no-untyped-call]
+
+
+_configured: list[Celery] = []
+
+
+def configure(settings: Settings) -> Celery:
+    """Make the application of this process and its forks."""
+    app = make_app(settings)
+    _configured[:] = [app]
+    return app
+
+
+def current_app() -> Celery:
+    """The application of this process. Raises ControlError before `configure`."""
+    if not _configured:
+        raise ControlError(
+            "no application is configured", hint="call sync_tasks.app.configure first", code="app"
+        )
+    return _configured[0]
+
+
+def current_settings() -> Settings:
+    """The settings of this process. Raises ControlError before `configure`."""
+    settings: Settings = current_app().keyferry_settings
+    return settings
+
+
+def send(name: str, row_id: int) -> None:
+    """Publish a message of `current_app`: a task of `names` and an id. Raises what the transport raises."""
+    send_by(current_app(), name, row_id)
+
+
+def send_by(app: Celery, name: str, row_id: int) -> None:
+    """`send` by an application of one's own."""
+    expires = FOLLOW_EXPIRES_S if name == names.FOLLOW else None
+    app.send_task(name, args=[row_id], queue=QUEUES[name], expires=expires)
+
+
+def waiting(app: Celery, name: str) -> int:
+    """Messages of a task's queue that no worker has taken yet. Raises what the transport raises."""
+    queue = QUEUES[name]
+    with app.connection_for_write() as connection:
+        # Not `default_channel`: it would wait 6 s for a broker that is away.
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
+        with connection.channel() as channel:
+            return int(channel._size(queue))

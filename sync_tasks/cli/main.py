@@ -1,0 +1,121 @@
+"""The command `keyferry`: hides its arguments, registers the verbs, turns errors into one line and a code."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sync_tasks.cli import signals
+
+if TYPE_CHECKING:
+    import typer
+
+TITLE = "keyferry"
+
+# Verb to "module:function". What is not there is not offered, what is there is imported when asked for.
+VERBS = {
+    "sync": "sync_tasks.cli.sync_command:sync",
+    "verify": "sync_tasks.cli.verify_command:verify",
+    "doctor": "sync_tasks.cli.doctor_command:doctor",
+    "demo": "sync_tasks.cli.demo:demo",
+}
+
+
+def hide_arguments() -> list[str]:
+    """The arguments, taken away from where others can read them: URLs hold passwords.
+
+    setproctitle overwrites argv and the environment as /proc shows them; sys.argv is emptied because Celery
+    writes it into its workers' titles.
+    """
+    import setproctitle
+
+    arguments = sys.argv[1:]
+    sys.argv[1:] = []
+    setproctitle.setproctitle(TITLE)
+    return arguments
+
+
+def build(arguments: list[str]) -> typer.Typer:
+    """The typer application; imports only the verb that is asked for, all of them for help."""
+    import importlib.util
+    import pkgutil
+
+    import typer
+
+    app = typer.Typer(
+        name=TITLE,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    asked = arguments[0] if arguments and arguments[0] in VERBS else None
+    for verb, place in VERBS.items():
+        module = place.partition(":")[0]
+        if asked in (None, verb) and importlib.util.find_spec(module) is not None:
+            app.command(verb)(pkgutil.resolve_name(place))
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib import metadata
+
+    import typer
+
+    try:
+        version = metadata.version("keyferry")
+    except metadata.PackageNotFoundError:
+        version = "(not installed)"
+    typer.echo(f"keyferry {version}")
+    raise typer.Exit
+
+
+def _root_options() -> Any:
+    import typer
+
+    return typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+    )
+
+
+def _root(version: bool = False) -> None:
+    """Keeps one Redis-compatible data set in step with another: full sync, then every write, exactly once."""
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Run one verb; its exit code. Raises KeyferryError for wrong options as for everything else."""
+    import typer
+
+    from sync_tasks.errors import UsageError
+
+    # The library under typer is its own affair (click, or a copy of it); its root error is reached this way.
+    complaint: type[Any] = typer.BadParameter.__mro__[2]
+    _root.__defaults__ = (_root_options(),)
+    try:
+        result = build(arguments)(arguments, standalone_mode=False, prog_name=TITLE)
+    except complaint as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.format_message())
+            return 2
+        verb = arguments[0] if arguments and arguments[0] in VERBS else ""
+        hint = f"see: keyferry {verb} --help" if verb else "see: keyferry --help"
+        text = " ".join(error.format_message().split()).replace("Value error, ", "")
+        raise UsageError(text.rstrip("."), hint=hint) from None
+    return result if isinstance(result, int) else 0
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    signals.raise_on_stop()
+    arguments = hide_arguments()
+    from sync_tasks.cli.failures import guarded
+
+    sys.exit(guarded(lambda: dispatch(arguments), arguments))
+
+
+if __name__ == "__main__":
+    run()

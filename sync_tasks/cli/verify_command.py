@@ -1,0 +1,136 @@
+"""`keyferry verify`: options, progress on stderr, the outcome on stdout."""
+
+from __future__ import annotations
+
+import json as json_format
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from sync_tasks.names import VERIFY_MAIN
+
+EXAMPLES = """
+Compare SOURCE and TARGET exactly: every key, both ways, type, value and expiry.
+
+It only reads, and may run while they are written to and kept in step: a difference counts only when it lasts.
+Every expiry on the target must be the source's plus extend_expiry_s (600 unless --config says otherwise).
+Keys that begin with keyferry: are left out.
+
+\b
+Examples:
+  keyferry verify redis://old:6379 redis://:password@new:6379
+  keyferry verify --json redis://old:6379/0 redis://new:6379/5
+
+\b
+Exit: 0 equal, 1 different, 2 usage, 3 source, 4 target, 5 control, 130 after Ctrl-C, 143 after SIGTERM.
+"""
+
+SHOWN = 20  # differing keys that are named when the output is for a person
+
+PHASES = ("missing", "extra", "type", "value", "expiry")
+
+Progress = Callable[[str, int, int], None]
+
+
+class Outcome(Protocol):
+    """What a verification returns."""
+
+    @property
+    def equal(self) -> bool: ...
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def verify(
+    source_url: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"
+        ),
+    ],
+    target_url: Annotated[
+        str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db went")
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE.toml", help="the task's settings: databases, extend_expiry_s"),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="one object on stdout: counts and differing keys")
+    ] = False,
+) -> int:
+    """Replaced by EXAMPLES: the docstring of a command is its help."""
+    from sync_tasks.endpoints import Endpoint
+    from sync_tasks.errors import Side
+    from sync_tasks.settings import Settings
+    from sync_tasks.spec import TaskSpec, load_toml, mapping
+
+    environment = Settings()
+    source = Endpoint.parse(source_url, Side.SOURCE, environment.password(Side.SOURCE))
+    target = Endpoint.parse(target_url, Side.TARGET, environment.password(Side.TARGET))
+    spec = load_toml(config) if config is not None else TaskSpec()
+    scope = mapping(spec.databases, source.db, target.db)
+    compare: Callable[..., Outcome] = pkgutil.resolve_name(VERIFY_MAIN)
+    with _progress() as progress:
+        outcome = compare(
+            source, target, databases=scope, extend_expiry_s=spec.extend_expiry_s, progress=progress
+        )
+    found = outcome.as_dict()
+    typer.echo(json_format.dumps(found) if json else "\n".join(_lines(found)))
+    return 0 if outcome.equal else 1
+
+
+verify.__doc__ = EXAMPLES
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    """The outcome for a person."""
+    different = sum(found[kind] for kind in PHASES)
+    yield f"{found['compared']:,} keys compared: " + (
+        "equal" if not different else ", ".join(f"{found[kind]:,} {kind}" for kind in PHASES if found[kind])
+    )
+    for item in found["keys"][:SHOWN]:
+        where = "" if item["db"] is None else f"db {item['db']} "
+        field = "" if item["field"] is None else f" ({item['field']})"
+        yield f"  {item['kind']:8}{where}{item['key']}{field}"
+    if different > SHOWN:
+        yield f"  and {different - SHOWN:,} more; --json names them"
+    if found["in_flux"]:
+        yield f"{found['in_flux']:,} keys or parts of keys changed all the time; the target was seen to follow them"
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on stderr if that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda phase, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("connect", total=None, rate="")
+
+        def show(phase: str, done: int, total: int) -> None:
+            speed = bars.tasks[0].speed
+            bars.update(
+                bar,
+                description=phase,
+                completed=done,
+                total=total or None,
+                rate=f"{speed:,.0f} keys/s" if speed else "",
+            )
+
+        yield show

@@ -1,0 +1,188 @@
+"""Tables. The database is the truth of the control plane: messages only say what to look at."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Constraints have names, so that migrations can drop them on every database."""
+
+Big = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only in columns called INTEGER; they hold 64 bits all the same."""
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment, always aware: SQLite gives it back without its zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utcnow() -> datetime:
+    """The present time, aware, for columns that people read."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class Task(Base):
+    """One copying of a source to a target. `source`, `target`: sealed URLs; `*_safe`: for showing."""
+
+    __tablename__ = "task"
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    uid: Mapped[str] = mapped_column(String(16), unique=True)
+    name: Mapped[str] = mapped_column(String(300))
+    state: Mapped[str] = mapped_column(String(32))
+    source: Mapped[bytes] = mapped_column(LargeBinary)
+    target: Mapped[bytes] = mapped_column(LargeBinary)
+    source_safe: Mapped[str] = mapped_column(Text)
+    target_safe: Mapped[str] = mapped_column(Text)
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    source_db: Mapped[int | None] = mapped_column(Integer)  # the URLs' /db, part of the mapping
+    target_db: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+
+
+class Node(Base):
+    """One replication stream of a task; columns as in `views.NodeView`."""
+
+    __tablename__ = "node"
+    __table_args__ = (Index("uq_node_task_id_number", "task_id", "number", unique=True),)
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(Integer)
+    wanted: Mapped[bool] = mapped_column(default=False)
+    fresh: Mapped[bool] = mapped_column(default=False)
+    begun: Mapped[bool] = mapped_column(default=False)
+    gen: Mapped[int] = mapped_column(Integer, default=0)
+    replid: Mapped[str | None] = mapped_column(String(64))
+    snapshot_offset: Mapped[int | None] = mapped_column(Big)
+    stream_db: Mapped[int] = mapped_column(Integer, default=0)
+    snapshot_done: Mapped[bool] = mapped_column(default=False)
+    received_offset: Mapped[int | None] = mapped_column(Big)
+    applied_offset: Mapped[int | None] = mapped_column(Big)
+    source_offset: Mapped[int | None] = mapped_column(Big)
+    delay_ms: Mapped[float | None] = mapped_column(Float)
+    in_sync: Mapped[bool] = mapped_column(default=False)
+    settled: Mapped[bool] = mapped_column(default=False)
+    held: Mapped[int | None] = mapped_column(Big)
+    keys_total: Mapped[int | None] = mapped_column(Big)
+    bytes_total: Mapped[int | None] = mapped_column(Big)
+    dispatched_at: Mapped[float | None] = mapped_column(Float(53))  # Unix seconds of the last message
+    next_at: Mapped[float | None] = mapped_column(Float(53))  # not sent before: a retry's pause
+
+
+class Chunk(Base):
+    """One piece of a snapshot, loaded by one load worker; columns as in `views.ChunkView`."""
+
+    __tablename__ = "chunk"
+    __table_args__ = (
+        Index("uq_chunk_node_id_gen_seq", "node_id", "gen", "seq", unique=True),
+        Index("ix_chunk_state_dispatched_at", "state", "dispatched_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    node_id: Mapped[int] = mapped_column(ForeignKey("node.id", ondelete="CASCADE"))
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
+    gen: Mapped[int] = mapped_column(Integer)
+    seq: Mapped[int] = mapped_column(Integer)
+    db: Mapped[int] = mapped_column(Integer)
+    shard: Mapped[int] = mapped_column(Integer)
+    huge: Mapped[bool] = mapped_column(default=False)
+    path: Mapped[str] = mapped_column(Text)
+    keys: Mapped[int] = mapped_column(Big)
+    bytes: Mapped[int] = mapped_column(Big)
+    keys_done: Mapped[int] = mapped_column(Big, default=0)
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    owner: Mapped[str | None] = mapped_column(String(200))
+    epoch: Mapped[int] = mapped_column(Integer, default=0)
+    beat: Mapped[int] = mapped_column(Big, default=0)
+    dispatched_at: Mapped[float | None] = mapped_column(Float(53))
+    next_at: Mapped[float | None] = mapped_column(Float(53))
+
+
+class Lease(Base):
+    """The right to be the one owner of a job. No clock stands here: see `scheduler.leases`."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(200))
+    epoch: Mapped[int] = mapped_column(Integer, default=0)
+    beat: Mapped[int] = mapped_column(Big, default=0)
+
+
+class RetryWindow(Base):
+    """An open retry window of (task, kind, side); closed ones are deleted and live on as events.
+
+    `origin` is "stream" or "load": who opened it. `deadline` is wall time, `seen_s` what the scheduler's
+    monotonic clock has seen of it; the window is past when both have reached `length_s`.
+    """
+
+    __tablename__ = "retry_window"
+    __table_args__ = (Index("uq_retry_window_task_id_kind_side", "task_id", "kind", "side", unique=True),)
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    side: Mapped[str] = mapped_column(String(16))
+    origin: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer, default=1)
+    opened_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+    deadline: Mapped[float] = mapped_column(Float(53))  # Unix seconds
+    length_s: Mapped[float] = mapped_column(Float(53))
+    seen_s: Mapped[float] = mapped_column(Float(53), default=0.0)
+    error: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class Event(Base):
+    """What happened to a task, for people."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index("ix_event_task_id_id", "task_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+    kind: Mapped[str] = mapped_column(String(40))
+    text: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,99 @@
+"""What a server says of itself, asked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sync_tasks.answers import classify
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import KeyferryError, Side, SourceError, TargetError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+TIMEOUT_S = 6.0  # for one answer; a precheck asks some ten questions of a healthy server in milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """INFO of one server, in the words of the checks."""
+
+    endpoint: Endpoint
+    product: str  # "Redis" or "Valkey"
+    version: tuple[int, int]
+    run_id: str
+    role: str  # "master" or "slave"
+    link_up: bool  # of a replica: to its master
+    master: str  # of a replica: host:port of its master
+    replid: str
+    cluster: bool
+    keys: dict[int, int]  # database to keys, those that have any
+
+    @property
+    def name(self) -> str:
+        """Product and version."""
+        return f"{self.product} {self.version[0]}.{self.version[1]}"
+
+
+def gather(client: Redis, endpoint: Endpoint) -> Facts:
+    """Ask INFO. Raises KeyferryError for everything that can be wrong with an address and its credentials."""
+    try:
+        given: dict[str, Any] = client.info()
+    except Exception as error:
+        raise located(classify(error, endpoint.side), endpoint) from error
+    valkey = given.get("server_name") == "valkey" or "valkey_version" in given
+    stated = str(given.get("valkey_version" if valkey else "redis_version", ""))
+    if not stated:
+        raise not_redis(endpoint)
+    return Facts(
+        endpoint=endpoint,
+        product="Valkey" if valkey else "Redis",
+        version=_version(stated),
+        run_id=str(given.get("run_id", "")),
+        role=str(given.get("role", "master")),
+        link_up=given.get("master_link_status", "up") == "up",
+        master=f"{given.get('master_host', '')}:{given.get('master_port', '')}",
+        replid=str(given.get("master_replid", "")),
+        cluster=int(given.get("cluster_enabled", 0)) == 1,
+        keys={
+            int(name[2:]): _keys(value)
+            for name, value in given.items()
+            if name[:2] == "db" and name[2:].isdigit()
+        },
+    )
+
+
+def located(error: KeyferryError, endpoint: Endpoint) -> KeyferryError:
+    """The same error with the address in front: two servers are in play."""
+    place = endpoint.address()
+    if place in error.message:
+        return error
+    return KeyferryError(
+        f"{place}: {error.message}", hint=error.hint, code=error.code, side=error.side, retry=error.retry
+    )
+
+
+def refusal(side: Side, message: str, hint: str, code: str) -> KeyferryError:
+    """A server that answers, but cannot be used as asked."""
+    kind = SourceError if side is Side.SOURCE else TargetError
+    return kind(message, hint=hint, code=code)
+
+
+def not_redis(endpoint: Endpoint) -> KeyferryError:
+    """Something else listens there."""
+    return refusal(
+        endpoint.side,
+        f"{endpoint.address()}: it answers, but not as a Redis-compatible server",
+        "check host, port and scheme (rediss:// for TLS)",
+        "not-redis",
+    )
+
+
+def _version(text: str) -> tuple[int, int]:
+    numbers = [int(part) if part.isdigit() else 0 for part in text.split(".")]
+    return numbers[0], numbers[1] if len(numbers) > 1 else 0
+
+
+def _keys(value: Any) -> int:
+    return int(value["keys"]) if isinstance(value, dict) else 0

@@ -1,0 +1,238 @@
+"""What a user asks of a task: names, values and ranges of SPEC 3, as TOML or from the client."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from sync_tasks.errors import UsageError
+
+TEN_YEARS_S = 10 * 365 * 86_400
+
+DbNumber = Annotated[int, Field(ge=0, le=255)]
+
+RANGES = {
+    "name": "text of 1 to 200 printable characters",
+    "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
+    "databases": "a table of source to target database, 0..255, each target once",
+    "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
+    "retry": "a table",
+    "retry.connection_min": "10..1440 minutes",
+    "retry.other_min": "1..1440 minutes and less than retry.connection_min",
+}
+"""What each setting takes, in a person's words."""
+
+UNBUILT: dict[str, Any] = {
+    "sync_types": ["full", "incremental"],
+    "reader": "psync",
+    "prefer_replica": False,
+    "filter": {"allow_prefixes": [], "block_prefixes": [], "block_commands": [], "db": {}},
+    "throttle": {
+        "full": {"source_qps": -1, "target_rps": -1, "mb_per_s": -1},
+        "incremental": {"rps": -1, "mb_per_s": -1},
+    },
+    "transform": {"lua": None, "file": None},
+    "verify": {"mode": "off", "depth": None, "sample": None, "limits": None},
+}
+"""Settings that exist but are not built yet, with the one value that means the same as leaving them out."""
+
+
+class Strict(BaseModel):
+    """Refuses unknown names; frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RetrySpec(Strict):
+    """How long failures are retried, in minutes."""
+
+    connection_min: Annotated[StrictInt, Field(ge=10, le=1440)] = 720
+    other_min: Annotated[StrictInt, Field(ge=1, le=1440)] = 10
+
+    @model_validator(mode="after")
+    def _other_is_smaller(self) -> Self:
+        if self.other_min >= self.connection_min:
+            raise ValueError("retry.other_min must be less than retry.connection_min")
+        return self
+
+
+class TaskSpec(Strict):
+    """The settings of one task. `databases` None: all, each to its own number."""
+
+    name: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
+    conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"] = "precheck-and-report"
+    databases: dict[DbNumber, DbNumber] | None = None
+    extend_expiry_s: Annotated[StrictInt, Field(ge=0, le=TEN_YEARS_S)] = 600
+    retry: RetrySpec = RetrySpec()
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str | None) -> str | None:
+        if name is not None and not name.isprintable():
+            raise ValueError("not printable")
+        return name
+
+    @field_validator("databases", mode="before")
+    @classmethod
+    def _plain_numbers(cls, given: Any) -> Any:
+        """TOML keys are text; but true, 1.0 and " 1" are no database numbers."""
+        if not isinstance(given, dict):
+            return given
+        keys = [int(k) if isinstance(k, str) and k.isascii() and k.isdigit() else k for k in given]
+        if not all(type(n) is int for n in (*keys, *given.values())):
+            raise ValueError("not a number")
+        return dict(zip(keys, given.values(), strict=True))
+
+    @field_validator("databases")
+    @classmethod
+    def _one_to_one(cls, given: dict[int, int] | None) -> dict[int, int] | None:
+        if given is not None and not given:
+            raise ValueError("empty")
+        if given is not None and len(set(given.values())) < len(given):
+            raise ValueError("merge")
+        return given
+
+
+def load_toml(path: Path | str) -> TaskSpec:
+    """The settings of a file.
+
+    Raises:
+        UsageError: the file cannot be read, or a setting is unknown, out of its range, or not built yet.
+    """
+    return from_table(_read(Path(path)), str(path))
+
+
+def from_table(table: dict[str, Any], where: str) -> TaskSpec:
+    """The settings of a table with the names of FILE.toml; `where` is named in errors."""
+    built = dict(table)
+    for name, default in UNBUILT.items():
+        if name in built:
+            _refuse_unbuilt(name, built.pop(name), default, where)
+    try:
+        return TaskSpec.model_validate(built)
+    except ValidationError as error:
+        raise _explain(error, where) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}",
+            hint="give --config the path of a TOML file",
+            code="config-file",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} is not TOML: {error}", hint="see docs for an example of the file", code="config-file"
+        ) from error
+
+
+def _refuse_unbuilt(name: str, value: Any, default: Any, where: str) -> None:
+    """Let pass what equals the default; name everything else."""
+    if value == default and type(value) is type(default):
+        return
+    if isinstance(default, dict) and isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in default:
+                raise _unknown(f"{name}.{key}", [f"{name}.{k}" for k in default], where)
+            _refuse_unbuilt(f"{name}.{key}", inner, default[key], where)
+        return
+    usual = "" if default is None else f" or set it to {_toml(default)}"
+    raise UsageError(
+        f"{where}: {name} = {_toml(value)} is not supported yet",
+        hint=f"leave {name} out{usual}",
+        code="not-supported",
+    )
+
+
+def _explain(error: ValidationError, where: str) -> UsageError:
+    """The first of pydantic's findings in our words."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    # Union and dict validators add parts of their own behind the setting's name.
+    known = path[:2] if path[:1] == ["retry"] else path[:1]
+    name = ".".join(known)
+    if first["type"] == "extra_forbidden":
+        peers = (
+            [*RetrySpec.model_fields]
+            if path[0] == "retry" and len(path) > 1
+            else [*TaskSpec.model_fields, *UNBUILT]
+        )
+        return _unknown(name, [f"retry.{p}" for p in peers] if len(known) > 1 else peers, where)
+    if known == ["retry"] and first["type"] == "value_error":
+        name = "retry.other_min"
+        return UsageError(
+            f"{where}: {name} = {first['input'].get('other_min', 10)} is out of range",
+            hint=f"{name} takes {RANGES[name]}",
+            code="setting-range",
+        )
+    if known == ["databases"] and "merge" in first["msg"]:
+        return UsageError(
+            f"{where}: databases maps several source databases to one target database",
+            hint="merging is not supported yet: give each source database a target of its own",
+            code="not-supported",
+        )
+    return UsageError(
+        f"{where}: {name} = {_toml(first['input'])} is not allowed",
+        hint=f"{name} takes {RANGES[name]}",
+        code="setting-range",
+    )
+
+
+def _unknown(name: str, known: list[str], where: str) -> UsageError:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "known are: " + ", ".join(sorted(known))
+    return UsageError(f"{where}: unknown setting {name}", hint=hint, code="unknown-setting")
+
+
+def _toml(value: Any) -> str:
+    """A value as a person would have written it, cut to a line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = '"' + value + '"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def mapping(
+    databases: dict[int, int] | None, source_db: int | None, target_db: int | None
+) -> dict[int, int] | None:
+    """Which source database goes where, of the setting and the URLs' /db; None: all, each to its own number.
+
+    Raises:
+        UsageError: they contradict each other.
+    """
+    if source_db is None:
+        if target_db is None:
+            return databases
+        if databases is not None and list(databases.values()) == [target_db]:
+            return databases
+        raise UsageError(
+            "the target URL names a database, but the source URL does not say which goes there",
+            hint="end the source URL with /db too, or use the setting databases",
+            code="databases",
+        )
+    if databases is None:
+        return {source_db: source_db if target_db is None else target_db}
+    place = databases.get(source_db)
+    if place is None or target_db not in (None, place):
+        raise UsageError(
+            "the URLs and the setting databases name different databases",
+            hint="name them in one place only",
+            code="databases",
+        )
+    return {source_db: place}

@@ -1,0 +1,60 @@
+"""A claimed chunk: every write is fenced by the chunk's epoch (`workers.ports.ChunkPort`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import or_, update
+
+from sync_tasks.errors import Fenced, Side
+from sync_tasks.models import Chunk, RetryWindow, Task
+from sync_tasks.states import RUNNING, ChunkState
+from sync_tasks.store import windows
+from sync_tasks.store.database import Database
+from sync_tasks.views import ChunkView, TaskView
+
+
+class ChunkHandle:
+    """One load worker's hold on one chunk."""
+
+    def __init__(
+        self, database: Database, task: TaskView, chunk: ChunkView, node_number: int, owner: str
+    ) -> None:
+        self.task = task
+        self.chunk = chunk
+        self.node_number = node_number
+        self.owner = owner
+        self._db = database
+
+    def renew(self, keys_done: int) -> None:
+        """Beat and progress. Raises Fenced when taken away or void, or when the task runs no more."""
+        self._update(beat=Chunk.beat + 1, keys_done=keys_done)
+
+    def done(self, keys: int) -> None:
+        """The chunk is marked on the target; `keys` were written. Raises Fenced as `renew`."""
+        self._update(state=ChunkState.DONE, keys_done=keys, owner=None, next_at=None)
+
+    def _update(self, **values: Any) -> None:
+        with self._db.write() as session:
+            task = session.get_one(Task, self.task.id, with_for_update=True)
+            found = session.scalar(
+                update(Chunk)
+                .where(
+                    Chunk.id == self.chunk.id,
+                    Chunk.epoch == self.chunk.epoch,
+                    Chunk.owner == self.owner,
+                    Chunk.state == ChunkState.RUNNING,
+                )
+                .values(**values)
+                .returning(Chunk.id)
+                .execution_options(synchronize_session=False)
+            )
+            if found is None or task.state not in RUNNING:
+                raise Fenced(
+                    f"chunk {self.chunk.id} was taken away", hint="nothing to do: its new owner goes on"
+                )
+            if values.get("state") == ChunkState.DONE:
+                # The target took a whole chunk: whatever ailed it has passed.
+                windows.close(
+                    session, task, or_(RetryWindow.side == Side.TARGET, RetryWindow.origin == windows.LOAD)
+                )

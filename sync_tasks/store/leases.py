@@ -1,0 +1,78 @@
+"""Leases: one owner of a job, told from its predecessors by a growing epoch.
+
+No clock stands in a lease. The owner counts `beat` up; who watches (the scheduler) takes it away when neither
+epoch nor beat has changed for a while of the watcher's own monotonic time.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from sync_tasks.errors import Fenced
+from sync_tasks.models import Lease
+
+
+def claim(session: Session, name: str, owner: str) -> int | None:
+    """The new epoch if the lease was free, else None."""
+    return session.scalar(
+        update(Lease)
+        .where(Lease.name == name, Lease.owner.is_(None))
+        .values(owner=owner, epoch=Lease.epoch + 1, beat=0)
+        .returning(Lease.epoch)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def renew(session: Session, name: str, owner: str, epoch: int) -> None:
+    """One beat. Raises Fenced if the lease is another's."""
+    beat = session.scalar(
+        update(Lease)
+        .where(Lease.name == name, Lease.owner == owner, Lease.epoch == epoch)
+        .values(beat=Lease.beat + 1)
+        .returning(Lease.beat)
+        .execution_options(synchronize_session=False)
+    )
+    if beat is None:
+        raise lost(name)
+
+
+def guard(session: Session, name: str, owner: str, epoch: int) -> None:
+    """Raise Fenced unless the lease is still held; it then stays so until the transaction ends."""
+    held = session.scalar(
+        select(Lease.epoch)
+        .where(Lease.name == name, Lease.owner == owner, Lease.epoch == epoch)
+        .with_for_update()
+    )
+    if held is None:
+        raise lost(name)
+
+
+def raise_epoch(session: Session, name: str, owner: str, epoch: int, higher: int) -> None:
+    """Go on under a higher epoch. Raises Fenced if the lease is another's."""
+    found = session.scalar(
+        update(Lease)
+        .where(Lease.name == name, Lease.owner == owner, Lease.epoch == epoch)
+        .values(epoch=max(epoch, higher), beat=0)
+        .returning(Lease.epoch)
+        .execution_options(synchronize_session=False)
+    )
+    if found is None:
+        raise lost(name)
+
+
+def release(session: Session, name: str, epoch: int) -> bool:
+    """Free the lease if it is still of that epoch; whether it was."""
+    found = session.scalar(
+        update(Lease)
+        .where(Lease.name == name, Lease.epoch == epoch, Lease.owner.is_not(None))
+        .values(owner=None)
+        .returning(Lease.epoch)
+        .execution_options(synchronize_session=False)
+    )
+    return found is not None
+
+
+def lost(name: str) -> Fenced:
+    """The error of an owner that is none any more."""
+    return Fenced(f"the lease {name} was taken over", hint="nothing to do: its new owner goes on")

@@ -1,0 +1,257 @@
+"""A claimed stream job: every write is fenced by the lease's epoch (`workers.ports.StreamPort`)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from sync_tasks import lifecycle, names
+from sync_tasks.errors import Fenced, KeyferryError, Retry
+from sync_tasks.models import Chunk, Node, RetryWindow, Task
+from sync_tasks.states import RUNNING, ChunkState, TaskState
+from sync_tasks.store import leases, rows, windows
+from sync_tasks.store.database import Database
+from sync_tasks.views import ChunkView, LoadState, NodeView, TaskView
+
+PROGRESS = frozenset(
+    {
+        "received_offset", "applied_offset", "source_offset", "delay_ms", "in_sync", "settled", "held",
+        "keys_total", "bytes_total", "replid", "stream_db",
+    }
+)  # fmt: skip
+"""Columns that `progress` may set; keys and bytes done are counted from the chunks."""
+
+
+class StreamHandle:
+    """One owner's hold on one node. Usable from several threads of a process.
+
+    Args:
+        database: where the lease is.
+        task: as claimed.
+        node_id: of the node.
+        owner: of the lease.
+        epoch: that the claim gave.
+        publish: sends LOAD for chunk ids after a commit; never raises.
+        clock: wall time in Unix seconds.
+        rng: jitter of pauses.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        task: TaskView,
+        node_id: int,
+        owner: str,
+        epoch: int,
+        publish: Callable[[list[int]], None],
+        clock: Callable[[], float],
+        rng: Random,
+    ) -> None:
+        self.task = task
+        self.epoch = epoch
+        self.node_id = node_id
+        self.owner = owner
+        self._db = database
+        self._publish = publish
+        self._clock = clock
+        self._rng = rng
+        self._lease = names.node_lease(node_id)
+        self._lock = threading.RLock()
+        self._clean: set[str] = set()  # sides without an open window, as far as this owner knows
+
+    def node(self) -> NodeView:
+        """The node as it is now."""
+        with self._db.read() as session:
+            return rows.nodes(session, select(Node.id).where(Node.id == self.node_id))[0]
+
+    def renew(self) -> bool:
+        """Beat of the lease; the node's `wanted`. Raises Fenced when the lease is lost."""
+        with self._lock, self._db.write() as session:
+            leases.renew(session, self._lease, self.owner, self.epoch)
+            return bool(session.scalar(select(Node.wanted).where(Node.id == self.node_id)))
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Take a higher epoch; clears `fresh`. A lower one changes nothing else."""
+        with self._lock:
+            with self._db.write() as session:
+                leases.raise_epoch(session, self._lease, self.owner, self.epoch, epoch)
+                session.execute(update(Node).where(Node.id == self.node_id).values(fresh=False))
+            self.epoch = max(self.epoch, epoch)
+
+    def begin_snapshot(
+        self, replid: str, offset: int, db: int, keys_total: int | None, bytes_total: int | None
+    ) -> int:
+        """Void the chunks of earlier snapshots; the new gen. The task initializes."""
+        with self._write() as (session, node, task):
+            if task.state not in RUNNING and task.state != TaskState.PRECHECK_PASSED:
+                raise Fenced(f"the task is {task.state}", hint="start it again")
+            session.execute(
+                update(Chunk).where(Chunk.node_id == node.id).values(state=ChunkState.VOID, owner=None)
+            )
+            node.gen += 1
+            node.replid = replid
+            node.snapshot_offset = offset
+            node.stream_db = db
+            node.snapshot_done = node.in_sync = node.settled = False
+            node.keys_total = keys_total
+            node.bytes_total = bytes_total
+            node.received_offset = node.applied_offset = node.held = None
+            node.delay_ms = None
+            windows.close(session, task, RetryWindow.origin == windows.LOAD)
+            if task.state != TaskState.RETRYING:
+                lifecycle.move(session, task, TaskState.INITIALIZING, "the snapshot begins")
+            lifecycle.note(
+                session, task.id, "snapshot", f"node {node.number}: snapshot {node.gen} from offset {offset}"
+            )
+            return node.gen
+
+    def add_chunk(
+        self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int
+    ) -> int:
+        """Record a complete chunk file as READY and send it; its id. A second call for it changes nothing."""
+        with self._write() as (session, node, task):
+            if gen != node.gen:
+                raise Fenced(f"snapshot {gen} was replaced by {node.gen}", hint="nothing to do")
+            found = session.scalar(
+                select(Chunk.id).where(Chunk.node_id == node.id, Chunk.gen == gen, Chunk.seq == seq)
+            )
+            if found is not None:
+                return found
+            chunk = Chunk(
+                node_id=node.id,
+                task_id=task.id,
+                gen=gen,
+                seq=seq,
+                db=db,
+                shard=shard,
+                huge=huge,
+                path=path,
+                keys=keys,
+                bytes=size,
+                state=ChunkState.READY,
+                dispatched_at=self._clock(),
+            )
+            session.add(chunk)
+            session.flush()
+            chunk_id = chunk.id
+        self._publish([chunk_id])
+        return chunk_id
+
+    def end_snapshot(self, gen: int, keys: int, size: int) -> None:
+        """All chunks of `gen` are recorded; `keys` and `size` are the exact totals."""
+        with self._write() as (session, node, task):
+            if gen != node.gen:
+                raise Fenced(f"snapshot {gen} was replaced by {node.gen}", hint="nothing to do")
+            node.snapshot_done = True
+            node.keys_total = keys
+            node.bytes_total = size
+            lifecycle.note(session, task.id, "received", f"node {node.number}: {keys} keys in snapshot {gen}")
+
+    def load_state(self, gen: int) -> LoadState:
+        """How far the load of a snapshot is."""
+        with self._db.read() as session:
+            return rows.load_state(session, self.node_id, gen)
+
+    def chunks(self, gen: int) -> list[ChunkView]:
+        """The chunks of a snapshot, in order."""
+        query = select(Chunk).where(Chunk.node_id == self.node_id, Chunk.gen == gen).order_by(Chunk.seq)
+        with self._db.read() as session:
+            return [rows.chunk_view(row) for row in session.scalars(query)]
+
+    def reload(self, chunk_ids: list[int]) -> None:
+        """Chunks of the present snapshot that the target has lost: READY again and sent."""
+        with self._write() as (session, node, task):
+            found = session.scalars(
+                select(Chunk).where(
+                    Chunk.node_id == node.id,
+                    Chunk.gen == node.gen,
+                    Chunk.id.in_(chunk_ids),
+                    Chunk.state.in_([ChunkState.DONE, ChunkState.VOID]),
+                )
+            ).all()
+            for chunk in found:
+                chunk.state = ChunkState.READY
+                chunk.keys_done = 0
+                chunk.next_at = None
+                chunk.dispatched_at = self._clock()
+            if found:
+                lifecycle.note(session, task.id, "reload", f"{len(found)} chunks are loaded again")
+            sent = [chunk.id for chunk in found]
+        self._publish(sent)
+
+    def void_chunks(self, gen: int) -> None:
+        """Open chunks of a snapshot will not be loaded any more: the target streams already."""
+        with self._write() as (session, node, task):
+            session.execute(
+                update(Chunk)
+                .where(
+                    Chunk.node_id == node.id,
+                    Chunk.gen == gen,
+                    Chunk.state.in_([ChunkState.READY, ChunkState.RUNNING]),
+                )
+                .values(state=ChunkState.VOID, owner=None)
+            )
+            windows.close(session, task, RetryWindow.origin == windows.LOAD)
+
+    def begin_stream(self) -> None:
+        """The first window was committed: `begun`; the task synchronizes once all its nodes do."""
+        with self._write() as (session, node, task):
+            node.begun = True
+            session.flush()
+            to = lifecycle.phase(session, task.id)
+            if task.state == TaskState.INITIALIZING and to is TaskState.SYNCHRONIZING:
+                lifecycle.move(session, task, to, "the snapshot is loaded, the stream begins")
+
+    def progress(self, values: Mapping[str, Any]) -> None:
+        """Set columns of the node.
+
+        Raises:
+            KeyError: a name not in PROGRESS.
+        """
+        if unknown := set(values) - PROGRESS:
+            raise KeyError(f"no progress of a node: {sorted(unknown)}")
+        with self._lock, self._db.write() as session:
+            leases.guard(session, self._lease, self.owner, self.epoch)
+            session.execute(update(Node).where(Node.id == self.node_id).values(**values))
+
+    def failing(self, error: KeyferryError) -> float:
+        """Open or go on with the error's retry window; the pause in s. Raises `error` if fatal or past it."""
+        if error.retry is Retry.FATAL:
+            raise error
+        self._clean.discard(error.side)
+        with self._write() as (session, node, task):
+            now = self._clock()
+            wait, past = windows.failed(session, task, error, windows.STREAM, now, self._rng)
+            node.next_at = now + wait
+            node.in_sync = False
+        if past:
+            raise error
+        return wait
+
+    def healed(self, side: str) -> None:
+        """Close the retry windows of a side. Asks the database only at the first call and after a failure."""
+        if side in self._clean:
+            return
+        with self._write() as (session, node, task):
+            windows.close(session, task, RetryWindow.side == side)
+            node.next_at = None
+        self._clean.add(side)
+
+    def event(self, kind: str, text: str) -> None:
+        """Record what people should know."""
+        with self._write() as (session, _node, task):
+            lifecycle.note(session, task.id, kind, text)
+
+    @contextmanager
+    def _write(self) -> Iterator[tuple[Session, Node, Task]]:
+        """A transaction in which the lease is held; the node and task as they are in it."""
+        with self._lock, self._db.write() as session:
+            leases.guard(session, self._lease, self.owner, self.epoch)
+            task = session.get_one(Task, self.task.id, with_for_update=True)
+            yield session, session.get_one(Node, self.node_id, with_for_update=True), task

@@ -1,0 +1,1 @@
+"""Tests of Keyferry: units, integration, fault scenarios on real servers, benchmarks."""

@@ -1,0 +1,186 @@
+"""`python -m tests.benchmarks`: full sync, live traffic, drain; native replication and Keyferry in turns."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.benchmarks.load import Native, fill_mixed, offset, start_storm, wait_quiet
+from tests.benchmarks.ours import Ours
+from tests.benchmarks.usage import Usage
+from tests.servers import Server, available, start
+
+SOURCE_CONFIG = {
+    "client-output-buffer-limit": "replica 0 0 0",  # the drain queues everything in the source
+    "repl-backlog-size": "64mb",
+    "enable-debug-command": "yes",
+}
+POLL_S = 0.01
+
+
+@dataclass
+class Result:
+    """Seconds of all rounds, and what we used in the last."""
+
+    name: str
+    reference: str  # what the ratio is to
+    aim: float
+    base: list[float] = field(default_factory=list)
+    native: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+    usage: Usage | None = None
+
+    def line(self) -> str:
+        ours, native = statistics.median(self.ours), statistics.median(self.native)
+        base = statistics.median(self.base)
+        assert self.usage
+        largest = max(self.usage.rss_mb.values(), default=0.0)
+        return (
+            f"{self.name:<30} ours {ours:7.2f} s   native {native:7.2f} s   {self.reference} {base:7.2f} s   "
+            f"ratio {ours / base:5.2f} (aim {self.aim})   to native {ours / native:5.2f}\n"
+            f"{'':<30} our CPU {self.usage.cpu_s:6.1f} s   memory at peak: {self.usage.pss_mb:.0f} MB in all, "
+            f"{largest:.0f} MB the largest process"
+        )
+
+
+class Bench:
+    """One source and one target; every side of a comparison sees the same."""
+
+    def __init__(self, source: Server, target: Server, place: Path, options: argparse.Namespace) -> None:
+        self.source, self.target, self.place, self.options = source, target, place, options
+        self.numbers = itertools.count()
+
+    def ours(self) -> Ours:
+        wait_quiet(self.source)
+        state = self.place / f"state-{next(self.numbers)}"
+        return Ours(self.source, self.target, state, self.options.load_workers)
+
+    def native(self) -> Native:
+        wait_quiet(self.source)
+        return Native(self.source, self.target)
+
+    def rounds(self) -> Iterator[int]:
+        yield from range(self.options.rounds)
+
+    def full(self) -> Result:
+        result = Result(f"full sync, {self.options.keys:,} keys", "native", 2.0)
+        for _round in self.rounds():
+            with native_run(self.native()) as native:
+                result.native.append(seconds(native.follow))
+            ours = self.ours()
+            result.ours.append(seconds(ours.follow))
+            result.usage = ours.usage
+            self.check_counts()
+            ours.leave()
+        result.base = result.native
+        return result
+
+    def live(self) -> Result:
+        writes = self.options.writes
+        result = Result(f"live, {writes:,} SETs", "writes alone", 1.5)
+        for _round in self.rounds():
+            result.base.append(seconds(lambda: start_storm(self.source, writes).wait()))
+            with native_run(self.native()) as native:
+                native.follow()
+                result.native.append(seconds(lambda n=native: self.write_and_wait(n, writes)))
+            ours = self.ours()
+            ours.follow()
+            ours.in_sync()
+            ours.usage.mark()
+            result.ours.append(seconds(lambda o=ours: self.write_and_wait(o, writes)))
+            result.usage = ours.usage
+            ours.leave()
+        return result
+
+    def drain(self) -> Result:
+        writes = self.options.writes
+        result = Result(f"drain, {writes:,} SETs queued", "native", 1.6)
+        for _round in self.rounds():
+            with native_run(self.native()) as native:
+                native.follow()
+                self.target.pause()
+                start_storm(self.source, writes).wait()
+                self.target.resume()
+                result.native.append(seconds(lambda n=native: self.wait_applied(n)))
+            ours = self.ours()
+            ours.follow()
+            ours.in_sync()
+            ours.applied()
+            ours.usage.mark()
+            ours.suspend()
+            start_storm(self.source, writes).wait()
+            ours.resume()
+            result.ours.append(seconds(lambda o=ours: self.wait_applied(o)))
+            result.usage = ours.usage
+            ours.leave()
+        result.base = result.native
+        return result
+
+    def write_and_wait(self, side: Native | Ours, writes: int) -> None:
+        start_storm(self.source, writes).wait()
+        self.wait_applied(side)
+
+    def wait_applied(self, side: Native | Ours) -> None:
+        """Until the target has applied all that the source has written, and no key less."""
+        end = offset(self.source)
+        while side.applied() < end:
+            time.sleep(POLL_S)
+
+    def check_counts(self) -> None:
+        here, there = self.source.client().dbsize(), self.target.client().dbsize()
+        assert here <= there < here + 10, f"{here} keys on the source, {there} on the target"
+
+
+class native_run:
+    """The replica becomes a master again, and empty, at the end of the block."""
+
+    def __init__(self, native: Native) -> None:
+        self.native = native
+
+    def __enter__(self) -> Native:
+        return self.native
+
+    def __exit__(self, *_error: object) -> None:
+        self.native.leave()
+
+
+def seconds(work: object) -> float:
+    assert callable(work)
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--keys", type=int, default=4_000_000, help="of the full sync")
+    parser.add_argument("--writes", type=int, default=2_000_000, help="of the live and the drain part")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each side; the median counts")
+    parser.add_argument("--kind", default="redis-7.0", help=f"of server: {', '.join(available())}")
+    parser.add_argument("--load-workers", type=int, default=None)
+    parser.add_argument("--only", choices=["full", "live", "drain"], default=None)
+    options = parser.parse_args()
+    with (
+        start(options.kind, config=SOURCE_CONFIG) as source,
+        start(options.kind) as target,
+        tempfile.TemporaryDirectory(prefix="keyferry-bench-") as place,
+    ):
+        bench = Bench(source, target, Path(place), options)
+        if options.only in (None, "full"):
+            fill_mixed(source, options.keys)
+            print(bench.full().line(), flush=True)
+            source.client(socket_timeout=600).flushall()
+        if options.only in (None, "live"):
+            print(bench.live().line(), flush=True)
+        if options.only in (None, "drain"):
+            print(bench.drain().line(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

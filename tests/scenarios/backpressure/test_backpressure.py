@@ -1,0 +1,45 @@
+"""The target stands still while the source is written to: the stream is drained to disk all the same."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.scenarios.conftest import StartFerry
+from tests.scenarios.judge import equal, snapshots
+from tests.servers import Server, StartServer
+from tests.traffic import Traffic
+
+LIMIT = 64 << 20  # bytes: the source would cut a replica that lags by more
+
+
+def replicas(source: Server) -> list[dict[str, str]]:
+    return list(source.client().client_list(_type="replica"))
+
+
+@pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.slow)])
+def test_the_source_does_not_feel_it(seconds: int, server: StartServer, ferry: StartFerry) -> None:
+    limit = {"client-output-buffer-limit": f"replica {LIMIT} {LIMIT} 0", "repl-backlog-size": "1mb"}
+    source, target = server("redis-7.0", config=limit), server("redis-7.0")
+    run = ferry(source, target)
+    run.wait_in_sync()
+    before = replicas(source)
+    began = source.client().info("replication")["master_repl_offset"]
+
+    most = 0
+    with Traffic(source, clients=2, rate=0, mix="sets"):
+        target.pause()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            most = max([most, *(int(replica["omem"]) for replica in replicas(source))])
+            time.sleep(0.1)
+    target.resume()
+
+    written = source.client().info("replication")["master_repl_offset"] - began
+    assert written > LIMIT, "less was written than a buffer would have held"
+    assert most < LIMIT / 2
+    assert [replica["id"] for replica in replicas(source)] == [replica["id"] for replica in before]
+    run.settle(source, timeout=120)
+    assert snapshots(source) == 1
+    equal(source, target)

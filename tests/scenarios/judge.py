@@ -1,0 +1,30 @@
+"""The verdict that ends every scenario: two judges who share no code must both find the servers equal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.compare import same
+from tests.servers import Server
+
+EXTENDED_MS = 600_000  # the default of extend_expiry_s
+RELATIVE_MS = 100  # a source before 7.0 sends relative times: what they may be off, on a busy machine
+
+
+def equal(source: Server, target: Server) -> None:
+    """Assert that both hold the same keys, types, values, and expiries `extend_expiry_s` apart."""
+    tolerance = RELATIVE_MS if source.version < (7, 0) else 0
+    same(source.url(), target.url(), shift_ms=EXTENDED_MS, tolerance_ms=tolerance)
+    command = [sys.executable, "-m", "sync_tasks.cli.main", "verify", source.url(), target.url(), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    said = f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert done.returncode == 0, f"verify: exit code {done.returncode}\n{said}"
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["compared"] > 0 or source.client().dbsize() == 0
+
+
+def snapshots(source: Server) -> int:
+    """How many snapshots the source has sent since it started."""
+    return int(source.client().info("stats")["sync_full"])

@@ -1,0 +1,87 @@
+"""What a person reads: lines, bars, summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from sync_tasks.cli import plain, words
+from sync_tasks.cli.progress import Bars, Rate
+from sync_tasks.states import TaskState
+from sync_tasks.supervise.outcome import Outcome
+from tests.unit.cli.samples import LOAD, RETRY, node, reading, task
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(None, "?"), (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")]
+)
+def test_sizes(count: int | None, text: str) -> None:
+    assert words.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "?"), (59.9, "59 s"), (61, "1 min 1 s"), (3600 * 11 + 60 * 59, "11 h 59 min")]
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def test_a_status_line_names_what_is_retried() -> None:
+    text = plain.status(reading(task=task(state=TaskState.RETRYING), retries=(RETRY,)))
+    assert text.startswith("retrying, 40 of 40 keys")
+    assert "100 B behind" in text
+    assert "retrying the source: source: connection refused (attempt 4, 33 s left)" in text
+
+
+def test_what_is_behind_is_unknown_while_one_node_is() -> None:
+    assert words.behind(reading(node(), node(id=8, source_offset=None))) is None
+    assert words.behind(reading(node(), node(id=8, source_offset=250))) == 150
+
+
+def test_the_summary_says_what_is_still_held() -> None:
+    assert "no expiry held" in plain.summary(reading(node(source_offset=200)), 61)
+    assert "nothing behind" in plain.summary(reading(node(source_offset=200)), 61)
+    assert "12 expiries still held" in plain.summary(reading(node(held=12, settled=False)), 61)
+
+
+def test_a_rate_is_the_mean_of_the_last_seconds_and_starts_anew_with_a_new_count() -> None:
+    rate = Rate()
+    assert rate.add(0.0, 0) is None
+    assert rate.add(1.0, 100) == 100
+    assert rate.add(2.0, 300) == 150
+    assert rate.add(3.0, 10) is None
+
+
+def drawn(*readings) -> str:  # type: ignore[no-untyped-def]
+    console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    bars = Bars(console)
+    for one in readings:
+        bars.show(one)
+    bars.end(readings[-1], Outcome(0))
+    return console.file.getvalue()
+
+
+def test_bars_show_each_database_the_stream_and_the_retry() -> None:
+    loads = (LOAD, dataclasses.replace(LOAD, db=3, keys=10, keys_done=5))
+    text = drawn(reading(node(in_sync=False), loads=loads, retries=(RETRY,)))
+    for part in ("db 0", "db 3", "5 / 10 keys", "40 / 40 keys", "delay 12 ms", "applied 200", "connection refused"):
+        assert part in text, part
+
+
+def test_bars_of_an_unknown_total_and_of_an_empty_source() -> None:
+    assert "40 / ? keys" in drawn(reading(node(keys_total=None, snapshot_done=False)))
+    assert "0 / 0 keys" in drawn(reading(node(keys_total=0, keys_done=0), loads=()))
+
+
+def test_bars_start_no_thread_since_the_caller_forks() -> None:
+    import threading
+
+    before = threading.active_count()
+    console = Console(file=io.StringIO(), force_terminal=True)
+    bars = Bars(console)
+    bars.show(reading())
+    assert threading.active_count() == before
+    bars.end(None, Outcome(0))

@@ -1,0 +1,325 @@
+"""Rebuilds one huge value from ordinary commands in bounded pieces, reading it as it stands in the RDB.
+
+Source of the encodings: Redis and Valkey src/rdb.c, rdbLoadObject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from struct import unpack_from
+
+import cython
+
+from sync_tasks.errors import Malformed, UnsupportedType
+from workers.codec.lzf_cy import Expander, decompress
+from workers.codec.packed_cy import intset, listpack, ziplist, zipmap
+
+BLOCK = 256 << 10
+"""Bytes asked of `read` at a time."""
+FIELD_TIME_MAX = (1 << 46) - 1
+"""Latest expiry of a hash field, in ms."""
+
+_COMMANDS = dict.fromkeys((1, 10, 14, 18), b"RPUSH")
+_COMMANDS |= dict.fromkeys((2, 11, 20), b"SADD")
+_COMMANDS |= dict.fromkeys((3, 5, 12, 17), b"ZADD")
+_COMMANDS |= dict.fromkeys((4, 9, 13, 16), b"HSET")
+
+
+def can_piece(type: int) -> bool:
+    """Whether `pieces` can rebuild a value of this RDB type; streams and modules it cannot."""
+    return type in _COMMANDS or type in (0, 22)
+
+
+def pieces(
+    read: Callable[[int], bytes],
+    type: int,
+    max_bytes: int = 1 << 20,
+    max_items: int = 512,
+    field_hold: int = 0,
+) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Commands that build a value, in order, as (name, arguments after the key).
+
+    Args:
+        read: called with n > 0; returns 1 to n bytes of the serialized value, which begins after the type byte,
+            and b"" at its end.
+        type: the RDB type.
+        max_bytes: of arguments in a command; only a single element may be longer. At least 1024.
+        max_items: elements, or pairs, in a command.
+        field_hold: ms added to the expiry of hash fields; the sum is at most 2**46 - 1.
+
+    Holds one command, one block and, of packed containers, one node.
+
+    Raises:
+        Malformed: the value does not follow its format, or does not end where it should; with the offset in it.
+        UnsupportedType: `can_piece` is false.
+    """
+    if not can_piece(type):
+        raise UnsupportedType(f"a value of type {type} cannot be built in pieces")
+    source = _Source(read)
+    if type == 0:
+        yield from _text(source, max(max_bytes, 1024))
+    elif type == 22:
+        yield from _timed(source, max_bytes, max_items, field_hold)
+    else:
+        for args, _ in _batches(_elements(source, type), max_bytes, max_items):
+            yield _COMMANDS[type], args
+    source.close()
+
+
+def _batches(
+    elements: Iterator[tuple[bytes, ...]], max_bytes: int, max_items: int
+) -> Iterator[tuple[list[bytes], list[int]]]:
+    """Gather the arguments of elements; with each batch the position in it at which each element begins."""
+    args: list[bytes] = []
+    starts: list[int] = []
+    size = 0
+    for element in elements:
+        more = sum(map(len, element))
+        if starts and (size + more > max_bytes or len(starts) >= max_items):
+            yield args, starts
+            args, starts, size = [], [], 0
+        starts.append(len(args))
+        args.extend(element)
+        size += more
+    if starts:
+        yield args, starts
+
+
+def _timed(source: _Source, max_bytes: int, max_items: int, hold: int) -> Iterator[tuple[bytes, list[bytes]]]:
+    """HSET of fields and values, each followed by HPEXPIREAT for those of them that expire."""
+    times: list[int] = []
+    for args, starts in _batches(_timed_fields(source, times), max_bytes, max_items):
+        yield b"HSET", args
+        by_time: dict[int, list[bytes]] = {}
+        for start, time in zip(starts, times, strict=False):
+            if time != -1:
+                by_time.setdefault(time, []).append(args[start])
+        del times[: len(starts)]
+        for time, fields in by_time.items():
+            held = max(time, min(time + hold, FIELD_TIME_MAX))
+            yield b"HPEXPIREAT", [b"%d" % held, b"FIELDS", b"%d" % len(fields), *fields]
+
+
+def _timed_fields(source: _Source, times: list[int]) -> Iterator[tuple[bytes, ...]]:
+    for _ in range(source.length()):
+        pair = (source.string(), source.string())
+        times.append(unpack_from("<q", source.take(8))[0])
+        yield pair
+
+
+def _elements(source: _Source, kind: int) -> Iterator[tuple[bytes, ...]]:
+    """Elements of a container, each as the arguments that add it."""
+    if kind in (1, 2):
+        for _ in range(source.length()):
+            yield (source.string(),)
+    elif kind == 3:
+        for _ in range(source.length()):
+            member = source.string()
+            yield _text_score(source), member
+    elif kind == 4:
+        for _ in range(source.length()):
+            yield source.string(), source.string()
+    elif kind == 5:
+        for _ in range(source.length()):
+            member = source.string()
+            yield _score(unpack_from("<d", source.take(8))[0], source.offset), member
+    elif kind == 14:
+        for _ in range(source.length()):
+            yield from _singles(ziplist(source.string(), source.offset))
+    elif kind == 18:
+        yield from _quicklist(source)
+    else:
+        yield from _packed(source, kind)
+
+
+def _packed(source: _Source, kind: int) -> Iterator[tuple[bytes, ...]]:
+    """Elements of a container that is one string."""
+    blob = source.string()
+    offset = source.offset
+    if kind == 9:
+        yield from _pairs(zipmap(blob, offset), offset)
+        return
+    if kind == 11:
+        yield from _singles(intset(blob, offset))
+        return
+    entries = ziplist(blob, offset) if kind in (10, 12, 13) else listpack(blob, offset)
+    if kind in (10, 20):
+        yield from _singles(entries)
+    elif kind in (13, 16):
+        yield from _pairs(entries, offset)
+    else:
+        for member, score in _pairs(entries, offset):
+            yield _parse_score(score, offset), member
+
+
+def _quicklist(source: _Source) -> Iterator[tuple[bytes, ...]]:
+    """Nodes of a list: 1 holds one element, 2 a listpack."""
+    for _ in range(source.length()):
+        container = source.length()
+        if container == 1:
+            yield (source.string(),)
+        elif container == 2:
+            yield from _singles(listpack(source.string(), source.offset))
+        else:
+            raise Malformed("a list node is of an unknown kind", source.offset)
+
+
+def _singles(entries: Iterator[bytes]) -> Iterator[tuple[bytes, ...]]:
+    for entry in entries:
+        yield (entry,)
+
+
+def _pairs(entries: Iterator[bytes], offset: int) -> Iterator[tuple[bytes, bytes]]:
+    for first in entries:
+        second = next(entries, None)
+        if second is None:
+            raise Malformed("a packed hash or sorted set has an odd number of entries before", offset)
+        yield first, second
+
+
+def _score(value: float, offset: int) -> bytes:
+    """A score as text that reads back to the same bits."""
+    if value != value:
+        raise Malformed("a sorted set has a score that is not a number", offset)
+    return repr(value).encode()
+
+
+def _parse_score(text: bytes, offset: int) -> bytes:
+    """A score that stands as text, brought to the form that reads back to the same bits."""
+    try:
+        if b"_" in text:
+            raise ValueError
+        return _score(float(text), offset)
+    except ValueError:
+        raise Malformed("a sorted set has a score that is not a number", offset) from None
+
+
+def _text_score(source: _Source) -> bytes:
+    """Score of the oldest form: a length byte and text, or one of three marks."""
+    size = source.take(1)[0]
+    if size == 255:
+        return b"-inf"
+    if size == 254:
+        return b"inf"
+    return _parse_score(source.take(size) if size != 253 else b"nan", source.offset)
+
+
+def _text(source: _Source, max_bytes: int) -> Iterator[tuple[bytes, list[bytes]]]:
+    """APPENDs of a string; an empty one still makes the key."""
+    kind, size = source.head()
+    if kind == 0:
+        if size == 0:
+            yield b"APPEND", [b""]
+        while size:
+            piece = source.take(min(size, max_bytes))
+            size -= len(piece)
+            yield b"APPEND", [piece]
+        return
+    if kind != 3:
+        yield b"APPEND", [source.integer(kind)]
+        return
+    expander = Expander(source.length(), max_bytes - 512)
+    while size:
+        block = source.take(min(size, BLOCK))
+        size -= len(block)
+        expander.feed(block)
+        while piece := expander.take():
+            yield b"APPEND", [piece]
+    expander.close()
+
+
+@cython.final
+@cython.cclass
+class _Source:
+    """Reads from `read` in blocks. A shortage is Malformed; nothing is allocated before its bytes are there."""
+
+    _read: object
+    _block: bytes
+    _pos: cython.Py_ssize_t
+    _before: cython.longlong
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._block = b""
+        self._pos = 0
+        self._before = 0
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the value consumed."""
+        return self._before + self._pos
+
+    @cython.ccall
+    def take(self, size: cython.longlong) -> bytes:
+        """The next `size` bytes."""
+        left: cython.longlong = size
+        if len(self._block) - self._pos >= left:
+            self._pos += left
+            return self._block[self._pos - left : self._pos]
+        parts: list = []
+        while left:
+            if self._pos == len(self._block):
+                self._before += self._pos
+                self._pos = 0
+                self._block = self._read(BLOCK)
+                if not self._block:
+                    raise Malformed("a value ends too early", self._before)
+            part = self._block[self._pos : self._pos + left]
+            self._pos += len(part)
+            left -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Malformed if bytes follow the value."""
+        if self._pos < len(self._block) or self._read(1):
+            raise Malformed("bytes follow a value", self.offset)
+
+    @cython.ccall
+    def head(self) -> tuple:
+        """Head of a string as (kind, size): 0 raw, 1, 2 or 4 an integer, 3 compressed and its length next."""
+        first: cython.int = self.take(1)[0]
+        if first < 192:
+            return 0, self._number(first)
+        if first > 195:
+            raise Malformed("a string has an unknown encoding", self.offset - 1)
+        if first == 195:
+            return 3, self.length()
+        return 1 << (first - 192), 0
+
+    @cython.ccall
+    def length(self) -> object:
+        """A length."""
+        first: cython.int = self.take(1)[0]
+        if first > 129:
+            raise Malformed("a length has an unknown form", self.offset - 1)
+        return self._number(first)
+
+    @cython.cfunc
+    def _number(self, first: cython.int) -> object:
+        """The rest of a length that begins with the byte `first`."""
+        if first < 64:
+            return first
+        if first < 128:
+            return ((first & 63) << 8) | self.take(1)[0]
+        if first > 129:
+            raise Malformed("a length has an unknown form", self.offset - 1)
+        value = int.from_bytes(self.take(4 if first == 128 else 8), "big")
+        if value >= 1 << 62:
+            raise Malformed("a length is impossible", self.offset)
+        return value
+
+    def integer(self, size: int) -> bytes:
+        """An integer of `size` bytes as text."""
+        return b"%d" % int.from_bytes(self.take(size), "little", signed=True)
+
+    @cython.ccall
+    def string(self) -> bytes:
+        """A string."""
+        kind, size = self.head()
+        if kind == 0:
+            return self.take(size)
+        if kind != 3:
+            return self.integer(kind)
+        wide = self.length()
+        return decompress(self.take(size), wide)

@@ -1,0 +1,339 @@
+"""RESP on the hot path: cutting a replication stream into commands, and reading a window's answers.
+
+Written in Cython's pure Python mode. No I/O; bytes go in as `bytes`, positions are in bytes. The format is
+the Redis serialization protocol (RESP2): https://redis.io/docs/latest/develop/reference/protocol-spec/
+"""
+
+import cython
+
+from sync_tasks.errors import Malformed
+
+MAX_ARGS = 1 << 20
+MAX_BULK = 1 << 30
+
+# What `Scanner.scan` found at the end of its run of plain commands
+MORE = 0  # needs more bytes
+LIMIT = 1  # the limit of commands or bytes was reached
+SPECIAL = 2  # a command that the table names, or an empty line
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-3, check=False)
+def _number(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.longlong:
+    """Digits at pos up to CR LF: the value, -1 when the line is not complete, -2 when it is no number."""
+    value: cython.longlong = 0
+    start: cython.Py_ssize_t = pos
+    while pos < end:
+        c: cython.int = buf[pos]
+        if c == 13:
+            if pos + 1 >= end:
+                return -1
+            if pos == start or buf[pos + 1] != 10:
+                return -2
+            return value
+        if c < 48 or c > 57 or pos - start > 12:
+            return -2
+        value = value * 10 + (c - 48)
+        pos += 1
+    return -1 if pos - start <= 12 else -2
+
+
+@cython.cfunc
+@cython.inline
+def _digits(value: cython.longlong) -> cython.int:
+    n: cython.int = 1
+    while value >= 10:
+        value //= 10
+        n += 1
+    return n
+
+
+@cython.cclass
+class Scanner:
+    """Cuts a stream into runs of plain commands, which travel as they are, and special ones.
+
+    Args:
+        table: upper-case command name to a kind, any object; those commands are special. `SET` with three
+            arguments is plain whatever the table says.
+    """
+
+    table: dict
+    mask: cython.uchar[1024]
+    names: list
+
+    def __init__(self, table: dict) -> None:
+        self.table = table
+        self.names = []
+        if not cython.compiled:
+            self.mask = [0] * 1024
+        i: cython.int
+        for i in range(1024):
+            self.mask[i] = 0
+        for name in table:
+            if len(name) < 32:
+                self.mask[(len(name) << 5) | (name[0] & 31)] = 1
+
+    def scan(
+        self, data: bytes, pos: cython.Py_ssize_t, max_commands: cython.Py_ssize_t, max_bytes: cython.Py_ssize_t
+    ) -> tuple:
+        """Scan commands of `data` from `pos`.
+
+        Returns (end of the run, plain commands in it, MORE / LIMIT / SPECIAL, argv or None, end of the special
+        command, its kind). Raises Malformed with the offset in `data`.
+        """
+        buf: cython.p_const_uchar = data
+        end: cython.Py_ssize_t = len(data)
+        count: cython.Py_ssize_t = 0
+        start: cython.Py_ssize_t = pos
+        cur: cython.Py_ssize_t
+        argc: cython.longlong
+        size: cython.longlong
+        i: cython.longlong
+        name: cython.Py_ssize_t
+        name_size: cython.Py_ssize_t
+        while True:
+            if count >= max_commands or (count and pos - start >= max_bytes):
+                return (pos, count, LIMIT, None, pos, None)
+            if pos >= end:
+                return (pos, count, MORE, None, pos, None)
+            if buf[pos] == 10:  # a keep-alive newline: counts in the offset, means nothing
+                return (pos, count, SPECIAL, [], pos + 1, None)
+            if buf[pos] != 42:
+                raise Malformed("replication stream: a command does not begin with '*'", pos)
+            argc = _number(buf, pos + 1, end)
+            if argc == -1:
+                return (pos, count, MORE, None, pos, None)
+            if argc < 1 or argc > MAX_ARGS:
+                raise Malformed("replication stream: bad number of arguments", pos)
+            cur = pos + 3 + _digits(argc)
+            name = 0
+            name_size = 0
+            i = 0
+            while i < argc:
+                if cur >= end:
+                    return (pos, count, MORE, None, pos, None)
+                if buf[cur] != 36:
+                    raise Malformed("replication stream: an argument does not begin with '$'", cur)
+                size = _number(buf, cur + 1, end)
+                if size == -1:
+                    return (pos, count, MORE, None, pos, None)
+                if size < 0 or size > MAX_BULK:
+                    raise Malformed("replication stream: bad length of an argument", cur)
+                cur += 3 + _digits(size)
+                if i == 0:
+                    name = cur
+                    name_size = size
+                if cur + size + 2 > end:
+                    return (pos, count, MORE, None, pos, None)
+                cur += size
+                if buf[cur] != 13 or buf[cur + 1] != 10:
+                    raise Malformed("replication stream: an argument does not end with CR LF", cur)
+                cur += 2
+                i += 1
+            if (
+                0 < name_size < 32
+                and self.mask[(name_size << 5) | (buf[name] & 31)]
+                and not (argc == 3 and name_size == 3 and (buf[name] & 223) == 83 and (buf[name + 1] & 223) == 69)
+            ):
+                kind = self.table.get(data[name : name + name_size].upper())
+                if kind is not None:
+                    return (pos, count, SPECIAL, arguments(data, pos), cur, kind)
+            count += 1
+            pos = cur
+
+
+def arguments(data: bytes, pos: cython.Py_ssize_t) -> list:
+    """The arguments of the complete command at `pos`."""
+    buf: cython.p_const_uchar = data
+    end: cython.Py_ssize_t = len(data)
+    argc: cython.longlong = _number(buf, pos + 1, end)
+    size: cython.longlong
+    i: cython.longlong
+    pos += 3 + _digits(argc)
+    out: list = []
+    for i in range(argc):
+        size = _number(buf, pos + 1, end)
+        if size < 0 or pos + size >= end:
+            raise Malformed("a command is cut short", pos)
+        pos += 3 + _digits(size)
+        out.append(data[pos : pos + size])
+        pos += size + 2
+    return out
+
+
+def encode(argv: list) -> bytes:
+    """One command as RESP: an array of bulk strings. Arguments are bytes, str or int."""
+    parts: list = [b"*%d\r\n" % len(argv)]
+    for arg in argv:
+        if type(arg) is not bytes:
+            arg = str(arg).encode() if not isinstance(arg, (bytearray, memoryview)) else bytes(arg)
+        parts.append(b"$%d\r\n" % len(arg))
+        parts.append(arg)
+        parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+@cython.cfunc
+def _skip(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """End of the reply at pos; -1: incomplete; -2: not RESP2."""
+    todo: cython.longlong = 1
+    size: cython.longlong
+    while todo > 0:
+        if pos >= end:
+            return -1
+        c: cython.int = buf[pos]
+        if c == 43 or c == 45 or c == 58:  # + - :
+            while pos < end and buf[pos] != 13:
+                pos += 1
+            if pos + 1 >= end:
+                return -1
+            pos += 2
+        elif c == 36 or c == 42:  # $ *
+            if pos + 4 < end and buf[pos + 1] == 45:
+                if buf[pos + 2] != 49 or buf[pos + 3] != 13:
+                    return -2
+                pos += 5
+            else:
+                size = _number(buf, pos + 1, end)
+                if size == -1:
+                    return -1
+                if size < 0 or size > MAX_BULK:
+                    return -2
+                pos += 3 + _digits(size)
+                if c == 36:
+                    if pos + size + 2 > end:
+                        return -1
+                    pos += size + 2
+                else:
+                    todo += size
+        else:
+            return -2
+        todo -= 1
+    return pos
+
+
+@cython.cfunc
+def _line(data: bytes, pos: cython.Py_ssize_t) -> bytes:
+    stop: cython.Py_ssize_t = data.find(b"\r\n", pos)
+    return data[pos : min(stop, pos + 300)]
+
+
+def replies(data: bytes, pos: cython.Py_ssize_t, count: cython.Py_ssize_t) -> tuple:
+    """Read `count` replies of `data` from `pos`.
+
+    Returns (end or -1 when incomplete, {index: error line}). Array elements are not looked into.
+    """
+    buf: cython.p_const_uchar = data
+    end: cython.Py_ssize_t = len(data)
+    i: cython.Py_ssize_t
+    errors: dict = {}
+    after: cython.Py_ssize_t
+    for i in range(count):
+        after = _skip(buf, pos, end)
+        if after == -1:
+            return (-1, errors)
+        if after < 0:
+            raise Malformed("a reply of the target is not RESP2", pos)
+        if buf[pos] == 45:
+            errors[i] = _line(data, pos)
+        pos = after
+    return (pos, errors)
+
+
+COMMITTED = 0
+NIL = 1  # the WATCH was spoiled
+ABORTED = 2  # EXECABORT, or EXEC refused
+
+
+def transaction(data: bytes, pos: cython.Py_ssize_t, before: cython.Py_ssize_t, queued: cython.Py_ssize_t) -> tuple:
+    """Read the replies of one transaction: `before` plain ones, MULTI, `queued` QUEUED ones, EXEC.
+
+    Returns (end or -1 when incomplete, COMMITTED / NIL / ABORTED, {index: error} of the plain ones and MULTI,
+    {index: error} at queueing, {index: error} of the executed commands; EXEC's own error is at index `queued`
+    of the queueing ones).
+    """
+    buf: cython.p_const_uchar = data
+    end: cython.Py_ssize_t = len(data)
+    i: cython.Py_ssize_t
+    after: cython.Py_ssize_t
+    gate: dict = {}
+    refused: dict = {}
+    failed: dict = {}
+    for i in range(before + 1 + queued):
+        if pos + 9 <= end and buf[pos] == 43 and buf[pos + 1] == 81 and buf[pos + 7] == 13:  # +QUEUED
+            pos += 9
+            continue
+        after = _skip(buf, pos, end)
+        if after == -1:
+            return (-1, 0, gate, refused, failed)
+        if after < 0:
+            raise Malformed("a reply of the target is not RESP2", pos)
+        if buf[pos] == 45:
+            if i <= before:
+                gate[i] = _line(data, pos)
+            else:
+                refused[i - before - 1] = _line(data, pos)
+        pos = after
+    after = _skip(buf, pos, end)
+    if after == -1:
+        return (-1, 0, gate, refused, failed)
+    if after < 0:
+        raise Malformed("a reply of the target is not RESP2", pos)
+    if buf[pos] == 45:
+        refused[queued] = _line(data, pos)
+        return (after, ABORTED, gate, refused, failed)
+    if buf[pos] == 42 and buf[pos + 1] == 45:
+        return (after, NIL, gate, refused, failed)
+    if buf[pos] != 42:
+        raise Malformed("EXEC was not answered by an array", pos)
+    pos += 3 + _digits(_number(buf, pos + 1, end))
+    for i in range(queued):
+        if buf[pos] == 45:
+            failed[i] = _line(data, pos)
+        pos = _skip(buf, pos, end)
+    return (pos, COMMITTED, gate, refused, failed)
+
+
+def parse(data: bytes, pos: cython.Py_ssize_t) -> tuple:
+    """One reply as Python values: (value, end); end is -1 when incomplete. Errors come as `ReplyError`s."""
+    after: cython.Py_ssize_t = _skip(data, pos, len(data))
+    if after == -1:
+        return (None, -1)
+    if after < 0:
+        raise Malformed("a reply is not RESP2", pos)
+    return (_value(data, pos)[0], after)
+
+
+class ReplyError:
+    """An error reply, as a value."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, line: bytes) -> None:
+        self.line = line
+
+
+def _value(data: bytes, pos: int, depth: int = 0) -> tuple:
+    if depth > 16:
+        raise Malformed("a reply is nested too deeply", pos)
+    stop = data.index(b"\r\n", pos)
+    head = data[pos : pos + 1]
+    body = data[pos + 1 : stop]
+    if head == b"+":
+        return (body, stop + 2)
+    if head == b"-":
+        return (ReplyError(body), stop + 2)
+    if head == b":":
+        return (int(body), stop + 2)
+    size = int(body)
+    if size < 0:
+        return (None, stop + 2)
+    if head == b"$":
+        return (data[stop + 2 : stop + 2 + size], stop + 4 + size)
+    out = []
+    pos = stop + 2
+    for _ in range(size):
+        item, pos = _value(data, pos, depth + 1)
+        out.append(item)
+    return (out, pos)

@@ -1,0 +1,182 @@
+"""Loading one chunk: records become commands, pipelined in fenced batches (DESIGN 4).
+
+    WATCH closed   PEXPIREAT closed <far>   MULTI <batch> EXEC
+
+PEXPIREAT changes `closed` only if it exists, and so spoils the batch; unlike SET XX it is not refused for memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sync_tasks.answers import classify
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import Fenced, KeyferryError, Side, TargetError
+from sync_tasks.names import closed_key, marks_key
+from workers.codec import RestoreEncoder
+from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
+from workers.expiry import FIELD_HOLD, HOLD
+from workers.huge import load_huge
+from workers.ports import ChunkPort
+from workers.spool.tables import read_tables
+from workers.target.link import TargetLink
+from workers.target.windows import named
+
+BATCH_KEYS = 200
+BATCH_BYTES = 128 << 10
+FLYING = 4
+RENEW_S = 1.0
+FAR = 1 << 53
+
+MULTI = encode([b"MULTI"])
+EXEC = encode([b"EXEC"])
+
+
+class FencedBatches:
+    """Batches in flight on one connection, each spoiled once the load is closed.
+
+    Args:
+        link: in the chunk's target database.
+        uid, node, gen: whose load.
+        home: database of Keyferry's keys.
+        db: database of the data.
+    """
+
+    def __init__(self, link: TargetLink, uid: str, node: int, gen: int, home: int, db: int) -> None:
+        self.link, self.home, self.db = link, home, db
+        closed = closed_key(uid, node, gen)
+        self._gate = encode([b"WATCH", closed]) + encode([b"PEXPIREAT", closed, FAR]) + MULTI
+        self._select = encode([b"SELECT", db]) if db != home else b""
+        self._back = encode([b"SELECT", home]) if db != home else b""
+        self._flying: deque[tuple[bytes, int]] = deque()
+        self._in = b""
+
+    def send(self, body: bytes, commands: int) -> None:
+        """One batch of `commands` commands on the data's database; waits while too many are in flight."""
+        self._push(self._select + body + self._back, commands + (2 if self._select else 0))
+
+    def send_home(self, body: bytes, commands: int) -> None:
+        """One batch on the database of Keyferry's own keys."""
+        self._push(body, commands)
+
+    def _push(self, body: bytes, commands: int) -> None:
+        while len(self._flying) >= FLYING:
+            self._read()
+        self.link.send(self._gate + body + EXEC)
+        self._flying.append((body, commands))
+
+    def send_long(self, head: bytes, blocks: Iterator[bytes], tail: bytes) -> None:
+        """A batch of one command too long for memory: its bytes are head, blocks, tail."""
+        self.finish()
+        self.link.send(self._gate + self._select + head)
+        for block in blocks:
+            self.link.send(block)
+        self.link.send(tail + self._back + EXEC)
+        name = encode([b"RESTORE"])
+        self._flying.append((self._select + name + self._back, 1 + (2 if self._select else 0)))
+
+    def finish(self) -> None:
+        """Wait for every answer."""
+        while self._flying:
+            self._read()
+
+    def _read(self) -> None:
+        body, commands = self._flying[0]
+        end, outcome, gate, refused, failed = transaction(self._in, 0, 2, commands)
+        if end < 0:
+            self._in += self.link.receive()
+            return
+        self._in = self._in[end:]
+        self._flying.popleft()
+        if outcome == NIL:
+            raise Fenced("the load of this snapshot is closed: this worker was too late")
+        if outcome == ABORTED or gate:
+            raise classify(next(iter([*gate.values(), *refused.values()])), Side.TARGET)
+        for index, line in failed.items():
+            argv = _command(body, index)
+            raise TargetError(
+                f"the target refused {named(argv)} of the snapshot: {line.decode(errors='replace').lstrip('-')}",
+                code="refused-value",
+                hint="is the target's version older than the source's, or does it lack a module?",
+            )
+
+
+def _command(body: bytes, index: int) -> list[bytes]:
+    position = 0
+    for _ in range(index):
+        position += len(encode(arguments(body, position)))
+    return arguments(body, position)
+
+
+def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -> None:
+    """Load one claimed chunk. Safe to do twice, and by two at once.
+
+    Args:
+        port: the claimed chunk.
+        endpoint: the target.
+        home: database of Keyferry's keys there.
+        target_db: where the chunk's keys go.
+    Raises ConnectionLost, TargetBusy, TargetError, Malformed, Fenced.
+    """
+    chunk = port.chunk
+    path = Path(chunk.path)
+    version, _, _ = read_tables(path.parent)
+    link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
+    try:
+        _prove(link, target_db, home)
+        batches = FencedBatches(link, port.task.uid, port.node_number, chunk.gen, home, target_db)
+        beat = _beat(port)
+        if chunk.huge:
+            load_huge(port, batches, version, beat)
+        else:
+            _load_records(path, batches, RestoreEncoder(version, HOLD, FIELD_HOLD), beat)
+        batches.finish()
+        mark = encode([b"HSET", marks_key(port.task.uid, port.node_number, chunk.gen), chunk.seq, chunk.keys])
+        batches.send_home(mark, 1)
+        batches.finish()
+    finally:
+        link.close()
+    port.done(chunk.keys)
+
+
+def _beat(port: ChunkPort) -> Callable[[int], None]:
+    last = time.monotonic()
+
+    def beat(keys: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= RENEW_S:
+            last = time.monotonic()
+            port.renew(keys)
+
+    return beat
+
+
+def _prove(link: TargetLink, db: int, home: int) -> None:
+    try:
+        link.ask_all([[b"SELECT", db], [b"SELECT", home]])
+    except KeyferryError as e:
+        if "out of range" not in e.message:
+            raise
+        raise TargetError(
+            f"the target has no database {db}",
+            hint="raise `databases` in the target's configuration, or leave that database out of the task",
+        ) from e
+
+
+def _load_records(path: Path, batches: FencedBatches, encoder: RestoreEncoder, beat: Callable[[int], None]) -> None:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            position, done = 0, 0
+            while position < len(data):
+                body, keys, position = encoder.encode(data, position, BATCH_KEYS, BATCH_BYTES)
+                batches.send(body, keys)
+                done += keys
+                beat(done)
+
+

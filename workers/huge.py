@@ -1,0 +1,88 @@
+"""Huge values: built in pieces under a key of their own, then put in place in one transaction.
+
+Memory is bounded by a piece. Types that cannot be rebuilt by commands travel as one RESTORE, streamed from disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from sync_tasks.errors import Malformed, TargetError
+from sync_tasks.names import tmp_key
+from workers.codec import can_piece, crc64, pieces
+from workers.codec.resp_cy import encode
+from workers.expiry import FIELD_HOLD, hold
+from workers.ports import ChunkPort
+from workers.spool.chunks import RECORD, TO_THE_END
+
+if TYPE_CHECKING:
+    from workers.full import FencedBatches
+
+LARGEST_BULK = 512 << 20
+"""Redis's default proto-max-bulk-len: one argument may not be longer."""
+BLOCK = 1 << 20
+
+
+def load_huge(port: ChunkPort, batches: FencedBatches, version: int, beat: Callable[[int], None]) -> None:
+    """Load the one value of a huge chunk. Raises as load_chunk."""
+    path = Path(port.chunk.path)
+    with path.open("rb") as file:
+        expire_ms, key_size, value_size = RECORD.unpack(file.read(RECORD.size))
+        if value_size != TO_THE_END:
+            raise Malformed("a huge chunk does not begin as one", 0)
+        key = file.read(key_size)
+        kind = file.read(1)[0]
+        written = hold(expire_ms) if expire_ms >= 0 else 0
+        if can_piece(kind):
+            _in_pieces(port, batches, file, key, kind, written, beat)
+        else:
+            size = path.stat().st_size - RECORD.size - key_size - 1
+            _whole(batches, file, key, kind, size, version, written)
+
+
+def _in_pieces(
+    port: ChunkPort,
+    batches: FencedBatches,
+    file: BinaryIO,
+    key: bytes,
+    kind: int,
+    written: int,
+    beat: Callable[[int], None],
+) -> None:
+    """Two attempts never share a temporary name, and nobody sees half a key."""
+    temporary = tmp_key(port.task.uid, port.chunk.id, port.chunk.epoch)
+    batches.send(encode([b"UNLINK", temporary]), 1)
+    for command, arguments in pieces(file.read, kind, BLOCK, 512, FIELD_HOLD):
+        batches.send(encode([command, temporary, *arguments]), 1)
+        beat(0)
+    last = [[b"RENAME", temporary, key]]
+    if written:
+        last.append([b"PEXPIREAT", key, b"%d" % written])
+    batches.finish()
+    batches.send(b"".join(encode(argv) for argv in last), len(last))
+
+
+def _whole(
+    batches: FencedBatches, file: BinaryIO, key: bytes, kind: int, size: int, version: int, written: int
+) -> None:
+    total = 1 + size + 10
+    if total > LARGEST_BULK:
+        raise TargetError(
+            f"{key[:80]!r} is a value of {total >> 20} MB of a type that cannot be sent in pieces yet",
+            code="value-too-large",
+            hint="delete or split it on the source, then start over",
+        )
+    start = file.tell()
+    footer = version.to_bytes(2, "little")
+    crc = crc64(bytes([kind]))
+    while block := file.read(BLOCK):
+        crc = crc64(block, crc)
+    crc = crc64(footer, crc)
+    file.seek(start)
+    head = b"*6\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(a), a) for a in (b"RESTORE", key, b"%d" % written))
+    batches.send_long(head + b"$%d\r\n" % total + bytes([kind]), iter(lambda: file.read(BLOCK), b""),
+                      footer + crc.to_bytes(8, "little") + b"\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n")  # fmt: skip
+
+

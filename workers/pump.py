@@ -1,0 +1,153 @@
+"""The applier's loop: from the log into windows, from windows to the target, and settling in between."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from workers.settle import Settler
+from workers.spool.log import Cursor
+from workers.target.link import SILENCE_S, lost
+from workers.target.windows import Chain, Window
+from workers.translate import Translator
+
+if TYPE_CHECKING:
+    from workers.apply import Applier
+
+FLYING_WINDOWS = 24
+FLYING_BYTES = 4 << 20
+GATHER_S = 0.002
+"""With windows in flight, a small one waits this long for more commands."""
+IDLE_S = 0.05
+CHECKPOINT_S = 1.0
+"""Stream bytes that change nothing (PING) are checkpointed about this often."""
+NEAR_BYTES = 1 << 20
+"""Fewer bytes than this behind the source counts as caught up."""
+ASK_S = 0.5
+STOP_S = 5.0
+
+
+class Pump:
+    """One connection's life of streaming; ends by an error, or when the job is to stop."""
+
+    def __init__(
+        self, chain: Chain, translator: Translator, cursor: Cursor, settler: Settler, applier: Applier
+    ) -> None:
+        self.chain, self.translator, self.cursor, self.settler = chain, translator, cursor, settler
+        self.applier, self.progress, self.log = applier, applier.progress, applier.log
+        self._committed_at = 0.0
+        self._gather_until = 0.0
+        self._asked_at = 0.0
+        self._pruned = 0
+        self._settled_last = False
+
+    def run(self) -> None:
+        heard = time.monotonic()
+        stop_by = 0.0
+        while True:
+            now = time.monotonic()
+            stopping = self.applier.stop_event.is_set()
+            if stopping:
+                stop_by = stop_by or now + STOP_S
+                if not self.chain.flying or now > stop_by:
+                    return
+            elif self._settle_now():
+                self._settle()
+            else:
+                self._fill(now)
+            self._report()
+            if not self.chain.flying:
+                heard = now
+                if not stopping and not self.settler.due():
+                    self.log.wait(self.cursor.offset, IDLE_S)
+                self._catch_up(now)
+                continue
+            done = self.chain.pump(GATHER_S if self.translator.window.commands else 0.05)
+            if done:
+                heard = now
+                self._done(done, now)
+            elif now - heard > SILENCE_S:
+                raise lost(f"the target has been silent for {SILENCE_S:.0f} s")
+            self._catch_up(now)
+
+    def _settle_now(self) -> bool:
+        """Settling takes turns with traffic, and begins once what is in flight is answered."""
+        if self._settled_last or not self.settler.due():
+            self._settled_last = False
+            return False
+        return True
+
+    def _settle(self) -> None:
+        if self.chain.flying:
+            return
+        self._settled_last = True
+        window = self.settler.step()
+        if window is not None:
+            self.chain.push(window)
+
+    def _fill(self, now: float) -> None:
+        chain, translator = self.chain, self.translator
+        while len(chain.flying) < FLYING_WINDOWS and chain.flying_bytes < FLYING_BYTES:
+            if translator.full:
+                if not self._push(translator.full[0]):
+                    return
+                translator.full.pop(0)
+                continue
+            block = self.cursor.read()
+            if block is not None:
+                translator.feed(block)
+                continue
+            if not self._worth_taking(now) or self.applier.unproven(translator.window) and chain.flying:
+                return
+            window = translator.take()
+            if window is None:
+                return
+            self._push(window)
+
+    def _worth_taking(self, now: float) -> bool:
+        if not self.translator.window.commands:
+            return now - self._committed_at > CHECKPOINT_S
+        if not self.chain.flying:
+            self._gather_until = 0.0
+            return True
+        if not self._gather_until:
+            self._gather_until = now + GATHER_S
+        if now < self._gather_until:
+            return False
+        self._gather_until = 0.0
+        return True
+
+    def _push(self, window: Window) -> bool:
+        unproven = self.applier.unproven(window)
+        if unproven:
+            if self.chain.flying:
+                return False
+            self.applier.prove(unproven)
+        self.chain.push(window)
+        return True
+
+    def _done(self, done: list[Window], now: float) -> None:
+        self._committed_at = now
+        last = done[-1]
+        self.progress.committed = last.end
+        if last.received_ms:
+            self.progress.latency_ms = max(0.0, time.time_ns() / 1e6 - last.received_ms)
+        if last.end - self._pruned > 16 << 20:
+            self._pruned = last.end
+            self.log.prune(last.end)
+
+    def _report(self) -> None:
+        flying = self.chain.flying
+        oldest = next((w.received_ms for w in flying if w.received_ms), 0) or self.translator.window.received_ms
+        self.progress.oldest_ms = oldest or None
+        self.progress.held, self.progress.settled_at = self.settler.state()
+
+    def _catch_up(self, now: float) -> None:
+        """Once near the source, new times carry the extension alone, and the held ones are settled."""
+        if not self.applier.clock.holding or now - self._asked_at < ASK_S:
+            return
+        if (self.log.end or 0) - self.cursor.offset > NEAR_BYTES:
+            return
+        self._asked_at = now
+        if self.applier.near(self.cursor.offset + NEAR_BYTES):
+            self.applier.clock.loading = self.applier.clock.behind = False

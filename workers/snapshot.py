@@ -1,0 +1,124 @@
+"""Receiving a snapshot: frames it as it arrives, and hands over each chunk that is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from workers.codec import Framer
+from workers.source.psync import ReplicaLink
+from workers.spool.chunks import ChunkWriter, Closed
+from workers.spool.room import when_there_is_room
+from workers.spool.tables import write_tables
+
+SHARDS = 8
+HUGE_BYTES = 8 << 20
+
+
+class SnapshotReader:
+    """One snapshot from the link to chunk files.
+
+    Args:
+        directory: where its chunk files go.
+        closed: called with each complete chunk.
+        progress: called with the bytes received so far, now and then.
+        stopping: asked between buffers; true ends the reading by `Stopped`.
+        waiting: called with the error while there is no room on the disk.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        closed: Callable[[Closed], None],
+        progress: Callable[[int], None],
+        stopping: Callable[[], bool],
+        waiting: Callable[[Exception], float],
+    ) -> None:
+        self.chunks = ChunkWriter(directory, closed)
+        self.framer = Framer(SHARDS, HUGE_BYTES)
+        self.functions: list[bytes] = []
+        self.scripts: list[bytes] = []
+        self.stream_db = 0
+        self.received = 0
+        self.version = 0
+        self._progress = progress
+        self._stopping = stopping
+        self._waiting = waiting
+        self._db = 0
+        self._huge_shard = 0
+
+    def read(self, link: ReplicaLink, parts: Iterator[bytes | int | None]) -> None:
+        """Read to the end of the snapshot; what follows stays with the link.
+
+        Raises ConnectionLost, Malformed, UnsupportedType, Stopped, Fenced.
+        """
+        try:
+            for data in parts:
+                if not isinstance(data, bytes):
+                    continue
+                self.received += len(data)
+                self.framer.feed(data)
+                if self._frame():
+                    link.end_mark(self.framer.rest())
+                    break
+                self._progress(self.received)
+                if self._stopping():
+                    raise Stopped
+        except BaseException:
+            self.chunks.abandon()
+            raise
+
+    def _frame(self) -> bool:
+        """Take what the framer has found; whether the snapshot has ended."""
+        framer = self.framer
+        while (event := framer.next()) is not None:
+            kind = event[0]
+            if kind == "full":
+                self._drain(only_large=True)
+            elif kind == "db":
+                self._drain()
+                self.chunks.close_all(self._db)
+                self._db = event[1]
+            elif kind == "huge":
+                _, key, expire_ms, value_type, self._huge_shard = event
+                self._room(lambda k=key, e=expire_ms, t=value_type: self.chunks.begin_huge(k, e, t))
+            elif kind == "part":
+                self._room(lambda data=event[1]: self.chunks.part(data))
+            elif kind == "huge_end":
+                self.chunks.end_huge(self._db, self._huge_shard)
+            elif kind == "version":
+                self.version = event[2]
+                self._save_tables()  # loaders need the version from the first chunk on
+            elif kind == "function":
+                self.functions.append(event[1])
+            elif kind == "aux":
+                self._aux(event[1], event[2])
+            elif kind == "end":
+                self._drain()
+                self._save_tables()
+                self.chunks.close_all(self._db)
+                return True
+        return False
+
+    def _aux(self, name: bytes, value: bytes) -> None:
+        if name == b"repl-stream-db":
+            self.stream_db = int(value)
+        elif name == b"lua":
+            self.scripts.append(value)
+
+    def _save_tables(self) -> None:
+        self._room(lambda: write_tables(self.chunks.directory, self.version, self.functions, self.scripts))
+
+    def _drain(self, only_large: bool = False) -> None:
+        for shard in range(SHARDS):
+            if self.framer.pending(shard) > (64 << 10 if only_large else 0):
+                data, keys = self.framer.drain(shard)
+                self._room(lambda s=shard, d=data, n=keys: self.chunks.add(self._db, s, d, n))
+
+    def _room(self, write: Callable[[], None]) -> None:
+        when_there_is_room(write, self._waiting, self._stopping)
+
+
+class Stopped(Exception):
+    """The job was asked to stop; not an error."""

@@ -1,0 +1,126 @@
+"""Chunk files: bounded pieces of a snapshot, each with keys of one database and one keyspace shard.
+
+A file is a run of records `<qII` (expiry in ms or -1, key length, value length), key, value; see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+
+from workers.spool.files import disk_error, write_all
+
+RECORD = Struct("<qII")
+TO_THE_END = 0xFFFFFFFF
+"""Value length of the one record of a huge chunk: the value reaches to the end of the file."""
+
+FIRST_BYTES = 1 << 20
+FULL_BYTES = 16 << 20
+
+
+@dataclass(slots=True)
+class Closed:
+    """A complete chunk file."""
+
+    seq: int
+    db: int
+    shard: int
+    huge: bool
+    path: str
+    keys: int
+    size: int
+
+
+@dataclass(slots=True)
+class _Open:
+    fd: int
+    path: str
+    seq: int
+    keys: int = 0
+    size: int = 0
+    limit: int = FULL_BYTES
+
+
+class ChunkWriter:
+    """Distributes the records of one snapshot over chunk files.
+
+    Args:
+        directory: of this snapshot; made when missing, anything in it is removed.
+        closed: called with each complete chunk.
+    """
+
+    def __init__(self, directory: Path, closed: Callable[[Closed], None]) -> None:
+        self.directory = directory
+        self._closed = closed
+        self._open: dict[int, _Open] = {}
+        self._seq = 0
+        self._limit = FIRST_BYTES  # grows, so that loading begins early
+        self.keys = 0
+        self.bytes = 0
+        directory.mkdir(parents=True, exist_ok=True)
+        for old in directory.glob("*.chunk"):
+            old.unlink()
+
+    def _create(self) -> _Open:
+        path = str(self.directory / f"{self._seq:06d}.chunk")
+        try:
+            fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        except OSError as e:
+            raise disk_error(e) from e
+        chunk = _Open(fd, path, self._seq, limit=self._limit)
+        self._seq += 1
+        self._limit = min(FULL_BYTES, self._limit + self._limit // 4)
+        return chunk
+
+    def add(self, db: int, shard: int, data: bytes, keys: int) -> None:
+        """Append whole records of one shard. Raises SpoolFull with nothing added."""
+        chunk = self._open.get(shard)
+        if chunk is None:
+            chunk = self._open[shard] = self._create()
+        write_all(chunk.fd, [data], chunk.size)
+        chunk.size += len(data)
+        chunk.keys += keys
+        if chunk.size >= chunk.limit:
+            self._close(db, shard)
+
+    def _close(self, db: int, shard: int, huge: bool = False) -> None:
+        chunk = self._open.pop(shard)
+        os.close(chunk.fd)
+        self.keys += chunk.keys
+        self.bytes += chunk.size
+        self._closed(Closed(chunk.seq, db, shard, huge, chunk.path, chunk.keys, chunk.size))
+
+    def close_all(self, db: int) -> None:
+        """Complete every open chunk; they all belong to `db`."""
+        for shard in list(self._open):
+            self._close(db, shard)
+
+    def begin_huge(self, key: bytes, expire_ms: int, kind: int) -> None:
+        """Open a chunk for one huge value, of which `part`s follow."""
+        if -1 not in self._open:  # a former try may have found the disk full
+            self._open[-1] = self._create()
+        chunk = self._open[-1]
+        head = RECORD.pack(expire_ms, len(key), TO_THE_END) + key + bytes([kind])
+        write_all(chunk.fd, [head], 0)
+        chunk.size = len(head)
+        chunk.keys = 1
+
+    def part(self, data: bytes) -> None:
+        chunk = self._open[-1]
+        write_all(chunk.fd, [data], chunk.size)
+        chunk.size += len(data)
+
+    def end_huge(self, db: int, shard: int) -> None:
+        self._open[shard], former = self._open.pop(-1), self._open.get(shard)
+        self._close(db, shard, huge=True)
+        if former is not None:
+            self._open[shard] = former
+
+    def abandon(self) -> None:
+        """Close files of a snapshot that broke off; its chunks are void."""
+        for chunk in self._open.values():
+            os.close(chunk.fd)
+        self._open.clear()

@@ -1,0 +1,262 @@
+"""The log: a replication stream as received, in segment files of checked blocks.
+
+A segment is named `<first offset>-<replication id>.seg`. A block is a header (magic, length, offset, moment of
+receipt, flags, CRC-32 of the bytes), then the bytes. Offsets count stream bytes as the source does: a block at
+offset O holds the bytes O+1 .. O+length. A tail torn by a crash is cut off when the log is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from zlib import crc32
+
+from sync_tasks.errors import ControlError
+from workers.spool.files import write_all
+
+HEADER = Struct("<4sIqqII")
+MAGIC = b"KFB1"
+SEGMENT_BYTES = 64 << 20
+MAX_BLOCK = 16 << 20
+
+BACKLOG = 1
+"""Flag of a block that came out of the source's backlog: its moment of receipt says nothing of when it was written."""
+
+_NAME = re.compile(r"^(\d{20})-([0-9a-f]{40})\.seg$")
+
+
+@dataclass(slots=True)
+class Segment:
+    """One file; `end` is the offset of its last byte."""
+
+    path: Path
+    replid: str
+    start: int
+    end: int
+    size: int  # file bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Bytes of the stream received together."""
+
+    offset: int  # of the byte before the first one
+    received_ms: int
+    flags: int
+    replid: str
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.data)
+
+
+def _blocks(path: Path, replid: str, start: int) -> Iterator[tuple[int, Block]]:
+    """Whole, correct blocks of a file from its beginning, each with the file position behind it."""
+    position, offset = 0, start
+    with path.open("rb") as file:
+        while len(head := file.read(HEADER.size)) == HEADER.size:
+            magic, length, at, moment, flags, crc = HEADER.unpack(head)
+            if magic != MAGIC or at != offset or length > MAX_BLOCK:
+                return
+            data = file.read(length)
+            if len(data) != length or crc32(data) != crc:
+                return
+            position += HEADER.size + length
+            offset += length
+            yield position, Block(at, moment, flags, replid, data)
+
+
+class Log:
+    """Segments of one source node on disk. One thread appends, others read behind it.
+
+    Args:
+        directory: where the segments live; made when missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.grown = threading.Condition()
+        self.segments: list[Segment] = []
+        self._fd = -1
+        self._recover()
+
+    def _recover(self) -> None:
+        """Read the segments there are; keep the newest unbroken run, cut a torn tail."""
+        found = sorted((int(m[1]), m[2], p) for p in self.directory.iterdir() if (m := _NAME.match(p.name)))
+        for start, replid, path in found:
+            if self.segments and self.segments[-1].end != start:
+                self._discard(self.segments)
+                self.segments = []
+            last = (start, replid, path) == found[-1]
+            self.segments.append(self._check(path, replid, start) if last else self._measure(path, replid, start))
+
+    def _check(self, path: Path, replid: str, start: int) -> Segment:
+        size, end = 0, start
+        for size, block in _blocks(path, replid, start):  # noqa: B007
+            end = block.end
+        if path.stat().st_size != size:
+            os.truncate(path, size)
+        return Segment(path, replid, start, end, size)
+
+    def _measure(self, path: Path, replid: str, start: int) -> Segment:
+        """A closed segment: only the headers are read here, the bytes are checked when they are applied."""
+        position, end, size = 0, start, path.stat().st_size
+        with path.open("rb") as file:
+            while position < size:
+                file.seek(position)
+                head = file.read(HEADER.size)
+                if len(head) < HEADER.size:
+                    break
+                magic, length, at, *_ = HEADER.unpack(head)
+                if magic != MAGIC or at != end or position + HEADER.size + length > size:
+                    break
+                position += HEADER.size + length
+                end += length
+        return Segment(path, replid, start, end, position)
+
+    @staticmethod
+    def _discard(segments: list[Segment]) -> None:
+        for segment in segments:
+            segment.path.unlink(missing_ok=True)
+
+    @property
+    def start(self) -> int | None:
+        return self.segments[0].start if self.segments else None
+
+    @property
+    def end(self) -> int | None:
+        """Offset of the last byte on disk."""
+        return self.segments[-1].end if self.segments else None
+
+    @property
+    def replid(self) -> str | None:
+        return self.segments[-1].replid if self.segments else None
+
+    @property
+    def bytes(self) -> int:
+        return sum(s.size for s in list(self.segments))
+
+    def covers(self, replid: str, offset: int) -> bool:
+        """Whether reading can go on behind (replid, offset)."""
+        return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments)
+
+    def reset(self, replid: str, offset: int) -> None:
+        """Forget everything; the next byte appended is offset + 1."""
+        self.close()
+        self._discard(self.segments)
+        self.segments = []
+        self._open_segment(replid, offset)
+
+    def rename(self, replid: str) -> None:
+        """The source goes on under another replication id at the same offset."""
+        if self.segments and self.segments[-1].replid != replid:
+            self._open_segment(replid, self.segments[-1].end)
+
+    def _open_segment(self, replid: str, offset: int) -> None:
+        self.close()
+        path = self.directory / f"{offset:020d}-{replid}.seg"
+        if self.segments and self.segments[-1].start == offset:
+            # An empty segment under the former id: nothing was received under it.
+            self.segments.pop().path.unlink(missing_ok=True)
+        self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        self.segments.append(Segment(path, replid, offset, offset, 0))
+
+    def append(self, data: bytes | memoryview, received_ms: int, flags: int = 0) -> None:
+        """Write one block (at most MAX_BLOCK bytes). Raises SpoolFull with nothing written."""
+        if not self.segments:
+            raise ControlError("the log was not begun")
+        if self.segments[-1].size >= SEGMENT_BYTES:
+            self._open_segment(self.segments[-1].replid, self.segments[-1].end)
+        segment = self.segments[-1]
+        if self._fd < 0:
+            self._fd = os.open(segment.path, os.O_WRONLY)
+            os.lseek(self._fd, segment.size, os.SEEK_SET)
+        head = HEADER.pack(MAGIC, len(data), segment.end, received_ms, flags, crc32(data))
+        write_all(self._fd, [head, data], segment.size)
+        segment.size += HEADER.size + len(data)
+        with self.grown:
+            segment.end += len(data)
+            self.grown.notify_all()
+
+    def wait(self, offset: int, timeout_s: float) -> bool:
+        """Sleep until there is a byte behind `offset`, or the time is over."""
+        with self.grown:
+            return self.grown.wait_for(lambda: (self.end or 0) > offset, timeout_s)
+
+    def prune(self, offset: int, keep: int = 2) -> None:
+        """Remove segments that end at or before `offset`, but the last `keep` of them."""
+        old = [s for s in self.segments[:-1] if s.end <= offset]
+        for segment in old[: max(0, len(old) - keep)]:
+            segment.path.unlink(missing_ok=True)
+            self.segments.remove(segment)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Cursor:
+    """Reads the log from an offset on, behind the one who writes it."""
+
+    def __init__(self, log: Log, offset: int) -> None:
+        self.log = log
+        self.offset = offset
+        self._segment: Segment | None = None
+        self._fd = -1
+        self._position = 0
+
+    def _enter(self) -> bool:
+        for segment in list(self.log.segments):
+            if segment.start <= self.offset < segment.end:
+                self.close()
+                self._segment, self._position = segment, 0
+                self._fd = os.open(segment.path, os.O_RDONLY)
+                return True
+        return False
+
+    def read(self) -> Block | None:
+        """The next block, cut to begin behind the present offset; None: nothing there yet."""
+        if self._segment is None or self.offset >= self._segment.end:
+            if self._segment is not None and self._segment is self.log.segments[-1]:
+                return None
+            if self.offset >= (self.log.end or 0) or not self._enter():
+                return None
+        assert self._segment is not None
+        while True:
+            head = os.pread(self._fd, HEADER.size, self._position)
+            magic, length, at, moment, flags, crc = HEADER.unpack(head)
+            if magic != MAGIC:
+                raise self._damaged()
+            if at + length > self.offset:
+                break
+            self._position += HEADER.size + length
+        data = os.pread(self._fd, length, self._position + HEADER.size)
+        if len(data) != length or crc32(data) != crc:
+            raise self._damaged()
+        self._position += HEADER.size + length
+        if at < self.offset:
+            data = data[self.offset - at :]
+            at = self.offset
+        self.offset = at + len(data)
+        return Block(at, moment, flags, self._segment.replid, data)
+
+    def _damaged(self) -> ControlError:
+        return ControlError(
+            f"a block of the log is damaged behind offset {self.offset}",
+            code="log-damaged",
+            hint="the disk of the state directory may be failing; start over with a new state directory",
+        )
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._segment = None

@@ -1,0 +1,196 @@
+"""The chain of windows: each is one write, and commits only if its predecessor did (DESIGN 4).
+
+    WATCH ck tok   HSETNX tok <n-1> 0
+    MULTI  <commands>  SELECT <ck's db>  DEL tok  HSET tok <n> 1  HSET ck <all fields>  EXEC
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from sync_tasks.answers import classify
+from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side
+from sync_tasks.names import checkpoint_key
+from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
+from workers.target.claim import STREAMING, Checkpoint, Claim
+from workers.target.link import TargetLink, lost
+
+MULTI = encode([b"MULTI"])
+EXEC = encode([b"EXEC"])
+TAIL_COMMANDS = 4  # SELECT, DEL, HSET, HSET
+
+
+@dataclass(slots=True)
+class Run:
+    """Commands of a window that lie behind each other in the stream as they do in the window's body."""
+
+    command: int  # number of the first one in the body
+    position: int  # of it in the body, bytes
+    offset: int  # of the stream byte before it
+    verbatim: bool  # the body's bytes are the stream's
+
+
+@dataclass(slots=True)
+class Window:
+    """Commands to commit together; `end` and `db` are the stream's offset and database behind them."""
+
+    body: bytearray = field(default_factory=bytearray)
+    commands: int = 0
+    runs: list[Run] = field(default_factory=list)
+    start: int = 0
+    end: int = 0
+    db: int = 0
+    replid: str = ""
+    held: bool = False  # writes an expiry with the hold
+    received_ms: int = 0  # of its first bytes
+    changes: int = 0  # source commands in it
+    databases: set[int] = field(default_factory=set)  # target databases it names
+    first: int | None = None  # database in which the body begins; None: not yet known
+    selected: int | None = None  # and in which it ends
+
+    def command(self, index: int) -> tuple[list[bytes], int]:
+        """Arguments of a command of the body, and the stream offset where it began."""
+        run = next(r for r in reversed(self.runs) if r.command <= index)
+        body, position = bytes(self.body), run.position
+        for _ in range(index - run.command):
+            position += len(encode(arguments(body, position)))
+        return arguments(body, position), run.offset + (position - run.position if run.verbatim else 0)
+
+
+class Chain:
+    """Windows in flight on one claimed connection.
+
+    Args:
+        link: the claimed connection, in the checkpoint's database.
+        claim: what was claimed.
+        uid, node, db: names and place of the checkpoint.
+    """
+
+    def __init__(self, link: TargetLink, claim: Claim, uid: str, node: int, db: int, epoch: int, gen: int) -> None:
+        self.link = link
+        self.epoch, self.gen, self.nonce, self.tok = epoch, gen, claim.nonce, claim.tok
+        self.ck = checkpoint_key(uid, node)
+        self.db = db
+        self.number = 0
+        self.flying: deque[Window] = deque()
+        self.flying_bytes = 0
+        self.seen = claim.found.seen if claim.found else 0
+        self.held = claim.found.held if claim.found else True
+        self.tip = (0, 0, "")  # offset, stream's database, replication id behind the last window pushed
+        self._out = bytearray()
+        self._in = b""
+        self._wanted = 0  # bytes of replies to have before it is worth looking again
+        self._watch = encode([b"WATCH", self.ck, self.tok])
+        self._tail = encode([b"SELECT", db]) + encode([b"DEL", self.tok])
+        self.aborted_at: int | None = None
+        """Stream offset before a window that was refused when queued. Its successors must all be nil; the next claim
+        checks it, since a gate can be refused just as its window can (OOM), and then proves nothing."""
+
+    def push(self, window: Window) -> None:
+        """Queue one window for sending."""
+        self.number += 1
+        n = self.number
+        self.held = self.held or window.held
+        self.tip = (window.end, window.db, window.replid)
+        point = Checkpoint(
+            window.replid, window.end, window.db, self.epoch, self.nonce, self.seen, STREAMING, self.gen, self.held
+        )
+        self._out += self._watch
+        self._out += encode([b"HSETNX", self.tok, n - 1, b"0"])
+        self._out += MULTI
+        self._out += window.body
+        self._out += self._tail
+        self._out += encode([b"HSET", self.tok, n, b"1"])
+        self._out += encode([b"HSET", self.ck, *point.fields(), b"tok", self.tok])
+        self._out += EXEC
+        self.flying.append(window)
+        self.flying_bytes += len(window.body)
+
+    def own_window(self) -> Window:
+        """A window for writes of our own behind the last one pushed: it leaves the stream where it is."""
+        offset, db, replid = self.tip
+        return Window(start=offset, end=offset, db=db, replid=replid, first=self.db, selected=self.db)
+
+    def pump(self, timeout_s: float) -> list[Window]:
+        """Send and receive what can be without waiting longer than the timeout; the windows committed.
+
+        Raises ConnectionLost, Fenced, TargetBusy, RefusedCommand, CannotContinue.
+        """
+        readable, writable = self.link.ready(timeout_s, write=bool(self._out))
+        if writable:
+            self._write()
+        if not readable:
+            return []
+        self._in += self.link.receive()
+        return self._read()
+
+    def _write(self) -> None:
+        try:
+            sock = self.link.socket
+            sock.setblocking(False)
+            try:
+                sent = sock.send(memoryview(self._out)[: 1 << 20])
+            finally:
+                sock.settimeout(30.0)
+        except BlockingIOError:
+            return
+        except OSError as e:
+            raise classify(e, Side.TARGET) from e
+        del self._out[:sent]
+
+    def _read(self) -> list[Window]:
+        done: list[Window] = []
+        if len(self._in) < self._wanted:
+            return done
+        pos = 0
+        while self.flying:
+            window = self.flying[0]
+            end, outcome, _gate, refused, failed = transaction(self._in, pos, 2, window.commands + TAIL_COMMANDS)
+            if end < 0:
+                break
+            pos = end
+            self.flying.popleft()
+            self.flying_bytes -= len(window.body)
+            self._judge(window, outcome, refused, failed)
+            self.seen = window.end
+            done.append(window)
+        self._in = self._in[pos:]
+        # A window with long replies is not scanned again for every packet of them.
+        self._wanted = 2 * len(self._in) if len(self._in) > 1 << 20 else 0
+        if not self.flying and self._in:
+            raise lost("the target answers out of turn")
+        return done
+
+    def _judge(self, window: Window, outcome: int, refused: dict[int, bytes], failed: dict[int, bytes]) -> None:
+        if outcome == NIL:
+            raise Fenced("a window of the stream was refused: another owner has claimed it")
+        if outcome == ABORTED:
+            self.aborted_at = window.start
+            line = next(iter(refused.values()))
+            index = next(iter(refused))
+            error = classify(line, Side.TARGET)
+            if index < window.commands:
+                argv, offset = window.command(index)
+                error.message += f" [{named(argv)} at offset {offset}]"
+            raise error
+        assert outcome == COMMITTED
+        for index, line in failed.items():
+            if index >= window.commands:
+                raise CannotContinue(
+                    f"the checkpoint could not be written: {line.decode(errors='replace')}",
+                    side=Side.TARGET,
+                    hint="keys that begin keyferry: are Keyferry's own; leave them alone",
+                )
+            argv, offset = window.command(index)
+            raise RefusedCommand(
+                f"the target refused {named(argv)} of the stream at offset {offset}:"
+                f" {line.decode(errors='replace').lstrip('-')}",
+                hint="the key differs from the source's; remove foreign writers and start over with an empty target",
+            )
+
+
+def named(argv: list[bytes]) -> str:
+    """Command and key, short enough for one line."""
+    key = argv[1][:100].decode(errors="backslashreplace") if len(argv) > 1 else ""
+    return f"{argv[0].decode(errors='replace').upper()} {key}".strip()

@@ -1,0 +1,123 @@
+"""The Celery tasks: doors from a message with an id into plain functions. Only this file knows Celery."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from functools import partial
+from typing import Any
+
+import psutil
+from billiard.exceptions import WorkerLostError
+from celery import Celery, shared_task
+from celery.signals import task_failure
+
+from sync_tasks import names
+from sync_tasks.app import send_by
+from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry
+from sync_tasks.store import Store
+from workers.full import load_chunk
+from workers.stream import StreamJob
+
+log = logging.getLogger("keyferry.tasks")
+
+_stores: dict[int, Store] = {}
+
+
+def _store(app: Celery) -> Store:
+    """The store of this process; a forked child makes its own."""
+    store = _stores.get(os.getpid())
+    if store is None:
+        _stores.clear()
+        store = _stores[os.getpid()] = Store.of(app.keyferry_settings, partial(send_by, app))
+    return store
+
+
+def _owner() -> str:
+    """<host>:<worker's main process>:<this process>:<random>; the first two let a supervisor free what died."""
+    return f"{socket.gethostname()}:{os.getppid()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def home_db(databases: dict[int, int] | None) -> int:
+    """The target database of Keyferry's own keys: 0, or the lowest one in scope."""
+    return 0 if databases is None else min(databases.values(), default=0)
+
+
+@shared_task(name=names.FOLLOW, bind=True)
+def follow(self: Any, node_id: int) -> None:
+    """Follow one source node for as long as it is wanted."""
+    store = _store(self.app)
+    port = store.claim_node(node_id, _owner())
+    if port is None:
+        return
+    source, target = store.endpoints(port.task.id)
+    try:
+        home = home_db(port.task.databases)
+        StreamJob(port, source, target, self.app.keyferry_settings.spool, home).run()
+    except Fenced as error:
+        _fenced(store, port, error)
+    except KeyferryError as error:
+        if error.retry is Retry.FATAL:
+            store.fail(port.task.id, error)
+        else:
+            log.warning("stream of node %s ended: %s", node_id, error.line())
+    except Exception:
+        log.exception("stream of node %s ended", node_id)
+        port.failing(_unexpected())
+    finally:
+        store.release_node(node_id, port.epoch)
+
+
+def _fenced(store: Store, port: Any, error: Fenced) -> None:
+    """Our lease was given away: nothing to do. Another copy drives the target: the task must stop."""
+    try:
+        port.renew()
+    except Fenced:
+        log.info("lease lost: %s", error.line())
+        return
+    store.fail(port.task.id, error)
+
+
+@shared_task(name=names.LOAD, bind=True)
+def load(self: Any, chunk_id: int) -> None:
+    """Load one chunk of a snapshot."""
+    store = _store(self.app)
+    port = store.claim_chunk(chunk_id, _owner())
+    if port is None:
+        return
+    _, target = store.endpoints(port.task.id)
+    databases = port.task.databases
+    goal = port.chunk.db if databases is None else databases.get(port.chunk.db)
+    try:
+        if goal is None:
+            port.done(0)
+        else:
+            load_chunk(port, target, home_db(databases), goal)
+    except Fenced as error:
+        log.info("chunk %s: %s", chunk_id, error.line())
+    except KeyferryError as error:
+        log.warning("chunk %s: %s", chunk_id, error.line())
+        store.chunk_failed(chunk_id, port.chunk.epoch, error)
+    except Exception:
+        log.exception("chunk %s", chunk_id)
+        store.chunk_failed(chunk_id, port.chunk.epoch, _unexpected())
+
+
+def _unexpected() -> ControlError:
+    return ControlError("an internal error", hint="see the worker's log; please report it", retry=Retry.OTHER)
+
+
+@task_failure.connect  # type: ignore[untyped-decorator]
+def _died(sender: Any, exception: BaseException | None = None, **_: Any) -> None:
+    """In the worker's main process: a pool child was killed; what it held can go to others at once."""
+    if not isinstance(exception, WorkerLostError):
+        return
+    prefix = f"{socket.gethostname()}:{os.getpid()}:"
+    alive = {str(child.pid) for child in psutil.Process().children(recursive=True)}
+    store = _store(sender.app)
+    for owner in store.owners(prefix):
+        pid = owner.removeprefix(prefix).split(":")[0]
+        if pid not in alive:
+            store.release_owner(f"{prefix}{pid}")

@@ -1,0 +1,80 @@
+"""Whether a difference lasts, or is only live traffic on its way.
+
+A difference counts when it outlived several re-checks spread over some seconds and the source did not change
+between the last two. What changes without a pause is never seen equal, since the target is always a few
+milliseconds late: it is sampled, and holds when the target shows states that the source had shown before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+PAUSES_S = (0.3, 0.45, 0.7, 1.0, 1.5, 2.2)  # before each re-check
+SAMPLE_S = 3.0  # longest time that one group in flux is sampled
+SAMPLE_GROUP = 32  # things sampled together
+SAMPLE_READS = 512  # reads of one sampling round from each side
+COMMON_STATES = 2  # a target stuck in one state that the source returns to has only one
+
+Thing = TypeVar("Thing", bound=Hashable)
+Token = bytes | None
+Read = Callable[[Sequence[Thing]], list[Token]]
+"""Reads the present state of each thing: short bytes that are equal only for equal states; None: absent."""
+
+
+@dataclass(slots=True)
+class Patience:
+    """Tells lasting differences from passing ones.
+
+    Args:
+        pauses: seconds before each re-check.
+        sleep, clock: of time, in seconds.
+    """
+
+    pauses: Sequence[float] = PAUSES_S
+    sample_s: float = SAMPLE_S
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    in_flux: int = 0  # things that sampling explained
+
+    def lasting(self, things: Sequence[Thing], source: Read[Thing], target: Read[Thing]) -> list[Thing]:
+        """Those of `things` that stay different."""
+        left = list(things)
+        before: dict[Thing, Token] = {}
+        now: dict[Thing, Token] = {}
+        for pause in self.pauses:
+            if not left:
+                return []
+            self.sleep(pause)
+            before = now
+            tokens = zip(left, source(left), target(left), strict=True)
+            now = {thing: ours for thing, ours, theirs in tokens if ours != theirs}
+            left = list(now)
+        steady = [thing for thing in left if thing in before and before[thing] == now[thing]]
+        known = set(steady)
+        moving = [thing for thing in left if thing not in known]
+        for start in range(0, len(moving), SAMPLE_GROUP):
+            steady += self._sample(moving[start : start + SAMPLE_GROUP], source, target)
+        return steady
+
+    def _sample(self, things: list[Thing], source: Read[Thing], target: Read[Thing]) -> list[Thing]:
+        """Those that the target is not seen to follow."""
+        deadline = self.clock() + self.sample_s
+        shown: dict[Thing, set[Token]] = {thing: set() for thing in things}
+        common: dict[Thing, set[Token]] = {thing: set() for thing in things}
+        left = things
+        while left and self.clock() < deadline:
+            many = left * max(1, SAMPLE_READS // len(left))
+            for thing, token in zip(many, source(many), strict=True):
+                shown[thing].add(token)
+            for thing, token in zip(many, target(many), strict=True):
+                if token in shown[thing]:
+                    common[thing].add(token)
+            left = [thing for thing in left if len(common[thing]) < COMMON_STATES]
+        if left:
+            tokens = zip(left, source(left), target(left), strict=True)
+            left = [thing for thing, ours, theirs in tokens if ours != theirs]
+        self.in_flux += len(things) - len(left)
+        return left

@@ -1,0 +1,95 @@
+"""Large values, compared in pieces, so that memory depends on no value's size.
+
+A value is seen as elements, each of which can be read by itself: fields, members, entries, blocks of a string
+or list. The source's are walked in pages and asked for on the target; where the sides do not have equally
+many, the target's are walked too. What differs is given time, element by element: a large hash may be written
+to all the time without ever being equal as a whole.
+"""
+
+from __future__ import annotations
+
+from workers.verify.elements import Elements, Place
+from workers.verify.findings import Finding, Kind, Pair
+from workers.verify.flux import Patience
+from workers.verify.pieces import (
+    HashFields,
+    HashTimes,
+    ListBlocks,
+    Payload,
+    SetMembers,
+    StringBlocks,
+    ZsetMembers,
+)
+from workers.verify.shift import NONE
+from workers.verify.sides import Sides
+from workers.verify.stream_pieces import Entries, Metadata, PendingEntries
+
+MOST_SUSPECTS = 5_000  # elements that are given time together
+
+View = type[Elements]
+
+VIEWS: dict[bytes, tuple[tuple[Kind, View], ...]] = {
+    b"string": ((Kind.VALUE, StringBlocks),),
+    b"list": ((Kind.VALUE, ListBlocks),),
+    b"set": ((Kind.VALUE, SetMembers),),
+    b"zset": ((Kind.VALUE, ZsetMembers),),
+    b"hash": ((Kind.VALUE, HashFields), (Kind.EXPIRY, HashTimes)),
+    b"stream": ((Kind.VALUE, Entries), (Kind.VALUE, Metadata), (Kind.VALUE, PendingEntries)),
+}
+OTHER = ((Kind.VALUE, Payload),)
+"""Types of modules cannot be read in pieces."""
+
+
+def compare_large(sides: Sides, pair: Pair, key: bytes, type_name: bytes, size: int) -> list[Finding]:
+    """What differs for good in one large value; its findings are proven.
+
+    Args:
+        size: bytes of memory of the larger side.
+    """
+    source = Place(sides.source, pair.source, key, sides.shift, size, sides.counted)
+    target = Place(sides.target, pair.target, key, NONE, size, sides.counted)
+    found: dict[Kind, Finding] = {}
+    for kind, view in VIEWS.get(type_name, OTHER):
+        if kind in found or (kind is Kind.EXPIRY and not sides.timed_fields):
+            continue
+        ours, theirs = view(source), view(target)
+        theirs.like(ours)
+        part = difference(ours, theirs, sides.patience)
+        if part is not None:
+            found[kind] = Finding(pair, key, kind, part, proven=True)
+    return list(found.values())
+
+
+def difference(ours: Elements, theirs: Elements, patience: Patience) -> bytes | None:
+    """The name of an element that differs for good, or None."""
+    before = ours.count()
+    part, moved = _walk(ours, theirs, ours, theirs, patience)
+    if part is not None:
+        return part
+    after = ours.count()
+    if not moved and before == after == theirs.count():
+        return None
+    return _walk(theirs, ours, ours, theirs, patience)[0]
+
+
+def _walk(
+    walked: Elements, asked: Elements, ours: Elements, theirs: Elements, patience: Patience
+) -> tuple[bytes | None, bool]:
+    """Walk one side: (name of an element that differs for good, whether any differed for a moment)."""
+    suspects: dict[object, None] = {}
+    moved = False
+
+    def convicted() -> bytes | None:
+        left = patience.lasting(list(suspects), ours.read, theirs.read)
+        suspects.clear()
+        return ours.name(left[0]) if left else None
+
+    for page in walked.pages():
+        names = list(page)
+        for name, token in zip(names, asked.read(names), strict=True):
+            if token != page[name]:
+                suspects[name] = None
+                moved = True
+        if len(suspects) >= MOST_SUSPECTS and (part := convicted()) is not None:
+            return part, moved
+    return convicted(), moved

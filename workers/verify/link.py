@@ -1,0 +1,181 @@
+"""One connection that answers pipelines of reading commands, and comes back after a cut."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import Any
+
+from sync_tasks.answers import NOT_REDIS, classify
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError, TargetError
+from workers.verify.wire import Answers, NotRedis, Refusal, pack
+
+HANDSHAKE_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0  # one batch, on a server that is busy with others
+PAUSES_S = (0.2, 1.0, 3.0, 6.0)  # between attempts to connect again
+NAME = b"keyferry-verify"
+
+# Not errors of the server, but answers about a key that changed under us.
+ABOUT_KEYS = (b"WRONGTYPE", b"ERR no such key", b"NOGROUP")
+
+
+class Link:
+    """Sends only commands that read, so that a pipeline cut off may be sent again.
+
+    Args:
+        endpoint: the server; its `db` is not used.
+
+    Raises:
+        KeyferryError: as `answers.classify` says, here and in every method.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.info: dict[str, str] = {}
+        self._db = -1
+        self._pending: tuple[int, bytes, int] = (0, b"", 0)
+        self._sock: socket.socket | None = None
+        self._answers = Answers(self._receive)
+        self._broken: Exception | None = None
+        try:
+            self._open()
+        except (OSError, EOFError, NotRedis) as error:
+            raise self._typed(error) from error
+
+    def start(self, db: int, request: bytes, count: int) -> None:
+        """Send the packed commands of `request`; `finish` then reads their `count` answers."""
+        self._pending = (db, request, count)
+        try:
+            self._send(db, request)
+        except OSError as error:
+            self._broken = error
+
+    def finish(self, *, loose: bool = False) -> list[Any]:
+        """The answers to what was started.
+
+        Args:
+            loose: leave `Refusal`s that say something about a key among them; else they are raised too.
+        """
+        answers = self._collect()
+        for refusal in self._answers.refused:
+            if not (loose and refusal.line.startswith(ABOUT_KEYS)):
+                raise classify(refusal.line, self.endpoint.side)
+        return answers
+
+    def ask(self, db: int, request: bytes, count: int, *, loose: bool = False) -> list[Any]:
+        """`start` and `finish`."""
+        self.start(db, request, count)
+        return self.finish(loose=loose)
+
+    def probe(self, db: int, *words: bytes) -> Any:
+        """The answer to one command, a `Refusal` too."""
+        self.start(db, pack(*words), 1)
+        return self._collect()[0]
+
+    def has(self, db: int) -> bool:
+        """Whether the server has a database of that number."""
+        answer = self.probe(max(self._db, 0), b"SELECT", b"%d" % db)
+        if isinstance(answer, Refusal):
+            return False
+        self._db = db
+        return True
+
+    def close(self) -> None:
+        if self._sock:
+            with contextlib.suppress(OSError):
+                self._sock.close()
+            self._sock = None
+
+    def _collect(self) -> list[Any]:
+        try:
+            if self._broken:
+                raise self._broken
+            return self._answers.read(self._pending[2])
+        except (OSError, EOFError) as error:
+            return self._again(error)
+        except NotRedis as error:
+            raise self._typed(error) from error
+
+    def _receive(self, size: int) -> bytes:
+        assert self._sock
+        return self._sock.recv(size)
+
+    def _send(self, db: int, request: bytes) -> None:
+        assert self._sock
+        if db != self._db:
+            # One answer more: read first, so that an error of it is not taken for another command's.
+            self._sock.sendall(pack(b"SELECT", b"%d" % db))
+            try:
+                answer = self._answers.read(1)[0]
+            except EOFError as error:
+                raise ConnectionResetError from error
+            if isinstance(answer, Refusal):
+                raise classify(answer.line, self.endpoint.side)
+            self._db = db
+        self._sock.sendall(request)
+
+    def _open(self) -> None:
+        self.close()
+        self._db = -1
+        self._broken = None
+        self._sock = self.endpoint.open_socket()
+        self._sock.settimeout(HANDSHAKE_TIMEOUT_S)
+        self._answers = Answers(self._receive)
+        for command in self.endpoint.auth_commands():
+            self._sock.sendall(pack(*command))
+            self._check(self._answers.read(1)[0])
+        # NO-TOUCH (7.2): reading every key must not make every key look recently used. Older ones refuse it.
+        self._sock.sendall(
+            pack(b"CLIENT", b"SETNAME", NAME) + pack(b"CLIENT", b"NO-TOUCH", b"ON") + pack(b"INFO", b"SERVER")
+        )
+        info = self._answers.read(3)[2]
+        self._check(info)
+        self._same_server(_fields(info))
+        self._sock.settimeout(READ_TIMEOUT_S)
+
+    def _check(self, answer: Any) -> None:
+        if isinstance(answer, Refusal):
+            raise classify(answer.line, self.endpoint.side)
+
+    def _same_server(self, info: dict[str, str]) -> None:
+        """SCAN's cursors and its promise to show every key hold within one life of a server only."""
+        before = self.info.get("run_id")
+        self.info = info
+        if before is not None and before != info.get("run_id"):
+            raise ConnectionLost(
+                "the server was restarted or replaced while it was being verified",
+                hint="run the same command again",
+                side=self.endpoint.side,
+                code="restarted",
+            )
+
+    def _again(self, error: Exception) -> list[Any]:
+        """Connect anew and send the pending request again; raises the last error when that fails for long."""
+        for pause in PAUSES_S:
+            time.sleep(pause)
+            try:
+                self._open()
+                db, request, count = self._pending
+                self._send(db, request)
+                return self._answers.read(count)
+            except (OSError, EOFError) as later:
+                error = later
+            except ConnectionLost as later:
+                if later.code == "restarted":
+                    raise
+                error = later
+        raise self._typed(error) from error
+
+    def _typed(self, error: Exception) -> KeyferryError:
+        if isinstance(error, NotRedis):
+            of_side = SourceError if self.endpoint.side is Side.SOURCE else TargetError
+            return of_side("it does not speak the Redis protocol", hint=NOT_REDIS, code="not-redis")
+        return classify(error, self.endpoint.side)
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    """INFO's text as a table."""
+    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
+    return {name: value for name, _, value in lines}

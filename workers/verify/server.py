@@ -1,0 +1,162 @@
+"""One side of a verification: what it can answer, and its exact expiries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sync_tasks.answers import classify
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.names import KEY_PREFIX
+from workers.verify.link import Link
+from workers.verify.wire import Refusal, arg, each, head, pack
+
+PROBE = KEY_PREFIX + b"probe"  # is only ever read, never written
+SAMPLES = 8192  # elements that MEMORY USAGE looks at: nearly all of any value that we call small
+
+MEMORY = head(5, b"MEMORY", b"USAGE")
+MEMORY_END = arg(b"SAMPLES") + arg(b"%d" % SAMPLES)
+PEXPIRETIME = head(2, b"PEXPIRETIME")
+PTTL = head(2, b"PTTL")
+TYPE = head(2, b"TYPE")
+TIME = pack(b"TIME")
+
+NO_KEY = -2
+NO_EXPIRY = -1
+UNKNOWN = -3  # could not be read exactly; equals nothing
+
+GROUP = 16  # PTTLs between two TIMEs: some 20 microseconds
+TRIES = 300  # of reading a group, or a single key, within one millisecond
+
+
+class Server:
+    """One server and what it is able to tell.
+
+    Args:
+        endpoint: where it is.
+
+    Raises:
+        KeyferryError: it cannot be reached or refuses us.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.link = Link(endpoint)
+        version = re.match(r"(\d+)\.(\d+)", self.link.info.get("redis_version", ""))
+        self.version = (int(version[1]), int(version[2])) if version else (0, 0)
+        self.exact_expiry = self._knows(b"PEXPIRETIME", PROBE)  # 7.0
+        self.field_expiry = self._knows(b"HPEXPIRETIME", PROBE, b"FIELDS", b"1", b"f")  # Valkey 9, Redis 7.4
+        self.stream_counters = self.version >= (7, 0)
+        self.functions = self.version >= (7, 0)
+
+    def _knows(self, *command: bytes) -> bool:
+        answer = self.link.probe(0, *command)
+        if isinstance(answer, Refusal) and not answer.line.startswith(b"ERR unknown command"):
+            raise classify(answer.line, self.endpoint.side)
+        return not isinstance(answer, Refusal)
+
+    def info(self, section: bytes) -> bytes:
+        """INFO of one section."""
+        answer: bytes = self.link.ask(0, pack(b"INFO", section), 1)[0]
+        return answer
+
+    def keys_by_db(self) -> dict[int, int]:
+        """Number of keys of each database that holds any, expired ones included."""
+        found = re.findall(rb"^db(\d+):keys=(\d+)", self.info(b"KEYSPACE"), re.MULTILINE)
+        return {int(db): int(keys) for db, keys in found}
+
+    def is_replica(self) -> bool:
+        return b"role:slave" in self.info(b"REPLICATION")
+
+    def now_ms(self) -> int:
+        """The server's clock."""
+        return in_ms(self.link.ask(0, TIME, 1)[0])
+
+    def start_heads(self, db: int, args: Sequence[bytes]) -> None:
+        """Ask for size and expiry of keys (packed arguments); `finish_heads` reads the answers."""
+        expiries = each(PEXPIRETIME if self.exact_expiry else PTTL, args)
+        self.link.start(db, each(MEMORY, args, MEMORY_END) + expiries, 2 * len(args))
+
+    def finish_heads(self, db: int, args: Sequence[bytes]) -> tuple[list[int | None], list[int]]:
+        """Bytes of memory (None: no such key) and expiries of the keys asked for.
+
+        An expiry is in ms since 1970, or one of NO_KEY, NO_EXPIRY, UNKNOWN.
+        """
+        answers = self.link.finish()
+        sizes, expiries = answers[: len(args)], answers[len(args) :]
+        if not self.exact_expiry:
+            volatile = [i for i, ttl in enumerate(expiries) if ttl >= 0]
+            exact = self._moments(db, [args[i] for i in volatile])
+            for i, moment in zip(volatile, exact, strict=True):
+                expiries[i] = moment
+        return sizes, expiries
+
+    def expiries(self, db: int, args: Sequence[bytes]) -> list[int]:
+        """Expiries alone, as `finish_heads` gives them."""
+        if self.exact_expiry:
+            return self.link.ask(db, each(PEXPIRETIME, args), len(args))
+        return self._moments(db, args)
+
+    def types(self, db: int, args: Sequence[bytes]) -> list[bytes]:
+        """Type of each key, b"none" where there is none."""
+        return self.link.ask(db, each(TYPE, args), len(args))
+
+    def field_expiries(self, db: int, hashes: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[list[int]]:
+        """Expiries in ms, or NO_EXPIRY, of fields of hashes (packed key, fields) as this server has them."""
+        if not self.field_expiry:
+            return [[NO_EXPIRY] * len(fields) for _, fields in hashes]
+        request = b"".join(
+            head(len(fields) + 4, b"HPEXPIRETIME")
+            + b"".join((key, arg(b"FIELDS"), arg(b"%d" % len(fields)), *map(arg, fields)))
+            for key, fields in hashes
+        )
+        answers = self.link.ask(db, request, len(hashes), loose=True)
+        return [
+            times if isinstance(times, list) else [NO_KEY] * len(fields)
+            for times, (_, fields) in zip(answers, hashes, strict=True)
+        ]
+
+    def _moments(self, db: int, args: Sequence[bytes]) -> list[int]:
+        """Expiries of a server that knows only PTTL (before 7.0), to the millisecond.
+
+        TIME before and after a few PTTLs: when both are in the same millisecond so was every PTTL, whatever
+        other clients did in between, and time + PTTL is exact. The others are asked again, in the end singly.
+        """
+        moments = [UNKNOWN] * len(args)
+        todo = list(range(len(args)))
+        for attempt in range(TRIES):
+            if not todo:
+                break
+            size = GROUP if attempt < 3 else 1
+            groups = [todo[i : i + size] for i in range(0, len(todo), size)]
+            request = TIME + b"".join(each(PTTL, [args[i] for i in group]) + TIME for group in groups)
+            answers = self.link.ask(db, request, 1 + len(todo) + len(groups))
+            todo = _settle(groups, answers, moments)
+        return moments
+
+    def close(self) -> None:
+        self.link.close()
+
+
+def _settle(groups: list[list[int]], answers: list[Any], moments: list[int]) -> list[int]:
+    """Write down the expiries of the groups that were read within a millisecond; the keys left."""
+    again: list[int] = []
+    before, pos = in_ms(answers[0]), 1
+    for group in groups:
+        ttls, after = answers[pos : pos + len(group)], in_ms(answers[pos + len(group)])
+        for i, ttl in zip(group, ttls, strict=True):
+            if ttl < 0:
+                moments[i] = ttl
+            elif ttl == 0 or before != after:
+                again.append(i)  # 0 also stands for a time that has just passed
+            else:
+                moments[i] = before + ttl
+        before = after
+        pos += len(group) + 1
+    return again
+
+
+def in_ms(time: Sequence[bytes]) -> int:
+    """TIME's answer, seconds and microseconds, in whole milliseconds, cut off as PTTL's clock is."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000
