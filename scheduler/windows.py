@@ -52,7 +52,7 @@ def _fail(session: Session, past: Iterable[RetryWindow]) -> Iterable[str]:
     for window in past:
         task = session.get_one(Task, window.task_id, with_for_update=True)
         error = KeyferryError(
-            f"{window.error['message']}, for {window.length_s / 60:.0f} minutes",
+            f"{window.error['message']}, for {window.length_s / 60:.0f} min",
             hint=window.error["hint"],
             code=window.error["code"],
             side=Side(window.side),

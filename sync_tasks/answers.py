@@ -45,18 +45,14 @@ NO_PERMISSION = "grant the user of the URL this command and all keys (ACL SETUSE
 CLUSTER = "clusters are not supported yet: name a server that is no cluster's member"
 
 ANSWERS: dict[str, Row] = {
-    "NOAUTH": Row(
-        "credentials", "give a user and password in the URL, by password_file or by the environment"
-    ),
+    "NOAUTH": Row("credentials", "give a user and password in the URL, by password_file or by the environment"),
     "WRONGPASS": Row("credentials", "check user and password; write special characters in the URL as %XX"),
     "NOPERM": Row(
         "credentials",
         NO_PERMISSION,
         "grant the user +psync +replconf +sync and the reading commands on all keys",
     ),
-    "DENIED": Row(
-        "credentials", "protected mode: set a password on the server or allow this host to connect"
-    ),
+    "DENIED": Row("credentials", "protected mode: set a password on the server or allow this host to connect"),
     "LOADING": Row("busy", "it reads its data set from disk: it will answer once done"),
     "BUSY": Row("busy", "a script runs there too long: wait, or end it with SCRIPT KILL"),
     "READONLY": Row("busy", "it is a replica or was demoted: name its master, or make it the master"),
@@ -77,9 +73,7 @@ ANSWERS: dict[str, Row] = {
     "MOVED": Row("refused", CLUSTER),
     "ASK": Row("refused", CLUSTER),
     "CROSSSLOT": Row("refused", CLUSTER),
-    "WRONGTYPE": Row(
-        "refused", "another writer has changed the key's type: nobody else may write to these keys"
-    ),
+    "WRONGTYPE": Row("refused", "another writer has changed the key's type: nobody else may write to these keys"),
     "NOSCRIPT": Row("refused", "the script is not known there: load it, or call it by EVAL"),
     "BUSYKEY": Row("refused", "the key exists: empty the target or use ignore-and-proceed"),
     "UNKNOWN": Row("refused", "it is too old, or the command was renamed or disabled there"),
@@ -151,9 +145,7 @@ def _redis(error: BaseException, side: Side) -> KeyferryError:
     names = [cls.__name__ for cls in type(error).__mro__]
     text = str(error)
     if "RedisError" not in names and "RedisClusterException" not in names:
-        return _refusal(side)(
-            _short(f"{type(error).__name__}: {text}"), hint="this is unexpected: please report it"
-        )
+        return _refusal(side)(_short(f"{type(error).__name__}: {text}"), hint="this is unexpected: please report it")
     for name in names:
         if name in CLASSES:
             code = CLASSES[name]
@@ -210,7 +202,7 @@ def _broken(error: OSError | EOFError, side: Side) -> KeyferryError:
             "no space left on the disk of the state directory", hint="free some: the work goes on by itself"
         )
     if isinstance(error, ssl.SSLError):
-        reason = getattr(error, "verify_message", "") or error.reason or "handshake failed"
+        reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or "handshake failed"
         return ConnectionLost(_short(f"TLS: {reason}"), hint=TLS, side=side, code="tls")
     if isinstance(error, socket.gaierror):
         return ConnectionLost("the host name is not known", hint=DNS, side=side, code="dns")

@@ -106,9 +106,7 @@ def configure(settings: Settings) -> Celery:
 def current_app() -> Celery:
     """The application of this process. Raises ControlError before `configure`."""
     if not _configured:
-        raise ControlError(
-            "no application is configured", hint="call sync_tasks.app.configure first", code="app"
-        )
+        raise ControlError("no application is configured", hint="call sync_tasks.app.configure first", code="app")
     return _configured[0]
 
 

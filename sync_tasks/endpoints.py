@@ -116,8 +116,6 @@ class Endpoint:
             "username": self.username,
             "password": self.secret(),
             "protocol": 2,
-            "lib_name": None,
-            "lib_version": None,
         }
         if self.path:
             return {**kwargs, "unix_socket_path": self.path}
@@ -252,9 +250,7 @@ def _query(parts: SplitResult, side: Side) -> dict[str, str]:
             raise _wrong(
                 side,
                 "unknown setting behind the question mark",
-                f"did you mean {near[0]}?"
-                if near
-                else f"known are {', '.join(known)}; write ? as %3F in a password",
+                f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}; write ? as %3F in a password",
             )
         if not value:
             raise _wrong(side, f"{name} is empty", f"give {name} a value or leave it out")
@@ -300,9 +296,7 @@ def _unix(parts: SplitResult, query: dict[str, str], side: Side) -> dict[str, An
 
 def _db(text: str, side: Side) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise _wrong(
-            side, "the database is not a number", "write /N with N in 0..255; / in a password as %2F"
-        )
+        raise _wrong(side, "the database is not a number", "write /N with N in 0..255; / in a password as %2F")
     return int(text)
 
 
@@ -311,9 +305,7 @@ def _check_files(query: dict[str, str], password_file: str | None, side: Side) -
         raise _wrong(side, "key without cert", "give the client certificate too: ?cert=FILE&key=FILE")
     for name in ("ca", "cert", "key"):
         if name in query and not Path(query[name]).is_file():
-            raise _wrong(
-                side, f"{name}: no such file {query[name]}", "give the path of a PEM file", "file-missing"
-            )
+            raise _wrong(side, f"{name}: no such file {query[name]}", "give the path of a PEM file", "file-missing")
     if password_file:
         _read_password(password_file, side)
 

@@ -31,9 +31,7 @@ def can(task: Task, to: TaskState) -> bool:
     return to in TRANSITIONS[TaskState(task.state)]
 
 
-def move(
-    session: Session, task: Task, to: TaskState, reason: str, error: KeyferryError | None = None
-) -> None:
+def move(session: Session, task: Task, to: TaskState, reason: str, error: KeyferryError | None = None) -> None:
     """Change the state and record why; nothing happens if the task is there already.
 
     Raises:

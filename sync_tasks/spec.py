@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -169,9 +170,7 @@ def _explain(error: ValidationError, where: str) -> UsageError:
     name = ".".join(known)
     if first["type"] == "extra_forbidden":
         peers = (
-            [*RetrySpec.model_fields]
-            if path[0] == "retry" and len(path) > 1
-            else [*TaskSpec.model_fields, *UNBUILT]
+            [*RetrySpec.model_fields] if path[0] == "retry" and len(path) > 1 else [*TaskSpec.model_fields, *UNBUILT]
         )
         return _unknown(name, [f"retry.{p}" for p in peers] if len(known) > 1 else peers, where)
     if known == ["retry"] and first["type"] == "value_error":
@@ -204,13 +203,11 @@ def _toml(value: Any) -> str:
     """A value as a person would have written it, cut to a line."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = '"' + value + '"' if isinstance(value, str) else str(value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def mapping(
-    databases: dict[int, int] | None, source_db: int | None, target_db: int | None
-) -> dict[int, int] | None:
+def mapping(databases: dict[int, int] | None, source_db: int | None, target_db: int | None) -> dict[int, int] | None:
     """Which source database goes where, of the setting and the URLs' /db; None: all, each to its own number.
 
     Raises:

@@ -12,21 +12,26 @@ from pathlib import Path
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Side, TargetError
 from sync_tasks.names import checkpoint_key, closed_key, marks_key
-from sync_tasks.views import TaskView
+from sync_tasks.views import NodeView, TaskView
 from workers.codec.resp_cy import ReplyError, encode
 from workers.ports import StreamPort
+from workers.pump import Pump
 from workers.settle import Settler
 from workers.snapshot import Stopped
 from workers.source.ask import Source
 from workers.spool.log import Cursor, Log
 from workers.spool.tables import read_tables
-from workers.pump import Pump
-from workers.target.claim import STREAMING, Checkpoint, Claim, claim, peek_epoch
+from workers.sweep import sweep
+from workers.target.claim import STREAMING, Checkpoint, Claim, claim, look, peek_epoch
 from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain, Run, Window
 from workers.times import Clock
-from workers.sweep import sweep
 from workers.translate import Scope, Translator
+
+STRIDE = 1 << 20
+"""An operator's start takes the next multiple of it, a take-over the next number: so no number of take-overs lets an
+older copy of a state directory catch up with a newer one."""
+
 
 @dataclass(slots=True)
 class Progress:
@@ -62,6 +67,7 @@ class Applier(threading.Thread):
         self.node = port.node()
         self.stop_event = threading.Event()
         self.loaded = threading.Event()
+        self.border = threading.Lock()
         self.error: BaseException | None = None
         self.progress = Progress()
         self.clock = Clock(self.task.extend_expiry_s * 1000)
@@ -119,7 +125,8 @@ class Applier(threading.Thread):
     def _claim(self, link: TargetLink) -> Claim:
         node = self.port.node()
         if node.fresh:
-            self.port.raise_epoch(max(self.port.epoch, peek_epoch(link, self.task.uid, node.number) + 1))
+            highest = max(self.port.epoch, peek_epoch(link, self.task.uid, node.number))
+            self.port.raise_epoch((highest // STRIDE + 1) * STRIDE)
         self.port.renew()
         claimed = claim(link, self.task.uid, node.number, self.port.epoch, self._nonce)
         self._nonce = claimed.nonce
@@ -156,15 +163,24 @@ class Applier(threading.Thread):
 
     def _close_load(self, link: TargetLink, claimed: Claim) -> Checkpoint:
         """Wait for the load, see its marks on the target, fence its loaders, write the first checkpoint."""
-        uid, number = self.task.uid, self.node.number
-        while not self.loaded.wait(0.05):
+        while True:
+            while not self.loaded.wait(0.05):
+                if self.stop_event.is_set():
+                    raise Stopped
             if self.stop_event.is_set():
                 raise Stopped
-        node = self.port.node()
-        gen = node.gen
+            with self.border:
+                node = self.port.node()
+                state = self.port.load_state(node.gen)
+                if node.snapshot_done and state.done == state.chunks:
+                    return self._close_now(link, claimed, node)
+                self.loaded.clear()  # the source began a new snapshot meanwhile
+
+    def _close_now(self, link: TargetLink, claimed: Claim, node: NodeView) -> Checkpoint:
         assert node.replid is not None
         assert node.snapshot_offset is not None
-        marks = set(link.ask(b"HKEYS", marks_key(uid, number, gen)))
+        gen = node.gen
+        marks = set(link.ask(b"HKEYS", marks_key(self.task.uid, self.node.number, gen)))
         missing = [c.id for c in self.port.chunks(gen) if b"%d" % c.seq not in marks]
         if missing:
             self.loaded.clear()
@@ -230,12 +246,7 @@ class Applier(threading.Thread):
         return own
 
     def _stream(self, link: TargetLink, claimed: Claim, found: Checkpoint) -> None:
-        if not self.log.covers(found.replid, found.offset):
-            raise CannotContinue(
-                f"the log on disk does not hold what follows offset {found.offset} of {found.replid}",
-                side=Side.SOURCE,
-                hint="start over with an empty target and a new --state directory",
-            )
+        self._await_log(found)
         chain = self._chain(link, claimed, found.gen, found.seen)
         chain.held = found.held
         self.clock.loading = True
@@ -253,6 +264,27 @@ class Applier(threading.Thread):
         finally:
             cursor.close()
             settler.close()
+
+    def _await_log(self, found: Checkpoint) -> None:
+        """The log may have lost its end with the power; the receiver then fetches it again."""
+        while not self.log.covers(found.replid, found.offset):
+            if self.stop_event.is_set():
+                raise Stopped
+            if self.log.end is not None and self.log.end >= found.offset:
+                raise CannotContinue(
+                    f"the log on disk does not hold what follows offset {found.offset} of {found.replid}",
+                    side=Side.SOURCE,
+                    hint="start over with an empty target and a new --state directory",
+                )
+            self.stop_event.wait(0.1)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint on the target as it is now, without a claim."""
+        link = TargetLink(self.endpoint, "keyferry-look", self.home)
+        try:
+            return look(link, self.task.uid, self.node.number)
+        finally:
+            link.close()
 
     def near(self, offset: int) -> bool:
         """Whether the source has written no more than up to `offset`."""

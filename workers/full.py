@@ -171,7 +171,7 @@ def _load_records(path: Path, batches: FencedBatches, encoder: RestoreEncoder, b
     with path.open("rb") as file:
         if path.stat().st_size == 0:
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as data:
             position, done = 0, 0
             while position < len(data):
                 body, keys, position = encoder.encode(data, position, BATCH_KEYS, BATCH_BYTES)

@@ -97,7 +97,7 @@ class Pump:
             if block is not None:
                 translator.feed(block)
                 continue
-            if not self._worth_taking(now) or self.applier.unproven(translator.window) and chain.flying:
+            if not self._worth_taking(now) or (self.applier.unproven(translator.window) and chain.flying):
                 return
             window = translator.take()
             if window is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from workers.source.psync import SILENCE_S, Continued, Full, ReplicaLink
 from workers.spool.chunks import Closed
 from workers.spool.log import BACKLOG, Log
 from workers.spool.room import when_there_is_room
+from workers.target.claim import Checkpoint
 
 ACK_EVERY_S = 1.0
 STEP_S = 0.2
@@ -41,6 +43,8 @@ class Receiver(threading.Thread):
         source: ordinary questions to the source.
         committed: the offset that the target has; acknowledged to the source.
         begin: called before a new snapshot is loaded, with its number: closes the load of earlier ones on the target.
+        checkpoint: reads the target's checkpoint.
+        border: held while a load is closed, or a new one begun: never both.
     """
 
     def __init__(
@@ -52,10 +56,13 @@ class Receiver(threading.Thread):
         source: SourceView,
         committed: Callable[[], int | None],
         begin: Callable[[int], None],
+        checkpoint: Callable[[], Checkpoint | None],
+        border: threading.Lock,
     ) -> None:
         super().__init__(name="receiver", daemon=True)
         self.endpoint, self.port, self.log, self.snapshots = endpoint, port, log, snapshots
         self.source, self.committed, self._begin = source, committed, begin
+        self._checkpoint, self._border = checkpoint, border
         self.stop_event = threading.Event()
         self.error: BaseException | None = None
         self.snapshot: SnapshotReader | None = None
@@ -86,6 +93,8 @@ class Receiver(threading.Thread):
         node = self.port.node()
         link = ReplicaLink(self.endpoint)
         try:
+            if node.begun and self.log.replid is None:
+                self._rejoin()
             if node.snapshot_done and self.log.replid is not None:
                 self._resume(link)
             else:
@@ -96,6 +105,17 @@ class Receiver(threading.Thread):
         finally:
             link.close()
 
+    def _rejoin(self) -> None:
+        """The spool was lost, but the target knows where the stream stands."""
+        found = self._checkpoint()
+        if found is None:
+            raise CannotContinue(
+                "neither the log on disk nor the target's checkpoint is there any more",
+                side=Side.TARGET,
+                hint="start over with an empty target and a new --state directory",
+            )
+        self.log.reset(found.replid, found.offset)
+
     def _resume(self, link: ReplicaLink) -> None:
         assert self.log.replid is not None
         assert self.log.end is not None
@@ -105,12 +125,6 @@ class Receiver(threading.Thread):
             if answer.replid is not None:
                 self.log.rename(answer.replid)
             return
-        if self.port.node().begun:
-            raise CannotContinue(
-                f"the source no longer has the stream behind offset {self.log.end} of {self.log.replid}",
-                side=Side.SOURCE,
-                hint="raise repl-backlog-size on the source; start over with an empty target and a new --state directory",
-            )
         self._take(link, answer)
 
     def _start(self, link: ReplicaLink) -> None:
@@ -125,8 +139,15 @@ class Receiver(threading.Thread):
         parts = link.snapshot()
         size = next(parts)
         assert not isinstance(size, bytes)
-        gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, self.source.keys(), size)
-        self._begin(gen)
+        with self._border:
+            if self.port.node().begun or self._checkpoint() is not None:
+                raise CannotContinue(
+                    f"the source no longer has the stream behind offset {self.log.end} of {self.log.replid}",
+                    side=Side.SOURCE,
+                    hint="raise repl-backlog-size on the source; start over with an empty target and another --state",
+                )
+            gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, self.source.keys(), size)
+            self._begin(gen)
         self.port.event("snapshot", f"snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
         reader = SnapshotReader(
             self.snapshots / f"gen-{gen}",
@@ -183,7 +204,7 @@ class Receiver(threading.Thread):
             flags = BACKLOG if end < self._fresh_until else 0
             moment = time.time_ns() // 1_000_000
             when_there_is_room(
-                lambda d=data, m=moment, f=flags: self.log.append(d, m, f), waiting, self.stop_event.is_set
+                partial(self.log.append, data, moment, flags), waiting, self.stop_event.is_set
             )
             if full:
                 full = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from workers.codec import Framer
@@ -82,9 +83,9 @@ class SnapshotReader:
                 self._db = event[1]
             elif kind == "huge":
                 _, key, expire_ms, value_type, self._huge_shard = event
-                self._room(lambda k=key, e=expire_ms, t=value_type: self.chunks.begin_huge(k, e, t))
+                self._room(partial(self.chunks.begin_huge, key, expire_ms, value_type))
             elif kind == "part":
-                self._room(lambda data=event[1]: self.chunks.part(data))
+                self._room(partial(self.chunks.part, event[1]))
             elif kind == "huge_end":
                 self.chunks.end_huge(self._db, self._huge_shard)
             elif kind == "version":
@@ -114,7 +115,7 @@ class SnapshotReader:
         for shard in range(SHARDS):
             if self.framer.pending(shard) > (64 << 10 if only_large else 0):
                 data, keys = self.framer.drain(shard)
-                self._room(lambda s=shard, d=data, n=keys: self.chunks.add(self._db, s, d, n))
+                self._room(partial(self.chunks.add, self._db, shard, data, keys))
 
     def _room(self, write: Callable[[], None]) -> None:
         when_there_is_room(write, self._waiting, self._stopping)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
@@ -45,6 +46,7 @@ class StreamJob:
         self.receiver = Receiver(
             source, port, self.log, self.directory, Source(source),
             committed=lambda: self.applier.progress.committed, begin=self.applier.close_earlier,
+            checkpoint=self.applier.checkpoint, border=self.applier.border,
         )  # fmt: skip
         self._sample: int | None = None  # the source's offset when last asked
         self._in_sync = False
@@ -148,9 +150,6 @@ class StreamJob:
             "settled": progress.streaming and progress.settled_at is not None,
             "delay_ms": self._delay(),
         }
-        if not progress.streaming:
-            values["received_bytes"] = self.receiver.received_bytes
-            values.pop("received_bytes")
         self.port.progress(values)
 
     def _delay(self) -> float | None:
@@ -168,10 +167,8 @@ class StreamJob:
         self.applier.loaded.set()
         for thread in (self.applier, self.receiver):
             thread.join(8.0)
-        try:
+        with contextlib.suppress(KeyferryError):
             self._report()
-        except KeyferryError:
-            pass
         for source in (self.source, self.applier.source, self.receiver.source):
             if isinstance(source, Source):
                 source.close()

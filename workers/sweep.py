@@ -29,10 +29,14 @@ def keys_of(path: Path) -> Iterator[bytes]:
     size = path.stat().st_size
     if size < RECORD.size:
         return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
+        memoryview(pages) as data,
+    ):
         _, key_size, value_size = RECORD.unpack_from(data, 0)
         if value_size == TO_THE_END:
-            yield data[RECORD.size : RECORD.size + key_size]
+            yield bytes(data[RECORD.size : RECORD.size + key_size])
             return
         yield from (key for key, _ in RestoreEncoder(0).iter_keys(data))
 

@@ -109,7 +109,7 @@ def _unexpected() -> ControlError:
     return ControlError("an internal error", hint="see the worker's log; please report it", retry=Retry.OTHER)
 
 
-@task_failure.connect  # type: ignore[untyped-decorator]
+@task_failure.connect
 def _died(sender: Any, exception: BaseException | None = None, **_: Any) -> None:
     """In the worker's main process: a pool child was killed; what it held can go to others at once."""
     if not isinstance(exception, WorkerLostError):

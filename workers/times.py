@@ -25,11 +25,10 @@ UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT":
 
 @dataclass(frozen=True, slots=True)
 class Retimed:
-    """What becomes of one command; `keys` are those whose expiry is held, `inexact` if it is only roughly known."""
+    """What becomes of one command; `keys` are those whose expiry is held."""
 
     commands: list[list[bytes]]
     keys: list[bytes]
-    inexact: bool = False
 
 
 class Clock:
@@ -88,7 +87,7 @@ def retime(argv: list[bytes], clock: Clock) -> Retimed:
 def _key(key: bytes, command: list[bytes], at: int, clock: Clock, time_ms: int, exact: bool) -> Retimed:
     written = clock.write(time_ms, exact)
     command[at] = b"%d" % written
-    return Retimed([command], [key] if written >= HOLD else [], not exact)
+    return Retimed([command], [key] if written >= HOLD else [])
 
 
 def _expire(name: bytes, argv: list[bytes], clock: Clock) -> Retimed:
@@ -141,7 +140,7 @@ def _restore(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
         return Retimed([command], keys)
     relative = b"ABSTTL" not in options
     done = _key(argv[1], [*command, b"ABSTTL"], 2, clock, clock.absolute(argv[2], 1, relative), not relative)
-    return Retimed(done.commands, done.keys or keys, done.inexact)
+    return Retimed(done.commands, done.keys or keys)
 
 
 def _held_fields(key: bytes, payload: bytes) -> bytes:
@@ -209,7 +208,8 @@ def _msetex(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
     pairs = [(argv[2 + 2 * i], argv[3 + 2 * i]) for i in range(count)]
     options = argv[2 + 2 * count :]
     done = [_set(b"SET", [b"SET", key, value, *options], clock) for key, value in pairs]
-    return Retimed([c for d in done for c in d.commands], [k for d in done for k in d.keys], any(d.inexact for d in done))
+    keys = [k for d in done for k in d.keys]
+    return Retimed([c for d in done for c in d.commands], keys)
 
 
 _HOW: dict[bytes, Callable[[bytes, list[bytes], Clock], Retimed]] = {

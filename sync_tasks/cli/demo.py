@@ -73,6 +73,7 @@ class Demo:
         self._watch(self._seconds)
         _kill(writer)
         self._pids.remove(writer)
+        demo_data.forget(str(source))
         self._drain(source)
         self._stop_sync()
         _say("traffic stopped, everything applied; now every key is compared: keyferry verify SOURCE TARGET")

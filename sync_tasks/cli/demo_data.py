@@ -13,8 +13,10 @@ Command = tuple[Any, ...]
 
 DATABASES = (0, 1, 5)
 KEYS = 60_000  # small keys, over all databases
+LIVE = 200  # keys of each kind that the traffic writes to
 LARGE = 20_000  # items of the large values
 HOUR_MS = 3_600_000
+BRIEF_MS = 500  # the shortest time to live of the live traffic
 RATE = 4000  # commands a second of the live traffic
 BATCH = 80  # commands sent together
 
@@ -73,9 +75,17 @@ def _small(rng: random.Random, i: int) -> Iterator[Command]:
             yield "ZADD", f"zset:{i}", i, "a", i / 2, "b"
 
 
+def forget(path: str) -> None:
+    """After the last write: let the source notice what has expired, so that it tells its replicas."""
+    time.sleep(BRIEF_MS / 1000)
+    for db in DATABASES:
+        with connect(path, db) as client:
+            client.exists(*(f"live:session:{i}" for i in range(LIVE)))
+
+
 def _write(rng: random.Random) -> Command:
     """One write: most would show if they were executed twice."""
-    i = rng.randrange(200)
+    i = rng.randrange(LIVE)
     choices: tuple[Command, ...] = (
         ("INCR", f"live:counter:{i}"),
         ("INCRBYFLOAT", f"live:float:{i}", 0.5),
@@ -87,9 +97,9 @@ def _write(rng: random.Random) -> Command:
         ("ZINCRBY", f"live:zset:{i}", 1.5, "member"),
         ("HINCRBY", f"live:hash:{i}", "field", 1),
         ("XADD", f"live:stream:{i}", "MAXLEN", "~", 100, "*", "n", i),
-        ("SET", f"live:session:{i}", i, "PX", rng.choice((500, 5000, HOUR_MS))),
+        ("SET", f"live:session:{i}", i, "PX", rng.choice((BRIEF_MS, HOUR_MS))),
         ("PEXPIRE", f"live:counter:{i}", HOUR_MS),
-        ("RENAME", f"live:list:{i}", f"live:list:{rng.randrange(200)}"),
+        ("RENAME", f"live:list:{i}", f"live:list:{rng.randrange(LIVE)}"),
         ("DEL", f"live:text:{i}"),
     )
     return rng.choice(choices)

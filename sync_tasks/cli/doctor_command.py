@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json as json_format
 import os
-import platform
 import pkgutil
+import platform
 import re
 import resource
 import shutil
@@ -40,7 +40,7 @@ POSTGRESQL = "pip install 'keyferry[postgresql]' keeps the state in PostgreSQL"
 
 
 class State(StrEnum):
-    """OK; SLOW: works, but not as it should; ABSENT: optional and not there; MISSING: required and not there."""
+    """SLOW: works, but not as it should. ABSENT: optional and not there. MISSING: required and not there."""
 
     OK = "ok"
     SLOW = "slow"

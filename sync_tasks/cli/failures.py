@@ -27,8 +27,6 @@ def guarded(command: Callable[[], int], arguments: list[str]) -> int:
     try:
         code = command()
         sys.stdout.flush()
-    except KeyboardInterrupt as stop:
-        return int(getattr(stop, "exit_code", 130))
     except BrokenPipeError:
         silence_stdout()
         return PIPE_CLOSED
@@ -82,9 +80,7 @@ def explained(error: Exception, secrets: Iterable[str], log: Path | None) -> Key
         )
     name = type(error).__name__
     if log is None or not log.parent.is_dir():
-        return ControlError(
-            f"internal error {name}", code="internal", hint="run: keyferry doctor, and report it"
-        )
+        return ControlError(f"internal error {name}", code="internal", hint="run: keyferry doctor, and report it")
     with contextlib.suppress(OSError), open(log, "a", opener=_for_owner_alone) as out:
         out.write(redact("".join(traceback.format_exception(error)), secrets))
     return ControlError(f"internal error {name}", code="internal", hint=f"see {log}")

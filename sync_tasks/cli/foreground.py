@@ -1,7 +1,7 @@
 """The foreground command: starts its family, watches the task, ends everything.
 
-The order of the start is that of speed: the broker comes up while the libraries are imported, and children
-are forked last, with all of them.
+The order of the start is that of speed: the broker comes up while the libraries are imported, the stream
+worker while both servers are asked; what is needed later starts later.
 """
 
 from __future__ import annotations
@@ -118,18 +118,16 @@ class Foreground:
 
         settings = self._settings()
         roles.preload()
+        broker.wait_ready(self._directory, self._children.tend)
         self._pause(0.0)
+        # It gets ready while both servers are asked; without a scheduler nobody gives it work.
+        self._children.start(roles.stream_worker(settings))
         store = self._open_store(settings)
         self._task_id = self._open_task(store)
         before = {node.id: node.epoch for node in store.nodes(self._task_id)}
-        broker.wait_ready(self._directory, self._children.tend)
         self._pause(0.0)
-        for role in (
-            roles.stream_worker(settings),
-            roles.scheduler(settings),
-            roles.load_worker(settings, request.load_workers),
-        ):
-            self._children.start(role)
+        self._children.start(roles.scheduler(settings))
+        self._children.start(roles.load_worker(settings, request.load_workers))
         return before
 
     def _settings(self) -> Settings:
@@ -163,9 +161,7 @@ class Foreground:
         request = self._request
 
         def precheck() -> None:
-            check(
-                request.scope, request.spec.conflict_mode, request.source, request.target, self._show_checking
-            )
+            check(request.scope, request.spec.conflict_mode, request.source, request.target, self._show_checking)
 
         wanted = Wanted(request.source, request.target, request.spec, request.scope)
         return open_task(store, wanted, precheck).id
@@ -220,9 +216,7 @@ class Foreground:
         try:
             store.stop(self._task_id)
             deadline = time.monotonic() + RELEASE_WITHIN_S
-            while (
-                owned(store, self._task_id) and time.monotonic() < deadline and self._signals.stops == stops
-            ):
+            while owned(store, self._task_id) and time.monotonic() < deadline and self._signals.stops == stops:
                 self._children.tend()
                 self._show(self._look())
                 self._signals.wait(0.05)
@@ -268,9 +262,7 @@ class Foreground:
                 failures.complain(outcome.error, request.secrets)
             elif outcome.code and reading is not None:
                 where = self._directory.path
-                failures.say(
-                    f"stopped at a checkpoint; to go on, run the same command again (state in {where})", ()
-                )
+                failures.say(f"stopped at a checkpoint; to go on, run the same command again (state in {where})", ())
 
     def _pause(self, seconds: float) -> None:
         self._signals.wait(seconds)

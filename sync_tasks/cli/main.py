@@ -77,9 +77,7 @@ def _print_version(wanted: bool) -> None:
 def _root_options() -> Any:
     import typer
 
-    return typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
-    )
+    return typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
 
 
 def _root(version: bool = False) -> None:
@@ -111,10 +109,15 @@ def dispatch(arguments: list[str]) -> int:
 def run() -> None:
     """Entry point of the console script."""
     signals.raise_on_stop()
-    arguments = hide_arguments()
-    from sync_tasks.cli.failures import guarded
+    try:
+        arguments = hide_arguments()
+        from sync_tasks.cli.failures import guarded
 
-    sys.exit(guarded(lambda: dispatch(arguments), arguments))
+        code = guarded(lambda: dispatch(arguments), arguments)
+    except signals.Interrupted as stop:
+        code = stop.exit_code
+    signals.ignore_stop()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -89,13 +89,9 @@ class Bars:
         left = (total - keys) / rate if total is not None and rate and total > keys else None
         grid = _grid()
         for load in reading.loads if len(reading.loads) > 1 else ():
-            grid.add_row(
-                f"  db {load.db}", *_row(load.keys_done, load.keys), words.size(load.bytes_done), "", ""
-            )
+            grid.add_row(f"  db {load.db}", *_row(load.keys_done, load.keys), words.size(load.bytes_done), "", "")
         pending = any(
-            load.chunks.get(state)
-            for load in reading.loads
-            for state in (ChunkState.READY, ChunkState.RUNNING)
+            load.chunks.get(state) for load in reading.loads for state in (ChunkState.READY, ChunkState.RUNNING)
         )
         busy = pending or not reading.loaded
         grid.add_row(

@@ -11,8 +11,11 @@ from types import FrameType
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user asked to stop. `exit_code` is 128 + the signal's number, as shells have it."""
+class Interrupted(BaseException):
+    """The user asked to stop. `exit_code` is 128 + the signal's number, as shells have it.
+
+    No KeyboardInterrupt: the library that reads the command line would make a 130 of every one.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -27,6 +30,12 @@ def raise_on_stop() -> None:
     """From the first moment on: a stop is an exception that the top level turns into an exit code."""
     for number in STOPPING:
         signal.signal(number, _raise)
+
+
+def ignore_stop() -> None:
+    """The end has come anyway: nothing may disturb the interpreter's own."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Signals:

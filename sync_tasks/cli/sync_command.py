@@ -32,28 +32,18 @@ Exit: 0 done, 2 usage, 3 source, 4 target, 5 control, 130 after Ctrl-C, 143 afte
 def sync(
     source_url: Annotated[
         str,
-        typer.Argument(
-            metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"
-        ),
+        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"),
     ],
-    target_url: Annotated[
-        str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db goes")
-    ],
+    target_url: Annotated[str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db goes")],
     state: Annotated[
         Path, typer.Option("--state", metavar="DIR", help="holds everything of the run, to go on from")
     ] = Path(".keyferry"),
     until: Annotated[
         Until,
-        typer.Option(
-            "--until", help="full: the snapshot is loaded; in-sync: nothing is behind; never: run on"
-        ),
+        typer.Option("--until", help="full: the snapshot is loaded; in-sync: nothing is behind; never: run on"),
     ] = Until.NEVER,
-    json: Annotated[
-        bool, typer.Option("--json", help="one object a line on stdout, at least twice a second")
-    ] = False,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE.toml", help="settings of the task")
-    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="one object a line on stdout, at least twice a second")] = False,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE.toml", help="settings of the task")] = None,
     load_workers: Annotated[
         int,
         typer.Option("--load-workers", metavar="N", min=1, max=64, help="processes that load the snapshot"),

@@ -101,7 +101,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if different > SHOWN:
         yield f"  and {different - SHOWN:,} more; --json names them"
     if found["in_flux"]:
-        yield f"{found['in_flux']:,} keys or parts of keys changed all the time; the target was seen to follow them"
+        yield f"{found['in_flux']:,} keys or parts of keys changed all the time, and the target followed"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import KeyferryError, Side, SourceError, TargetError
+from sync_tasks.precheck.probe import diagnose, not_redis
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -41,7 +42,7 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
     try:
         given: dict[str, Any] = client.info()
     except Exception as error:
-        raise located(classify(error, endpoint.side), endpoint) from error
+        raise located(diagnose(classify(error, endpoint.side), endpoint), endpoint) from error
     valkey = given.get("server_name") == "valkey" or "valkey_version" in given
     stated = str(given.get("valkey_version" if valkey else "redis_version", ""))
     if not stated:
@@ -56,11 +57,7 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
         master=f"{given.get('master_host', '')}:{given.get('master_port', '')}",
         replid=str(given.get("master_replid", "")),
         cluster=int(given.get("cluster_enabled", 0)) == 1,
-        keys={
-            int(name[2:]): _keys(value)
-            for name, value in given.items()
-            if name[:2] == "db" and name[2:].isdigit()
-        },
+        keys={int(name[2:]): _keys(value) for name, value in given.items() if name[:2] == "db" and name[2:].isdigit()},
     )
 
 
@@ -78,16 +75,6 @@ def refusal(side: Side, message: str, hint: str, code: str) -> KeyferryError:
     """A server that answers, but cannot be used as asked."""
     kind = SourceError if side is Side.SOURCE else TargetError
     return kind(message, hint=hint, code=code)
-
-
-def not_redis(endpoint: Endpoint) -> KeyferryError:
-    """Something else listens there."""
-    return refusal(
-        endpoint.side,
-        f"{endpoint.address()}: it answers, but not as a Redis-compatible server",
-        "check host, port and scheme (rediss:// for TLS)",
-        "not-redis",
-    )
 
 
 def _version(text: str) -> tuple[int, int]:

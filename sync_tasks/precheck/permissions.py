@@ -68,9 +68,7 @@ def check_target(client: Any, endpoint: Endpoint) -> None:
         for command in WRITES:
             connection.send_command(*command)
         refusals = [
-            refusal
-            for command in WRITES
-            if (refusal := _refusal(connection, endpoint)) and _matters(command, refusal)
+            refusal for command in WRITES if (refusal := _refusal(connection, endpoint)) and _matters(command, refusal)
         ]
         connection.send_command(b"DISCARD")
         _refusal(connection, endpoint)

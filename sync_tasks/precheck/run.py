@@ -45,15 +45,11 @@ def check(
     ask_both(
         (
             source,
-            lambda: _with(
-                source, lambda client: databases.check_exist(client, source_facts, set(scope or ()))
-            ),
+            lambda: _with(source, lambda client: databases.check_exist(client, source_facts, set(scope or ()))),
         ),
         (
             target,
-            lambda: _with(
-                target, lambda client: _target(client, source_facts, target_facts, scope, conflict_mode)
-            ),
+            lambda: _with(target, lambda client: _target(client, source_facts, target_facts, scope, conflict_mode)),
         ),
         pause,
         within_s=4.0,
@@ -78,9 +74,7 @@ def _with(endpoint: Endpoint, ask: Callable[[Redis], T]) -> T:
         client.close()
 
 
-def _target(
-    client: Redis, source: Facts, target: Facts, scope: dict[int, int] | None, conflict_mode: str
-) -> None:
+def _target(client: Redis, source: Facts, target: Facts, scope: dict[int, int] | None, conflict_mode: str) -> None:
     permissions.check_target(client, target.endpoint)
     there = None if scope is None else set(scope.values())
     databases.check_exist(client, target, set(source.keys) if there is None else there)

@@ -34,9 +34,7 @@ def reads(source: Facts, target: Facts) -> bool:
     if target.version < source.version:
         return False
     same_line = target.product == source.product or source.version <= FORK
-    return same_line and not (
-        source.product == "Valkey" and target.product == "Redis" and target.version > FORK
-    )
+    return same_line and not (source.product == "Valkey" and target.product == "Redis" and target.version > FORK)
 
 
 def _unsupported(facts: Facts, hint: str) -> KeyferryError:

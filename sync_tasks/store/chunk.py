@@ -17,9 +17,7 @@ from sync_tasks.views import ChunkView, TaskView
 class ChunkHandle:
     """One load worker's hold on one chunk."""
 
-    def __init__(
-        self, database: Database, task: TaskView, chunk: ChunkView, node_number: int, owner: str
-    ) -> None:
+    def __init__(self, database: Database, task: TaskView, chunk: ChunkView, node_number: int, owner: str) -> None:
         self.task = task
         self.chunk = chunk
         self.node_number = node_number
@@ -50,11 +48,7 @@ class ChunkHandle:
                 .execution_options(synchronize_session=False)
             )
             if found is None or task.state not in RUNNING:
-                raise Fenced(
-                    f"chunk {self.chunk.id} was taken away", hint="nothing to do: its new owner goes on"
-                )
+                raise Fenced(f"chunk {self.chunk.id} was taken away", hint="nothing to do: its new owner goes on")
             if values.get("state") == ChunkState.DONE:
                 # The target took a whole chunk: whatever ailed it has passed.
-                windows.close(
-                    session, task, or_(RetryWindow.side == Side.TARGET, RetryWindow.origin == windows.LOAD)
-                )
+                windows.close(session, task, or_(RetryWindow.side == Side.TARGET, RetryWindow.origin == windows.LOAD))

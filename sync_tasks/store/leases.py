@@ -40,9 +40,7 @@ def renew(session: Session, name: str, owner: str, epoch: int) -> None:
 def guard(session: Session, name: str, owner: str, epoch: int) -> None:
     """Raise Fenced unless the lease is still held; it then stays so until the transaction ends."""
     held = session.scalar(
-        select(Lease.epoch)
-        .where(Lease.name == name, Lease.owner == owner, Lease.epoch == epoch)
-        .with_for_update()
+        select(Lease.epoch).where(Lease.name == name, Lease.owner == owner, Lease.epoch == epoch).with_for_update()
     )
     if held is None:
         raise lost(name)

@@ -14,7 +14,7 @@ from sync_tasks.retry_policy import pause
 from sync_tasks.states import RUNNING, ChunkState
 from sync_tasks.store import windows
 
-SUSPECT = 3
+SUSPECT = 5
 """A chunk that lost so many loaders may be what kills them: from then on a retry window runs."""
 
 

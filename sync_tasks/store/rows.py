@@ -91,8 +91,8 @@ def load_state(session: Session, node_id: int, gen: int) -> LoadState:
     """How far a snapshot is; voided chunks are nobody's work and are not counted as chunks."""
     live = case((Chunk.state != ChunkState.VOID, 1), else_=0)
     done = case((Chunk.state == ChunkState.DONE, 1), else_=0)
-    query = select(
-        func.coalesce(func.sum(live), 0), func.coalesce(func.sum(done), 0), KEYS_DONE, BYTES_DONE
-    ).where(Chunk.node_id == node_id, Chunk.gen == gen)
+    query = select(func.coalesce(func.sum(live), 0), func.coalesce(func.sum(done), 0), KEYS_DONE, BYTES_DONE).where(
+        Chunk.node_id == node_id, Chunk.gen == gen
+    )
     chunks, finished, keys, size = session.execute(query).one()
     return LoadState(chunks=int(chunks), done=int(finished), keys_done=int(keys), bytes_done=int(size))

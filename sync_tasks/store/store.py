@@ -151,9 +151,7 @@ class Store:
             if spec.name:
                 task.name = spec.name
 
-    def transition(
-        self, task_id: int, state: TaskState, reason: str, error: KeyferryError | None = None
-    ) -> None:
+    def transition(self, task_id: int, state: TaskState, reason: str, error: KeyferryError | None = None) -> None:
         """Change the task's state; nothing happens if it is there. Raises ControlError if it must not."""
         with self._task(task_id) as (session, task):
             lifecycle.move(session, task, state, reason, error)
@@ -230,18 +228,14 @@ class Store:
             node.in_sync = node.settled = False
             node.delay_ms = None
             task = rows.task_view(_task(session, node.task_id))
-        return StreamHandle(
-            self.database, task, node_id, owner, epoch, self._publish_chunks, self._clock, self._rng
-        )
+        return StreamHandle(self.database, task, node_id, owner, epoch, self._publish_chunks, self._clock, self._rng)
 
     def release_node(self, node_id: int, epoch: int) -> None:
         """Give a stream job back, if it is still held under that epoch; a wanted one is sent again."""
         with self.database.write() as session:
             if leases.release(session, names.node_lease(node_id), epoch):
                 session.execute(
-                    update(Node)
-                    .where(Node.id == node_id)
-                    .values(dispatched_at=None, in_sync=False, delay_ms=None)
+                    update(Node).where(Node.id == node_id).values(dispatched_at=None, in_sync=False, delay_ms=None)
                 )
 
     def claim_chunk(self, chunk_id: int, owner: str) -> ChunkHandle | None:
@@ -259,9 +253,7 @@ class Store:
             chunk.epoch += 1
             chunk.beat = 0
             chunk.keys_done = 0
-            return ChunkHandle(
-                self.database, rows.task_view(task), rows.chunk_view(chunk), node.number, owner
-            )
+            return ChunkHandle(self.database, rows.task_view(task), rows.chunk_view(chunk), node.number, owner)
 
     def chunk_failed(self, chunk_id: int, epoch: int, error: KeyferryError) -> None:
         """A load failed: READY again after a pause, or the end of the task. Nothing if it is another's."""
@@ -369,7 +361,5 @@ def due(next_at: float | None, now: float) -> bool:
 def _task(session: Session, task_id: int, lock: bool = False) -> Task:
     task = session.get(Task, task_id, with_for_update=True if lock else None)
     if task is None:
-        raise ControlError(
-            f"there is no task {task_id}", hint="give the id of a task that exists", code="no-task"
-        )
+        raise ControlError(f"there is no task {task_id}", hint="give the id of a task that exists", code="no-task")
     return task

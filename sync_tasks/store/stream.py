@@ -84,16 +84,12 @@ class StreamHandle:
                 session.execute(update(Node).where(Node.id == self.node_id).values(fresh=False))
             self.epoch = max(self.epoch, epoch)
 
-    def begin_snapshot(
-        self, replid: str, offset: int, db: int, keys_total: int | None, bytes_total: int | None
-    ) -> int:
+    def begin_snapshot(self, replid: str, offset: int, db: int, keys_total: int | None, bytes_total: int | None) -> int:
         """Void the chunks of earlier snapshots; the new gen. The task initializes."""
         with self._write() as (session, node, task):
             if task.state not in RUNNING and task.state != TaskState.PRECHECK_PASSED:
                 raise Fenced(f"the task is {task.state}", hint="start it again")
-            session.execute(
-                update(Chunk).where(Chunk.node_id == node.id).values(state=ChunkState.VOID, owner=None)
-            )
+            session.execute(update(Chunk).where(Chunk.node_id == node.id).values(state=ChunkState.VOID, owner=None))
             node.gen += 1
             node.replid = replid
             node.snapshot_offset = offset
@@ -111,16 +107,12 @@ class StreamHandle:
             )
             return node.gen
 
-    def add_chunk(
-        self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int
-    ) -> int:
+    def add_chunk(self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int) -> int:
         """Record a complete chunk file as READY and send it; its id. A second call for it changes nothing."""
         with self._write() as (session, node, task):
             if gen != node.gen:
                 raise Fenced(f"snapshot {gen} was replaced by {node.gen}", hint="nothing to do")
-            found = session.scalar(
-                select(Chunk.id).where(Chunk.node_id == node.id, Chunk.gen == gen, Chunk.seq == seq)
-            )
+            found = session.scalar(select(Chunk.id).where(Chunk.node_id == node.id, Chunk.gen == gen, Chunk.seq == seq))
             if found is not None:
                 return found
             chunk = Chunk(

@@ -56,9 +56,7 @@ class Children:
         on_death: told the pid of each dead child, once it is certain.
     """
 
-    def __init__(
-        self, directory: Directory, before_fork: Callable[[], None], on_death: Callable[[int], None]
-    ) -> None:
+    def __init__(self, directory: Directory, before_fork: Callable[[], None], on_death: Callable[[int], None]) -> None:
         self._directory = directory
         self._before_fork = before_fork
         self._on_death = on_death

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import pkgutil
 import signal
@@ -18,14 +19,26 @@ from sync_tasks.supervise.children import Role
 STREAM_CONCURRENCY = 1
 # Celery takes 2.3 s to stop an idle pool. The stream job has ended by then, and a chunk may be loaded twice.
 WORKER_PATIENCE_S = 1.0
-LATE = ("celery.concurrency.prefork", "celery.worker.consumer", "kombu.transport.redis")
+LATE = (
+    "billiard.popen_fork",
+    "celery.app.amqp",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.app.log",
+    "celery.backends.base",
+    "celery.concurrency.prefork",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "celery.worker.strategy",
+    "kombu.transport.redis",
+)
 
 
 def preload() -> None:
     """Import in the parent, once, what all children need: they are forked, and it is most of the start."""
     # The late ones are what Celery imports by name when a worker starts.
-    for module in ("sync_tasks.app", "celery.apps.worker", *LATE, *names.TASK_MODULES):
-        pkgutil.resolve_name(module)
+    for module in ("sync_tasks.app", "celery.apps.worker", *LATE, "sync_tasks.store", *names.TASK_MODULES):
+        importlib.import_module(module)
     pkgutil.resolve_name(names.SCHEDULER_MAIN)
 
 

@@ -44,7 +44,7 @@ class Result:
         return (
             f"{self.name:<30} ours {ours:7.2f} s   native {native:7.2f} s   {self.reference} {base:7.2f} s   "
             f"ratio {ours / base:5.2f} (aim {self.aim})   to native {ours / native:5.2f}\n"
-            f"{'':<30} our CPU {self.usage.cpu_s:6.1f} s   memory at peak: {self.usage.pss_mb:.0f} MB in all, "
+            f"{'':<30} our CPU {self.usage.cpu_s:6.1f} s   memory at peak: {self.usage.pss_mb:.0f} MB, "
             f"{largest:.0f} MB the largest process"
         )
 

@@ -1,6 +1,6 @@
 """The compiled core: RDB framing, RESTORE encoding, values in pieces, checksums, slots. It does no I/O.
 
-Each *_cy.py is Cython in pure Python mode: it compiles, and it runs unchanged, slowly, where it is not compiled.
+Each *_cy.py is Cython in pure Python mode: it compiles, and where it is not, it runs unchanged, slowly.
 """
 
 from __future__ import annotations
@@ -9,12 +9,39 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sync_tasks.errors import ControlError
-from workers.codec.crc64_cy import crc64
-from workers.codec.frame_cy import Framer
-from workers.codec.lzf_cy import Expander, decompress
-from workers.codec.pieces_cy import can_piece, pieces
-from workers.codec.restore_cy import RestoreEncoder
-from workers.codec.slots_cy import shard, slot
+
+# These share C structures and functions: all of them are compiled, or none.
+_LINKED = ("crc64_cy", "frame_cy", "lzf_cy", "raw_cy", "restore_cy", "shard_cy", "slots_cy", "walk_cy")
+
+
+def _modules() -> dict[str, Path]:
+    """Name of each module of the core and the file it is loaded from."""
+    found = {}
+    for source in sorted(Path(__file__).parent.glob("*_cy.py")):
+        spec = find_spec(f"{__name__}.{source.stem}")
+        found[source.stem] = Path(spec.origin) if spec and spec.origin else source
+    return found
+
+
+def _whole(modules: dict[str, Path]) -> None:
+    """Raise ControlError where only some of the linked modules are compiled; they would fail obscurely."""
+    plain = [name for name in _LINKED if modules[name].suffix == ".py"]
+    if 0 < len(plain) < len(_LINKED):
+        raise ControlError(
+            f"the compiled core is incomplete: {', '.join(plain)} did not compile",
+            hint="build it again with `python setup.py build_ext --inplace --force`, or delete its .so files",
+            code="core-incomplete",
+        )
+
+
+_whole(_modules())
+
+from workers.codec.crc64_cy import crc64  # noqa: E402
+from workers.codec.frame_cy import Framer  # noqa: E402
+from workers.codec.lzf_cy import Expander, decompress  # noqa: E402
+from workers.codec.pieces_cy import can_piece, pieces  # noqa: E402
+from workers.codec.restore_cy import RestoreEncoder  # noqa: E402
+from workers.codec.slots_cy import shard, slot  # noqa: E402
 
 __all__ = [
     "Expander",
@@ -35,17 +62,8 @@ _SETTLE = 2.0
 """Seconds: installers write a module's two files at almost the same time, in any order."""
 
 
-def _modules() -> dict[str, Path]:
-    """Name of each module of the core and the file it is loaded from."""
-    found = {}
-    for source in sorted(Path(__file__).parent.glob("*_cy.py")):
-        spec = find_spec(f"{__name__}.{source.stem}")
-        found[source.stem] = Path(spec.origin) if spec and spec.origin else source
-    return found
-
-
 def core() -> str:
-    """ "compiled" if every module of the core is, else "python"."""
+    """The form that runs: "compiled" if every module of the core is, else "python"."""
     return "python" if any(path.suffix == ".py" for path in _modules().values()) else "compiled"
 
 

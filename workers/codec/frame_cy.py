@@ -100,7 +100,7 @@ class Framer(Walker):
         return bytes(data[self._pos : self._tail]) if self._phase == _END else b""
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Append bytes as they arrive; call `next` until None before the next feed: that keeps memory flat."""
+        """Append bytes as they arrive; `next` until None before the next feed keeps memory flat."""
         if self._phase == _FAILED:
             raise Malformed("the framer has failed before and takes no more bytes")
         self._append_bytes(data)
@@ -118,14 +118,12 @@ class Framer(Walker):
                 self._phase = _FAILED
         return event
 
-
     @cython.cfunc
     def _where(self) -> str:
         """Where an error stands, for a person."""
         if not self._klen:
             return ""
         return f" {'in' if self._phase in (_VALUE, _HUGE) else 'after'} key {self.last_key[:64]!r}"
-
 
     @cython.cfunc
     def _step(self) -> tuple | None:

@@ -1,7 +1,7 @@
 """LZF decompression, at once and in pieces.
 
-Source: liblzf's format as in Redis src/lzf_d.c. A control byte c < 32 announces c + 1 literal bytes; else a copy of
-(c >> 5) + 2 bytes (7: an extra length byte follows) from a distance of 1 to 8192 bytes back.
+Source: liblzf's format as in Redis src/lzf_d.c. A control byte c < 32 announces c + 1 literal bytes; else a
+copy of (c >> 5) + 2 bytes (7: an extra length byte follows) from a distance of 1 to 8192 bytes back.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Expander:
         self._used = 0
 
     def take(self) -> bytes:
-        """The next decompressed bytes; nothing when more input is needed. Malformed past the stated length."""
+        """The next decompressed bytes, none when more input is needed; Malformed past the stated length."""
         start = self._at
         self._expand(start + self._room)
         fresh = bytes(self._buffer[start : self._at])

@@ -1,7 +1,7 @@
 """Entries of the packed containers: ziplist, listpack, intset, zipmap.
 
-Sources: Redis src/ziplist.c, listpack.c, intset.c and (up to 2.6) zipmap.c. Each takes the container and where
-it ends in the value, for errors; each is checked against its end at every step and yields entries as text.
+Sources: Redis src/ziplist.c, listpack.c, intset.c and (up to 2.6) zipmap.c. Each function takes the container
+and, for errors, where it ends in the value; it checks every step against the end and yields entries as text.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def pieces(
     """Commands that build a value, in order, as (name, arguments after the key).
 
     Args:
-        read: called with n > 0; returns 1 to n bytes of the serialized value, which begins after the type byte,
+        read: called with n > 0; returns 1 to n bytes of the serialized value (it begins after the type byte),
             and b"" at its end.
         type: the RDB type.
         max_bytes: of arguments in a command; only a single element may be longer. At least 1024.
@@ -50,7 +50,7 @@ def pieces(
     Holds one command, one block and, of packed containers, one node.
 
     Raises:
-        Malformed: the value does not follow its format, or does not end where it should; with the offset in it.
+        Malformed: the value does not follow its format or does not end where it should; with its offset.
         UnsupportedType: `can_piece` is false.
     """
     if not can_piece(type):
@@ -231,7 +231,7 @@ def _text(source: _Source, max_bytes: int) -> Iterator[tuple[bytes, list[bytes]]
 @cython.final
 @cython.cclass
 class _Source:
-    """Reads from `read` in blocks. A shortage is Malformed; nothing is allocated before its bytes are there."""
+    """Reads from `read` in blocks. A shortage is Malformed; memory is taken only for bytes that are there."""
 
     _read: object
     _block: bytes

@@ -149,10 +149,9 @@ def arguments(data: bytes, pos: cython.Py_ssize_t) -> list:
     end: cython.Py_ssize_t = len(data)
     argc: cython.longlong = _number(buf, pos + 1, end)
     size: cython.longlong
-    i: cython.longlong
     pos += 3 + _digits(argc)
     out: list = []
-    for i in range(argc):
+    for _ in range(argc):
         size = _number(buf, pos + 1, end)
         if size < 0 or pos + size >= end:
             raise Malformed("a command is cut short", pos)

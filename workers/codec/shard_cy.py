@@ -1,7 +1,7 @@
 """Chunk records that wait to be written to a chunk file.
 
-A record is `<qII` expire_ms (-1: none), key length, value length; then the key; then the type byte and the value
-as it stood in the RDB.
+A record is `<qII` expire_ms (-1: none), key length, value length; then the key; then the type byte and the
+value as it stood in the RDB.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _fill()
 @cython.nogil
 @cython.exceptval(check=False)
 def slot_bytes(p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
-    """Slot of the key p[start:end]. The tag is what stands between the first { and the next }, if not empty."""
+    """Slot of the key p[start:end]. Its tag stands between the first { and the next }, if not empty."""
     i: cython.Py_ssize_t = start
     close: cython.Py_ssize_t
     crc: cython.uint = 0

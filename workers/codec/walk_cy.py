@@ -1,7 +1,8 @@
 """Walks the values of an RDB as they arrive, without reading them.
 
-A value's layout is a tiny program (see `_PROGRAMS`), run by a machine that can stop at any byte; so a value of
-any size passes through. Source: Redis and Valkey src/rdb.c; Valkey src/cluster_migrateslots.c for opcode 243.
+A value's layout is a tiny program (see `_PROGRAMS`), run by a machine that can stop at any byte; so a value
+of any size passes through. Source: Redis and Valkey src/rdb.c; for opcode 243 Valkey
+src/cluster_migrateslots.c.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ if cython.compiled:
     from cython.cimports.libc.string import memcpy, memmove
 
 # Letters of a program: S string; L length; 4, 8, 6: four, eight, sixteen bytes; T a score as text; N..E the
-# body that follows a count; C container kind of a quicklist node; U length that must be 2; M..J the opcodes of
-# a module value; "." the end.
+# body that follows a count; C container kind of a quicklist node; U length that must be 2; M..J the opcodes
+# of a module value; "." the end.
 _MODULE = b"M.LJ4J8JSJ"
 _PROGRAMS: dict[int, bytes] = {
     0: b"S.",
@@ -132,9 +133,7 @@ class Walker:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _length(
-        self, p: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t
-    ) -> cython.int:
+    def _length(self, p: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
         """Read a length at `pos` into _number; the bytes it takes, 0 when more are needed."""
         i: cython.int
         size: cython.int
@@ -161,10 +160,8 @@ class Walker:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _string(
-        self, p: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t
-    ) -> cython.int:
-        """Read the head of a string, into _skip how much follows it; its size, 0 when more bytes are needed."""
+    def _string(self, p: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+        """Read the head of a string and, into _skip, how much follows; its size, 0 if bytes are missing."""
         size: cython.int
         more: cython.int
         if pos >= end:

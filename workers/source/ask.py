@@ -14,7 +14,7 @@ from sync_tasks.errors import Side
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Expiries of some keys in ms since the epoch; -1 none, -2 no such key. Each was read at an offset from `low` to `high`."""
+    """Expiries in ms since the epoch; -1 none, -2 no such key. Each was read at an offset from `low` to `high`."""
 
     low: int
     high: int

@@ -139,10 +139,6 @@ class Log:
     def replid(self) -> str | None:
         return self.segments[-1].replid if self.segments else None
 
-    @property
-    def bytes(self) -> int:
-        return sum(s.size for s in list(self.segments))
-
     def covers(self, replid: str, offset: int) -> bool:
         """Whether reading can go on behind (replid, offset)."""
         return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments)

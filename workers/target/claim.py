@@ -72,12 +72,18 @@ def _read(values: list[bytes | None]) -> Checkpoint | None:
             held=got[b"held"] != b"0",
         )
     except ValueError as e:
-        raise TargetError("the checkpoint on the target is damaged", hint="start over with a new state directory") from e
+        hint = "start over with an empty target and a new state directory"
+        raise TargetError("the checkpoint on the target is damaged", hint=hint) from e
 
 
 def peek_epoch(link: TargetLink, uid: str, node: int) -> int:
     """The epoch that the target has seen, 0 when none."""
     return int(link.ask(b"HGET", checkpoint_key(uid, node), b"epoch") or 0)
+
+
+def look(link: TargetLink, uid: str, node: int) -> Checkpoint | None:
+    """The checkpoint, without claiming it."""
+    return _read(link.ask(b"HMGET", checkpoint_key(uid, node), *FIELDS))
 
 
 def claim(link: TargetLink, uid: str, node: int, epoch: int, own_nonce: str | None) -> Claim:

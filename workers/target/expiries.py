@@ -81,7 +81,8 @@ class Expiries:
         start, size = 0, 64
         while start < len(keys):
             batch = keys[start : start + size]
-            commands: list[list[bytes | int]] = [[b"MULTI"], [b"TIME"], *([b"PTTL", k] for k in batch)]
+            commands: list[list[bytes | int]] = [[b"MULTI"], [b"TIME"]]
+            commands += [[b"PTTL", k] for k in batch]
             before, *ttls, after = link.ask_all([*commands, [b"TIME"], [b"EXEC"]])[-1]
             now = int(before[0]) * 1000 + int(before[1]) // 1000
             if now == int(after[0]) * 1000 + int(after[1]) // 1000:

@@ -83,7 +83,8 @@ class TargetLink:
     def try_all(self, commands: list[list[bytes | int]]) -> list[Any]:
         """The same with error replies as values."""
         self.send(b"".join(encode(argv) for argv in commands))
-        data, pos, values = self._in, 0, []
+        data, pos = self._in, 0
+        values: list[Any] = []
         while len(values) < len(commands):
             value, end = parse(data, pos)
             if end < 0:
@@ -96,6 +97,9 @@ class TargetLink:
 
     def ready(self, timeout_s: float, *, write: bool = False) -> tuple[bool, bool]:
         """Whether there is something to read, and room to write (asked only with `write`)."""
+        pending = getattr(self.socket, "pending", None)  # TLS: bytes already decrypted
+        if pending is not None and pending():
+            return True, False
         poller = select.poll()
         poller.register(self.socket, select.POLLIN | (select.POLLOUT if write else 0))
         for _, event in poller.poll(timeout_s * 1000):

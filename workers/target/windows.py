@@ -127,14 +127,7 @@ class Chain:
 
     def _write(self) -> None:
         try:
-            sock = self.link.socket
-            sock.setblocking(False)
-            try:
-                sent = sock.send(memoryview(self._out)[: 1 << 20])
-            finally:
-                sock.settimeout(30.0)
-        except BlockingIOError:
-            return
+            sent = self.link.socket.send(memoryview(self._out)[: 1 << 20])  # as much as fits now
         except OSError as e:
             raise classify(e, Side.TARGET) from e
         del self._out[:sent]

@@ -111,10 +111,11 @@ class Comparer:
         self.source.link.start(pair.source, request, len(candidates))
         self.target.link.start(pair.target, request, len(candidates))
         ours, theirs = self.source.link.finish(loose=True), self.target.link.finish(loose=True)
+        counters = self.sides.counters
         found: list[Finding] = []
         hashes: list[tuple[Candidate, list[bytes]]] = []
         for kind, (candidate, name), mine, other in zip(kinds, candidates, ours, theirs, strict=True):
-            a, b = canonical(kind, mine), canonical(kind, other)
+            a, b = canonical(kind, mine, counters), canonical(kind, other, counters)
             if a is None or b is None:
                 if a is not b:
                     found.append(Finding(pair, candidate.key, Kind.VALUE))

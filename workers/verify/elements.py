@@ -10,6 +10,7 @@ from typing import Any
 from workers.verify.flux import Token
 from workers.verify.server import Server
 from workers.verify.shift import Shift
+from workers.verify.streams import Counters
 from workers.verify.values import digest
 from workers.verify.wire import arg, pack
 
@@ -28,7 +29,7 @@ class Place:
     Args:
         shift: what to add to expiries there so that both sides' compare.
         size: bytes of memory it takes.
-        counted: whether both sides know the counters of streams.
+        counters: the counters of streams that can be compared.
     """
 
     server: Server
@@ -36,7 +37,7 @@ class Place:
     key: bytes
     shift: Shift
     size: int
-    counted: bool
+    counters: Counters
 
     def ask(self, request: bytes, count: int) -> list[Any]:
         """Answers to packed commands; what tells that the key has changed is among them."""
@@ -89,6 +90,10 @@ class Elements(ABC):
         for start in range(0, len(elements), self.step):
             out += self.read_page(elements[start : start + self.step])
         return out
+
+    def differ(self, ours: Token, theirs: Token) -> bool:
+        """Whether these tokens of one element are a difference."""
+        return ours != theirs
 
     @abstractmethod
     def name(self, element: Element) -> bytes:

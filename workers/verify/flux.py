@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -59,6 +60,14 @@ class Patience:
             steady += self._sample(moving[start : start + SAMPLE_GROUP], source, target)
         return steady
 
+    def _together(
+        self, things: Sequence[Thing], source: Read[Thing], target: Read[Thing]
+    ) -> tuple[list[Token], list[Token]]:
+        """Read both sides at the same time: one after the other, the target would have left all states behind."""
+        with ThreadPoolExecutor(1) as other:
+            theirs = other.submit(target, things)
+            return source(things), theirs.result()
+
     def _sample(self, things: list[Thing], source: Read[Thing], target: Read[Thing]) -> list[Thing]:
         """Those that the target is not seen to follow."""
         deadline = self.clock() + self.sample_s
@@ -67,9 +76,10 @@ class Patience:
         left = things
         while left and self.clock() < deadline:
             many = left * max(1, SAMPLE_READS // len(left))
-            for thing, token in zip(many, source(many), strict=True):
+            ours, theirs = self._together(many, source, target)
+            for thing, token in zip(many, ours, strict=True):
                 shown[thing].add(token)
-            for thing, token in zip(many, target(many), strict=True):
+            for thing, token in zip(many, theirs, strict=True):
                 if token in shown[thing]:
                     common[thing].add(token)
             left = [thing for thing in left if len(common[thing]) < COMMON_STATES]

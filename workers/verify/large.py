@@ -46,8 +46,8 @@ def compare_large(sides: Sides, pair: Pair, key: bytes, type_name: bytes, size: 
     Args:
         size: bytes of memory of the larger side.
     """
-    source = Place(sides.source, pair.source, key, sides.shift, size, sides.counted)
-    target = Place(sides.target, pair.target, key, NONE, size, sides.counted)
+    source = Place(sides.source, pair.source, key, sides.shift, size, sides.counters)
+    target = Place(sides.target, pair.target, key, NONE, size, sides.counters)
     found: dict[Kind, Finding] = {}
     for kind, view in VIEWS.get(type_name, OTHER):
         if kind in found or (kind is Kind.EXPIRY and not sides.timed_fields):
@@ -82,12 +82,13 @@ def _walk(
     def convicted() -> bytes | None:
         left = patience.lasting(list(suspects), ours.read, theirs.read)
         suspects.clear()
-        return ours.name(left[0]) if left else None
+        tokens = zip(left, ours.read(left), theirs.read(left), strict=True)
+        return next((ours.name(name) for name, a, b in tokens if ours.differ(a, b)), None)
 
     for page in walked.pages():
         names = list(page)
         for name, token in zip(names, asked.read(names), strict=True):
-            if token != page[name]:
+            if walked.differ(page[name], token):
                 suspects[name] = None
                 moved = True
         if len(suspects) >= MOST_SUSPECTS and (part := convicted()) is not None:

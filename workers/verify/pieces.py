@@ -120,6 +120,9 @@ class HashTimes(Scanned):
             fields = items[::2]
             yield dict(zip(fields, self.read(fields), strict=True))
 
+    def differ(self, ours: Token, theirs: Token) -> bool:
+        return ours is not None and theirs is not None and ours != theirs
+
     def read_page(self, elements: Sequence[Element]) -> list[Token]:
         place = self.place
         times = place.server.field_expiries(place.db, [(self.arg, elements)])[0] if elements else []

@@ -43,11 +43,13 @@ class Server:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.link = Link(endpoint)
-        version = re.match(r"(\d+)\.(\d+)", self.link.info.get("redis_version", ""))
-        self.version = (int(version[1]), int(version[2])) if version else (0, 0)
+        info = self.link.info
+        # Valkey also gives a redis_version, for the clients' sake, that stays where the two parted.
+        self.version = _version(info.get("valkey_version") or info.get("redis_version", ""))
         self.exact_expiry = self._knows(b"PEXPIRETIME", PROBE)  # 7.0
         self.field_expiry = self._knows(b"HPEXPIRETIME", PROBE, b"FIELDS", b"1", b"f")  # Valkey 9, Redis 7.4
         self.stream_counters = self.version >= (7, 0)
+        self.passes_on_entries_read = self.version >= (7, 2, 5)  # redis/redis#12898
         self.functions = self.version >= (7, 0)
 
     def _knows(self, *command: bytes) -> bool:
@@ -137,6 +139,11 @@ class Server:
 
     def close(self) -> None:
         self.link.close()
+
+
+def _version(text: str) -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else (0, 0, 0)
 
 
 def _settle(groups: list[list[int]], answers: list[Any], moments: list[int]) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from workers.verify.flux import Patience
 from workers.verify.server import Server
 from workers.verify.shift import Shift
+from workers.verify.streams import Counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,10 @@ class Sides:
     patience: Patience
 
     @property
-    def counted(self) -> bool:
-        """Whether both know the counters of streams."""
-        return self.source.stream_counters and self.target.stream_counters
+    def counters(self) -> Counters:
+        """The counters of streams that can be compared."""
+        both = self.source.stream_counters and self.target.stream_counters
+        return Counters(both, both and self.source.passes_on_entries_read)
 
     @property
     def timed_fields(self) -> bool:

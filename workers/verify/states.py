@@ -10,7 +10,7 @@ from workers.verify.findings import Pair
 from workers.verify.flux import Token
 from workers.verify.server import NO_EXPIRY, NO_KEY, UNKNOWN, Server
 from workers.verify.shift import Shift
-from workers.verify.streams import Stream
+from workers.verify.streams import Counters
 from workers.verify.values import canonical, digest, kind_of
 from workers.verify.wire import arg
 
@@ -52,14 +52,14 @@ class States:
         server: that side.
         db: 0 when it is the source, 1 when it is the target: which number of a pair it has.
         shift: what to add to expiries so that both sides' compare.
-        counted: whether both sides know the counters of streams.
+        counters: the counters of streams that can be compared.
     """
 
-    def __init__(self, server: Server, db: int, shift: Shift, counted: bool) -> None:
+    def __init__(self, server: Server, db: int, shift: Shift, counters: Counters) -> None:
         self.server = server
         self.place = db
         self.shift = shift
-        self.counted = counted
+        self.counters = counters
 
     def read(self, things: Sequence[Thing]) -> list[Token]:
         """A token for each thing; None where the key is absent.
@@ -113,14 +113,12 @@ class States:
         answers = self.server.link.ask(db, request, len(places), loose=True)
         hashes: list[tuple[int, list[bytes]]] = []
         for i, answer in zip(places, answers, strict=True):
-            value = canonical(kinds[i], answer)
+            value = canonical(kinds[i], answer, self.counters)
             if value is None:
                 continue
             if things[i].aspect is Aspect.EXPIRY:
                 hashes.append((i, sorted(value)))
                 continue
-            if isinstance(value, Stream) and not self.counted:
-                value = value.uncounted()
             tokens[i] = digest((types[i], *kinds[i].parts(value)))
         times = self.server.field_expiries(db, [(args[i], fields) for i, fields in hashes])
         for (i, fields), found in zip(hashes, times, strict=True):

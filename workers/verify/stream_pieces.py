@@ -72,7 +72,7 @@ class Metadata(Elements):
             return {}
         info = table(header)
         found: dict[Element, Token] = {b"last-generated-id": info[b"last-generated-id"]}
-        if self.place.counted:
+        if self.place.counters.stream:
             found |= {name: b"%b" % _text(info[name]) for name in COUNTERS if name in info}
         for group in map(table, groups):
             found |= self._group(group)
@@ -81,7 +81,7 @@ class Metadata(Elements):
     def _group(self, group: dict[bytes, Any]) -> dict[Element, Token]:
         name = b"group " + group[b"name"]
         found: dict[Element, Token] = {name + b" last-delivered-id": group[b"last-delivered-id"]}
-        if self.place.counted:
+        if self.place.counters.group:
             found[name + b" entries-read"] = b"%r" % group.get(b"entries-read")
         consumers = self.place.one(b"XINFO", b"CONSUMERS", self.place.key, group[b"name"])
         if isinstance(consumers, list):

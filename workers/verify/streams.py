@@ -8,10 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 COUNTERS = (b"max-deleted-entry-id", b"entries-added")
-"""Known from 7.0 on; compared when both sides know them."""
+
+
+class Counters(NamedTuple):
+    """Which counters of streams both sides are expected to agree on.
+
+    Args:
+        stream: those in the header; known from 7.0 on.
+        group: entries read by a group; before 7.2.5 a master does not tell its replicas.
+    """
+
+    stream: bool
+    group: bool
+
 
 Pending = tuple[bytes, int, int]  # consumer, last delivery in ms since 1970, number of deliveries
 
@@ -21,8 +33,7 @@ class Group:
     """One consumer group."""
 
     last: bytes  # id delivered last
-    read: int | None  # entries read, None when the server does not know
-    counted: bool  # the server has a counter of entries read at all (7.0)
+    read: int | None  # entries read; None: unknown, or no matter
     pending: dict[bytes, Pending]
     consumers: frozenset[bytes]
 
@@ -36,10 +47,12 @@ class Stream:
     entries: dict[bytes, tuple[bytes, ...]]  # id to fields and values
     groups: dict[bytes, Group]
 
-    def uncounted(self) -> Stream:
-        """The same without what a server before 7.0 does not know."""
-        groups = {name: replace(group, read=None, counted=False) for name, group in self.groups.items()}
-        return replace(self, counters={}, groups=groups)
+    def known(self, counters: Counters) -> Stream:
+        """The same with these counters alone."""
+        groups = self.groups
+        if not counters.group:
+            groups = {name: replace(group, read=None) for name, group in groups.items()}
+        return replace(self, counters=self.counters if counters.stream else {}, groups=groups)
 
     def parts(self) -> Iterator[bytes]:
         """Bytes that tell it from all others."""
@@ -69,7 +82,6 @@ def _group(group: dict[bytes, Any]) -> Group:
     return Group(
         last=group[b"last-delivered-id"],
         read=group.get(b"entries-read"),
-        counted=b"entries-read" in group,
         pending={name: (consumer, time, count) for name, consumer, time, count in group[b"pending"]},
         consumers=frozenset(table(consumer)[b"name"] for consumer in group[b"consumers"]),
     )
@@ -86,14 +98,14 @@ def _text(value: Any) -> bytes:
 
 
 def differing_part(a: Stream, b: Stream) -> bytes | None:
-    """What differs, or None when only what one side cannot know does."""
+    """What differs, or None."""
     entry = _first(a.entries, b.entries)
     if entry is not None:
         return b"entry " + entry
     if a.last != b.last:
         return b"last-generated-id"
     for name in COUNTERS:
-        if name in a.counters and name in b.counters and a.counters[name] != b.counters[name]:
+        if a.counters.get(name) != b.counters.get(name):
             return name
     for name in sorted(a.groups.keys() | b.groups.keys()):
         part = _differing_group(a.groups.get(name), b.groups.get(name))
@@ -107,7 +119,7 @@ def _differing_group(a: Group | None, b: Group | None) -> bytes | None:
         return b""
     if a.last != b.last:
         return b" last-delivered-id"
-    if a.counted and b.counted and a.read != b.read:
+    if a.read != b.read:
         return b" entries-read"
     pending = _first(a.pending, b.pending)
     if pending is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from workers.verify.streams import Stream, differing_part, read_stream
+from workers.verify.streams import Counters, Stream, differing_part, read_stream
 from workers.verify.wire import Refusal, arg, head
 
 FOOTER = 10  # bytes at the end of a DUMP: RDB version and checksum
@@ -102,17 +102,21 @@ def kind_of(type_name: bytes) -> Kind:
     return KINDS.get(type_name, MODULE)
 
 
-def canonical(kind: Kind, answer: Any) -> Any:
-    """The canonical value of a reading command's answer; None when the key is gone or has another type."""
+def canonical(kind: Kind, answer: Any, counters: Counters) -> Any:
+    """The canonical value of a reading command's answer; None when the key is gone or has another type.
+
+    Args:
+        counters: which counters of streams are part of the value.
+    """
     if answer is None or isinstance(answer, Refusal) or answer == []:
         return None
-    return kind.canonical(answer)
+    value = kind.canonical(answer)
+    return value.known(counters) if isinstance(value, Stream) else value
 
 
 def digest(parts: Iterable[bytes]) -> bytes:
     """16 bytes that stand for a sequence of byte strings; where one ends counts."""
-    found = blake2b(digest_size=16)
-    for part in parts:
-        found.update(len(part).to_bytes(8, "little"))
-        found.update(part)
+    parts = list(parts)
+    found = blake2b(struct.pack(f"<{len(parts)}Q", *map(len, parts)), digest_size=16)
+    found.update(b"".join(parts))
     return found.digest()

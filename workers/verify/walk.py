@@ -49,8 +49,8 @@ class Walk:
         self.report = report
         self.progress = progress
         self.comparer = Comparer(sides)
-        self.on_source = States(sides.source, 0, sides.shift, sides.counted)
-        self.on_target = States(sides.target, 1, NONE, sides.counted)
+        self.on_source = States(sides.source, 0, sides.shift, sides.counters)
+        self.on_target = States(sides.target, 1, NONE, sides.counters)
         self.candidates: dict[tuple[Pair, bytes], None] = {}
         self.candidate_bytes = 0
         self.done = 0

@@ -76,6 +76,9 @@ class Answers:
             NotRedis: it is no Redis that answers.
         """
         self.refused = []
+        return self._items(count, 0)
+
+    def _items(self, count: int, depth: int) -> list[Any]:
         out: list[Any] = []
         add = out.append
         buf, pos = self._buf, self._pos
@@ -93,7 +96,7 @@ class Answers:
                     pos = end + 2
                     continue
             self._buf, self._pos = buf, pos
-            add(self._one(0))
+            add(self._one(depth))
             buf, pos = self._buf, self._pos
         self._buf, self._pos = buf, pos
         return out
@@ -116,7 +119,7 @@ class Answers:
         if kind == b"$" and number <= LARGEST_BULK:
             return self._bulk(number) if number >= 0 else None
         if kind == b"*" and number <= LARGEST_ARRAY and depth < DEEPEST:
-            return [self._one(depth + 1) for _ in range(number)] if number >= 0 else None
+            return self._items(number, depth + 1) if number >= 0 else None
         raise NotRedis(repr(line[:40]))
 
     def _line(self) -> bytes:

@@ -92,14 +92,10 @@ def upgrade() -> None:
         sa.Column("length_s", sa.Float(53), nullable=False),
         sa.Column("seen_s", sa.Float(53), nullable=False),
         sa.Column("error", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["task_id"], ["task.id"], name=op.f("fk_retry_window_task_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["task_id"], ["task.id"], name=op.f("fk_retry_window_task_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_retry_window")),
     )
-    op.create_index(
-        "uq_retry_window_task_id_kind_side", "retry_window", ["task_id", "kind", "side"], unique=True
-    )
+    op.create_index("uq_retry_window_task_id_kind_side", "retry_window", ["task_id", "kind", "side"], unique=True)
     op.create_table(
         "chunk",
         sa.Column("id", BIG, nullable=False),

@@ -100,4 +100,3 @@ if __name__ == "__main__":
     from sync_tasks.cli.main import run
 
     run()
-

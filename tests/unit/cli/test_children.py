@@ -144,7 +144,7 @@ def test_one_that_ends_each_time_it_is_started_ends_the_run(family: Family, monk
         family.tend_until(lambda: False)
     log = family.directory.logs / "worker.log"
     assert str(log) in caught.value.hint
-    assert log.read_text().count("what went wrong") == module.HOPELESS
+    assert log.read_text().count("RuntimeError: what went wrong") == module.HOPELESS
 
 
 def test_being_killed_often_is_no_reason_to_give_up(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:

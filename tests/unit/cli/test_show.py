@@ -23,7 +23,8 @@ def test_sizes(count: int | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, "?"), (59.9, "59 s"), (61, "1 min 1 s"), (3600 * 11 + 60 * 59, "11 h 59 min")]
+    ("seconds", "text"),
+    [(None, "?"), (59.9, "59 s"), (61, "1 min 1 s"), (3600 * 11 + 60 * 59, "11 h 59 min")],
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert words.duration(seconds) == text
@@ -67,7 +68,15 @@ def drawn(*readings) -> str:  # type: ignore[no-untyped-def]
 def test_bars_show_each_database_the_stream_and_the_retry() -> None:
     loads = (LOAD, dataclasses.replace(LOAD, db=3, keys=10, keys_done=5))
     text = drawn(reading(node(in_sync=False), loads=loads, retries=(RETRY,)))
-    for part in ("db 0", "db 3", "5 / 10 keys", "40 / 40 keys", "delay 12 ms", "applied 200", "connection refused"):
+    for part in (
+        "db 0",
+        "db 3",
+        "5 / 10 keys",
+        "40 / 40 keys",
+        "delay 12 ms",
+        "applied 200",
+        "connection refused",
+    ):
         assert part in text, part
 
 

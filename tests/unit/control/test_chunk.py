@@ -1,0 +1,132 @@
+"""A load worker's hold on a chunk."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_tasks.errors import ConnectionLost, Fenced, Malformed, Side, TargetBusy, TargetError
+from sync_tasks.models import Chunk
+from sync_tasks.retry_policy import LONGEST_S
+from sync_tasks.states import ChunkState, TaskState
+from sync_tasks.store import Store
+from sync_tasks.store.orphans import SUSPECT
+from tests.unit.control.conftest import Wall, chunk
+
+
+@pytest.fixture
+def chunk_id(store: Store, task_id: int) -> int:
+    handle = store.claim_node(1, "h:1:2:x")
+    assert handle is not None
+    handle.begin_snapshot("r", 1, 0, None, None)
+    return handle.add_chunk(**chunk(0))  # type: ignore[arg-type]
+
+
+def row(store: Store, chunk_id: int) -> Chunk:
+    with store.database.read() as session:
+        return session.get_one(Chunk, chunk_id)
+
+
+def test_a_chunk_has_one_loader(store: Store, chunk_id: int) -> None:
+    taken = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert taken is not None
+    assert (taken.node_number, taken.chunk.state, taken.chunk.epoch) == (0, ChunkState.RUNNING, 1)
+    assert store.claim_chunk(chunk_id, "h:1:4:y") is None
+    taken.renew(3)
+    taken.done(10)
+    assert store.claim_chunk(chunk_id, "h:1:4:y") is None
+    with pytest.raises(Fenced):
+        taken.done(10)
+
+
+def test_an_unknown_chunk(store: Store, task_id: int) -> None:
+    assert store.claim_chunk(77, "h:1:3:x") is None
+
+
+def test_an_older_owner_is_fenced(store: Store, chunk_id: int) -> None:
+    older = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert older is not None
+    store.release_owner("h:1:3")
+    newer = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert newer is not None
+    for write in (older.renew, older.done):
+        with pytest.raises(Fenced):
+            write(5)
+    store.chunk_failed(chunk_id, older.chunk.epoch, TargetError("late"))
+    newer.done(10)
+    assert row(store, chunk_id).state == ChunkState.DONE
+
+
+@pytest.mark.parametrize("state", [TaskState.SUSPENDED, TaskState.FAILED, TaskState.FINISHED])
+def test_a_task_that_does_not_run_loads_nothing(store: Store, task_id: int, chunk_id: int, state: TaskState) -> None:
+    taken = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert taken is not None
+    store.transition(task_id, state, "test")
+    with pytest.raises(Fenced):
+        taken.renew(1)
+    with pytest.raises(Fenced):
+        taken.done(10)
+    store.release_owner("h:1:3")
+    assert store.claim_chunk(chunk_id, "h:1:3:x") is None
+
+
+def test_a_failed_load_waits_longer_each_time(store: Store, task_id: int, chunk_id: int, wall: Wall) -> None:
+    pauses = []
+    for attempt in range(1, 8):
+        taken = store.claim_chunk(chunk_id, "h:1:3:x")
+        assert taken is not None
+        store.chunk_failed(chunk_id, taken.chunk.epoch, TargetBusy("LOADING"))
+        found = row(store, chunk_id)
+        assert (found.state, found.attempts, found.dispatched_at) == (ChunkState.READY, attempt, None)
+        assert found.next_at is not None
+        pauses.append(found.next_at - wall.now)
+        assert store.claim_chunk(chunk_id, "h:1:3:x") is None, "not before its time"
+        wall.now = found.next_at
+    assert pauses[0] < pauses[3] < pauses[6] <= LONGEST_S
+    (window,) = store.retries(task_id)
+    assert (window.kind, window.side, window.attempts) == ("other", "target", 7)
+    assert store.task(task_id).state is TaskState.RETRYING
+
+
+def test_a_loaded_chunk_closes_the_targets_window(store: Store, task_id: int, chunk_id: int, wall: Wall) -> None:
+    taken = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert taken is not None
+    store.chunk_failed(chunk_id, taken.chunk.epoch, ConnectionLost("cut", side=Side.TARGET))
+    wall.now += 60
+    again = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert again is not None
+    assert store.retries(task_id)
+    again.done(10)
+    assert store.retries(task_id) == []
+    assert store.task(task_id).state is TaskState.INITIALIZING
+
+
+def test_a_fatal_error_ends_the_task(store: Store, task_id: int, chunk_id: int) -> None:
+    taken = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert taken is not None
+    store.chunk_failed(chunk_id, taken.chunk.epoch, Malformed("bad length", 17))
+    task = store.task(task_id)
+    assert task.state is TaskState.FAILED
+    assert task.error is not None
+    assert (task.error["code"], task.error["message"]) == ("malformed", "bad length at byte 17")
+
+
+def test_a_clock_set_back_does_not_hold_a_chunk(store: Store, chunk_id: int, wall: Wall) -> None:
+    taken = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert taken is not None
+    store.chunk_failed(chunk_id, taken.chunk.epoch, TargetBusy("LOADING"))
+    wall.now -= 3600
+    assert store.claim_chunk(chunk_id, "h:1:3:x") is not None
+
+
+def test_a_chunk_that_kills_its_loaders_is_tried_within_a_window(
+    store: Store, task_id: int, chunk_id: int, wall: Wall
+) -> None:
+    for death in range(1, SUSPECT + 1):
+        taken = store.claim_chunk(chunk_id, "h:1:3:x")
+        assert taken is not None
+        store.release_owner("h:1")
+        found = row(store, chunk_id)
+        assert (found.next_at is None) == (death == 1), "the first time at once, then after a pause"
+        assert bool(store.retries(task_id)) == (death == SUSPECT)
+        wall.now += 60
+    assert "died" in store.retries(task_id)[0].last_error

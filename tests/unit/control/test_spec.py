@@ -1,0 +1,153 @@
+"""FILE.toml: every wrong line is answered with setting, value, range and the nearest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync_tasks.errors import UsageError
+from sync_tasks.spec import RANGES, UNBUILT, RetrySpec, TaskSpec, load_toml, mapping
+
+
+def load(tmp_path: Path, text: str) -> TaskSpec:
+    path = tmp_path / "task.toml"
+    path.write_text(text)
+    return load_toml(path)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    spec = load(tmp_path, "")
+    assert spec == TaskSpec()
+    assert (spec.conflict_mode, spec.extend_expiry_s) == ("precheck-and-report", 600)
+    assert (spec.retry.connection_min, spec.retry.other_min) == (720, 10)
+
+
+def test_all_settings(tmp_path: Path) -> None:
+    spec = load(
+        tmp_path,
+        """
+        name = "orders-move"
+        conflict_mode = "ignore-and-proceed"
+        extend_expiry_s = 0
+        databases = { "0" = 0, "1" = 5 }
+        retry = { connection_min = 30, other_min = 5 }
+        """,
+    )
+    assert spec.name == "orders-move"
+    assert spec.conflict_mode == "ignore-and-proceed"
+    assert spec.extend_expiry_s == 0
+    assert spec.databases == {0: 0, 1: 5}
+    assert (spec.retry.connection_min, spec.retry.other_min) == (30, 5)
+    assert TaskSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_the_example_of_the_contract_passes_where_it_asks_for_nothing_unbuilt(tmp_path: Path) -> None:
+    spec = load(
+        tmp_path,
+        """
+        sync_types = ["full", "incremental"]
+        reader = "psync"
+        prefer_replica = false
+        [filter]
+        allow_prefixes = []
+        block_prefixes = []
+        block_commands = []
+        [throttle.full]
+        source_qps = -1
+        target_rps = -1
+        mb_per_s = -1
+        [throttle.incremental]
+        rps = -1
+        mb_per_s = -1
+        [verify]
+        mode = "off"
+        """,
+    )
+    assert spec == TaskSpec()
+
+
+WRONG = [
+    ("extend_expiry_s = -1", "extend_expiry_s = -1", "0..315360000 seconds"),
+    ("extend_expiry_s = 315360001", "extend_expiry_s = 315360001", "0..315360000"),
+    ('extend_expiry_s = "600"', 'extend_expiry_s = "600"', "0..315360000"),
+    ("extend_expiry_s = true", "extend_expiry_s = true", "0..315360000"),
+    ('conflict_mode = "merge"', 'conflict_mode = "merge"', '"ignore-and-proceed"'),
+    ("[retry]\nconnection_min = 9", "retry.connection_min = 9", "10..1440 minutes"),
+    ("[retry]\nconnection_min = 1441", "retry.connection_min = 1441", "10..1440 minutes"),
+    ("[retry]\nother_min = 0", "retry.other_min = 0", "1..1440 minutes"),
+    ("[retry]\nconnection_min = 10", "retry.other_min = 10", "less than retry.connection_min"),
+    ("retry = 5", "retry = 5", "a table"),
+    ('databases = { "0" = 256 }', "databases = ", "0..255"),
+    ('databases = { "x" = 1 }', "databases = ", "0..255"),
+    ('databases = { "0" = true }', "databases = ", "0..255"),
+    ("databases = {}", "databases = ", "0..255"),
+    ("databases = [0]", "databases = ", "0..255"),
+    ('databases = { "0" = 1, "2" = 1 }', "several source databases", "not supported yet"),
+    ('name = ""', "name = ", "1 to 200"),
+    ('name = "a\\nb"', "name = ", "printable"),
+    ("extend_expire_s = 1", "unknown setting extend_expire_s", "extend_expiry_s?"),
+    ("[retry]\nconection_min = 20", "unknown setting retry.conection_min", "retry.connection_min?"),
+    ("[filtr]\na = 1", "unknown setting filtr", "filter?"),
+    ("[filter]\nalow_prefixes = []", "unknown setting filter.alow_prefixes", "filter.allow_prefixes?"),
+    ("xyzzy = 1", "unknown setting xyzzy", "known are"),
+    ('reader = "scan"', 'reader = "scan" is not supported yet', 'leave reader out or set it to "psync"'),
+    ('sync_types = ["full"]', "sync_types", "leave sync_types out"),
+    ("prefer_replica = true", "prefer_replica = true is not supported yet", "leave prefer_replica out"),
+    ('[filter]\nallow_prefixes = ["a"]', "filter.allow_prefixes", "leave filter.allow_prefixes out"),
+    ('[filter.db.3]\nallow_prefixes = ["a"]', "filter.db", "filter.db"),
+    ("[throttle.full]\nmb_per_s = 5", "throttle.full.mb_per_s = 5 is not supported yet", "set it to -1"),
+    ('[transform]\nlua = "x"', "transform.lua", "leave transform.lua out"),
+    ('[verify]\nmode = "full"', 'verify.mode = "full" is not supported yet', 'set it to "off"'),
+    ("name = ", "is not TOML", "docs"),
+]
+
+
+@pytest.mark.parametrize(("text", "says", "advises"), WRONG, ids=[row[0].replace("\n", " ") for row in WRONG])
+def test_wrong_settings(tmp_path: Path, text: str, says: str, advises: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text)
+    assert says in caught.value.message
+    assert advises in f"{caught.value.message} {caught.value.hint}"
+    assert "\n" not in caught.value.line()
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*No such file"):
+        load_toml(tmp_path / "none.toml")
+
+
+def test_every_setting_has_its_range_in_words() -> None:
+    retry = {f"retry.{name}" for name in RetrySpec.model_fields}
+    assert set(RANGES) == set(TaskSpec.model_fields) | retry
+    assert not set(UNBUILT) & set(TaskSpec.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("databases", "source", "target", "result"),
+    [
+        (None, None, None, None),
+        ({0: 1}, None, None, {0: 1}),
+        (None, 3, None, {3: 3}),
+        (None, 3, 5, {3: 5}),
+        (None, 0, None, {0: 0}),
+        ({3: 5}, 3, 5, {3: 5}),
+        ({3: 5}, None, 5, {3: 5}),
+        ({3: 5, 4: 6}, 3, None, {3: 5}),
+    ],
+)
+def test_the_urls_databases_are_part_of_the_mapping(
+    databases: dict[int, int] | None, source: int | None, target: int | None, result: dict[int, int] | None
+) -> None:
+    assert mapping(databases, source, target) == result
+
+
+@pytest.mark.parametrize(
+    ("databases", "source", "target"),
+    [(None, None, 5), ({0: 1}, 2, None), ({0: 1}, 0, 2), ({0: 1, 1: 2}, None, 1)],
+)
+def test_contradicting_databases_are_refused(
+    databases: dict[int, int] | None, source: int | None, target: int | None
+) -> None:
+    with pytest.raises(UsageError):
+        mapping(databases, source, target)

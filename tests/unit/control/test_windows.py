@@ -1,0 +1,155 @@
+"""Retry windows by simulated time."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_tasks.errors import ConnectionLost, Retry, Side, SourceError, SpoolFull, TargetBusy
+from sync_tasks.models import RetryWindow
+from sync_tasks.spec import RetrySpec, TaskSpec
+from sync_tasks.states import TaskState
+from sync_tasks.store import Store
+from sync_tasks.store.stream import StreamHandle
+from sync_tasks.store.windows import is_past
+from tests.unit.control.conftest import Wall
+
+CUT = ConnectionLost("connection refused", hint="check it", side=Side.SOURCE)
+
+
+@pytest.fixture
+def handle(store: Store, task_id: int) -> StreamHandle:
+    claimed = store.claim_node(1, "h:1:2:x")
+    assert claimed is not None
+    return claimed
+
+
+def see(store: Store, seconds: float) -> None:
+    """What the scheduler does, second by second."""
+    with store.database.write() as session:
+        for window in session.query(RetryWindow):
+            window.seen_s = seconds
+
+
+@pytest.mark.parametrize(("error", "minutes"), [(CUT, 720), (TargetBusy("OOM"), 10), (SpoolFull("full"), 10)])
+def test_default_lengths(store: Store, task_id: int, handle: StreamHandle, error: ConnectionLost, minutes: int) -> None:
+    handle.failing(error)
+    (window,) = store.retries(task_id)
+    assert window.seconds_left == minutes * 60
+    assert (window.kind, window.side, window.attempts) == (error.retry.value, error.side.value, 1)
+    assert store.task(task_id).state is TaskState.RETRYING
+
+
+def test_lengths_are_the_tasks(store: Store, task_id: int, handle: StreamHandle) -> None:
+    store.update_spec(task_id, TaskSpec(retry=RetrySpec(connection_min=30, other_min=2)))
+    handle.failing(CUT)
+    handle.failing(TargetBusy("OOM"))
+    assert [window.seconds_left for window in store.retries(task_id)] == [120, 1800]
+
+
+def test_attempts_count_within_the_window_and_its_end_stays(
+    store: Store, task_id: int, handle: StreamHandle, wall: Wall
+) -> None:
+    for _ in range(5):
+        handle.failing(CUT)
+        wall.now += 100
+    (window,) = store.retries(task_id)
+    assert window.attempts == 5
+    assert window.seconds_left == 720 * 60, "the scheduler has not seen any of it"
+    see(store, 720 * 60)
+    assert store.retries(task_id)[0].seconds_left == 720 * 60 - 500
+    assert window.last_error == "source: connection refused (check it)"
+    assert window.opened_at.tzinfo is not None
+
+
+def test_pauses_grow(handle: StreamHandle) -> None:
+    pauses = [handle.failing(CUT) for _ in range(12)]
+    assert pauses[0] < pauses[4] < pauses[10]
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "seen_s", "past"),
+    [
+        (599, 599, False),
+        (600, 599, False),
+        (599, 10_000, False),
+        (600, 600, True),
+        (10**6, 0, False),
+        (-(10**6), 600, False),
+    ],
+)
+def test_a_window_is_past_only_when_both_clocks_say_so(
+    store: Store, handle: StreamHandle, wall: Wall, wall_s: float, seen_s: float, past: bool
+) -> None:
+    busy = TargetBusy("OOM")
+    handle.failing(busy)
+    wall.now += wall_s
+    see(store, seen_s)
+    if past:
+        with pytest.raises(TargetBusy) as caught:
+            handle.failing(busy)
+        assert caught.value is busy
+    else:
+        handle.failing(busy)
+    with store.database.read() as session:
+        assert is_past(session.query(RetryWindow).one(), wall.now) is past
+
+
+def test_a_fatal_error_opens_no_window(store: Store, task_id: int, handle: StreamHandle) -> None:
+    with pytest.raises(SourceError):
+        handle.failing(SourceError("no"))
+    assert store.retries(task_id) == []
+    assert store.task(task_id).state is TaskState.INITIALIZING
+
+
+def test_the_task_goes_on_when_the_last_window_closes(store: Store, task_id: int, handle: StreamHandle) -> None:
+    handle.begin_stream()
+    handle.failing(CUT)
+    handle.failing(TargetBusy("OOM"))
+    handle.failing(SourceError("LOADING", retry=Retry.OTHER))
+    handle.healed(Side.SOURCE)
+    assert [window.side for window in store.retries(task_id)] == ["target"]
+    assert store.task(task_id).state is TaskState.RETRYING
+    handle.healed(Side.TARGET)
+    assert store.task(task_id).state is TaskState.SYNCHRONIZING
+
+
+def test_a_stream_that_begins_while_a_window_is_open_keeps_retrying(
+    store: Store, task_id: int, handle: StreamHandle
+) -> None:
+    handle.failing(CUT)
+    handle.begin_stream()
+    assert store.task(task_id).state is TaskState.RETRYING
+    handle.healed(Side.SOURCE)
+    assert store.task(task_id).state is TaskState.SYNCHRONIZING
+
+
+def test_a_new_failure_after_healing_opens_a_new_window(
+    store: Store, task_id: int, handle: StreamHandle, wall: Wall
+) -> None:
+    handle.failing(CUT)
+    wall.now += 40_000
+    see(store, 40_000)
+    handle.healed(Side.SOURCE)
+    handle.failing(CUT)
+    (window,) = store.retries(task_id)
+    assert (window.attempts, window.seconds_left) == (1, 720 * 60)
+
+
+def test_windows_survive_their_process(store: Store, task_id: int, handle: StreamHandle, wall: Wall) -> None:
+    handle.failing(CUT)
+    wall.now += 1000
+    see(store, 1000)
+    store.release_owner("h:1")
+    store.start(task_id)
+    newer = store.claim_node(1, "h:5:6:y")
+    assert newer is not None
+    newer.failing(CUT)
+    (window,) = store.retries(task_id)
+    assert (window.attempts, window.seconds_left) == (2, 720 * 60 - 1000)
+
+
+def test_what_is_written_of_an_error_holds_no_credentials(store: Store, task_id: int, handle: StreamHandle) -> None:
+    handle.failing(ConnectionLost("at redis://u:hush@h", hint="see redis://:hush@h", side=Side.SOURCE))
+    handle.event("x", "redis://u:hush@h")
+    handle.failing(SpoolFull("redis://u:hush@h"))
+    assert "hush" not in f"{store.retries(task_id)}{store.events(task_id)}{store.task(task_id)}"

@@ -1,0 +1,142 @@
+"""The process: stops at once, and outlives its broker and database."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scheduler.clock import LivedClock
+from scheduler.main import Stop, Stopped, loop, run
+from sync_tasks import app, names
+from sync_tasks.errors import ControlError
+from sync_tasks.models import Lease, Node
+from sync_tasks.secrets import SecretBox
+from sync_tasks.settings import Settings
+from sync_tasks.spec import TaskSpec
+from sync_tasks.states import TaskState
+from sync_tasks.store import Store
+from tests.unit.control.conftest import SOURCE, TARGET
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path)
+
+
+@pytest.fixture
+def started(settings: Settings) -> Iterator[Store]:
+    store = Store(settings.database(), SecretBox())
+    store.migrate()
+    task = store.create_task(TaskSpec(), SOURCE, TARGET)
+    store.transition(task.id, TaskState.PRECHECKING, "test")
+    store.transition(task.id, TaskState.PRECHECK_PASSED, "test")
+    store.start(task.id)
+    yield store
+    store.dispose()
+
+
+@contextmanager
+def scheduler(settings: Settings) -> Iterator[multiprocessing.process.BaseProcess]:
+    child = multiprocessing.get_context("fork").Process(target=run, args=(settings,))
+    child.start()
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.join()
+
+
+def leads(store: Store) -> bool:
+    with store.database.read() as session:
+        lease = session.get(Lease, names.SCHEDULER_LEASE)
+        return lease is not None and lease.owner is not None
+
+
+def wait(condition: object, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def stop(child: multiprocessing.process.BaseProcess) -> float:
+    begun = time.monotonic()
+    os.kill(child.pid or 0, signal.SIGTERM)
+    child.join(10)
+    assert child.exitcode == 0
+    return time.monotonic() - begun
+
+
+def test_it_sends_what_is_due_and_stops_at_once(settings: Settings, started: Store, server: object) -> None:
+    broker = server("redis-7.0")  # type: ignore[operator]
+    with_broker = Settings(state_dir=settings.state_dir, broker_url=f"redis://127.0.0.1:{broker.port}/0")
+    begun = time.monotonic()
+    with scheduler(with_broker) as child:
+        celery = app.make_app(with_broker)
+        wait(lambda: app.waiting(celery, names.FOLLOW) == 1)
+        assert time.monotonic() - begun < 3.0
+        assert stop(child) < 0.5
+    assert not leads(started), "the next one leads at once"
+
+
+def test_it_stops_at_once_and_lives_on_without_a_broker(settings: Settings, started: Store) -> None:
+    with scheduler(settings) as child:
+        wait(lambda: leads(started))
+        time.sleep(0.8)
+        assert child.is_alive()
+        assert stop(child) < 0.5
+    with started.database.read() as session:
+        assert session.get_one(Node, 1).dispatched_at is None, "it was not sent"
+
+
+def test_a_broker_that_hangs_does_not_hold_it(settings: Settings, started: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        hanging = Settings(state_dir=settings.state_dir, broker_url=f"redis://127.0.0.1:{port}/0")
+        with scheduler(hanging) as child:
+            wait(lambda: leads(started))
+            time.sleep(0.7)
+            assert stop(child) < 0.5
+
+
+def test_interrupts_from_the_keyboard_are_the_parents_business(settings: Settings, started: Store) -> None:
+    with scheduler(settings) as child:
+        wait(lambda: leads(started))
+        os.kill(child.pid or 0, signal.SIGINT)
+        time.sleep(0.2)
+        assert child.is_alive()
+        assert stop(child) < 0.5
+
+
+def test_the_loop_outlives_the_database(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.main.TROUBLED_S", 0.0)
+    ended = threading.Event()
+    ticks = []
+
+    def tick(now: float) -> None:
+        ticks.append(now)
+        if len(ticks) == 3:
+            ended.set()
+        raise ControlError("the database answers: disk I/O error", hint="look")
+
+    with caplog.at_level(logging.ERROR):
+        loop(tick, LivedClock(time.monotonic), ended)
+    assert len(ticks) == 3
+    assert "disk I/O error" in caplog.text
+
+
+def test_a_stop_that_came_before_a_blocking_call_is_not_missed() -> None:
+    stopping = Stop()
+    stopping.event.set()
+    with pytest.raises(Stopped), stopping.interruptible():
+        pytest.fail("the call was made")

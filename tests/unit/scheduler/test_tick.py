@@ -1,0 +1,306 @@
+"""What the scheduler does as time passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from scheduler import prune
+from scheduler.dispatch import FOLLOW_AGAIN_S, LOAD_AGAIN_S
+from scheduler.watch import LEASE_TTL_S
+from sync_tasks import names
+from sync_tasks.errors import ConnectionLost, Fenced, Side, TargetBusy
+from sync_tasks.spec import RetrySpec, TaskSpec
+from sync_tasks.states import ChunkState, TaskState
+from sync_tasks.store import Store
+from tests.unit.control.conftest import Outbox, Wall, chunk
+from tests.unit.scheduler.conftest import Time
+
+FOLLOW = (names.FOLLOW, 1)
+
+
+def begin(store: Store, outbox: Outbox, chunks: int = 1) -> tuple[Any, list[int]]:
+    handle = store.claim_node(1, "h:1:2:x")
+    assert handle is not None
+    gen = handle.begin_snapshot("r", 1, 0, None, None)
+    ids = [handle.add_chunk(**chunk(seq, gen)) for seq in range(chunks)]  # type: ignore[arg-type]
+    outbox.sent.clear()
+    return handle, ids
+
+
+def one_minute(store: Store, task_id: int) -> None:
+    store.update_spec(task_id, TaskSpec(retry=RetrySpec(other_min=1)))
+
+
+def test_a_wanted_node_is_sent_at_once_and_again_while_nobody_claims_it(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    time.tick()
+    assert outbox.sent == [FOLLOW]
+    time.live(FOLLOW_AGAIN_S)
+    assert outbox.sent == [FOLLOW]
+    time.live(0.5)
+    assert outbox.sent == [FOLLOW, FOLLOW]
+    assert store.claim_node(1, "h:1:2:x") is not None
+    time.live(3.5)
+    assert len(outbox.sent) == 2
+
+
+def test_what_is_not_wanted_is_not_sent(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
+    store.stop(task_id)
+    time.live(5)
+    assert outbox.sent == []
+
+
+def test_a_silent_owner_is_replaced_within_five_seconds(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
+    handle, _ = begin(store, outbox)
+    for _ in range(10):
+        handle.renew()
+        time.live(1)
+    assert FOLLOW not in outbox.sent, "who beats is left alone"
+    time.live(LEASE_TTL_S - 1.0)
+    assert FOLLOW not in outbox.sent
+    time.live(1.5)
+    assert FOLLOW in outbox.sent
+    newer = store.claim_node(1, "h:3:4:y")
+    assert newer is not None
+    with pytest.raises(Fenced):
+        handle.renew()
+    assert newer.renew()
+
+
+def test_the_wall_clock_takes_no_lease_away(store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall) -> None:
+    handle, _ = begin(store, outbox)
+    time.tick()
+    wall.now += 100_000
+    time.tick()
+    wall.now -= 200_000
+    time.live(3)
+    assert handle.renew()
+
+
+def test_a_beat_between_look_and_deed_saves_the_lease(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
+    from random import Random
+
+    from scheduler.leases import Dead, free
+
+    handle, ids = begin(store, outbox)
+    taken = store.claim_chunk(ids[0], "h:1:3:x")
+    assert taken is not None
+    dead = Dead({names.node_lease(1): (handle.epoch, 0)}, {ids[0]: (taken.chunk.epoch, 0)})
+    handle.renew()
+    taken.renew(1)
+    with store.database.write() as session:
+        assert free(session, dead, 0.0, Random(1)) == []
+    handle.renew()
+    taken.done(10)
+
+
+def test_a_dead_loaders_chunk_is_loaded_by_another(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
+    handle, ids = begin(store, outbox)
+    taken = store.claim_chunk(ids[0], "h:1:3:x")
+    assert taken is not None
+    for _ in range(6):
+        handle.renew()
+        taken.renew(1)
+        time.live(1)
+    assert outbox.sent == []
+    for _ in range(5):
+        handle.renew()
+        time.live(1)
+    assert outbox.sent == [(names.LOAD, ids[0])]
+    with pytest.raises(Fenced):
+        taken.renew(2)
+    assert store.claim_chunk(ids[0], "h:9:9:y") is not None
+
+
+def test_a_lost_chunk_message_is_sent_again_when_its_queue_is_empty(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    handle, ids = begin(store, outbox, 3)
+    outbox.queued = 3
+    for _ in range(12):
+        handle.renew()
+        time.live(1)
+    assert outbox.sent == [], "they only wait for a loader"
+    outbox.queued = 0
+    time.tick()
+    assert outbox.sent == [(names.LOAD, chunk_id) for chunk_id in ids]
+    handle.renew()
+    time.live(LOAD_AGAIN_S - 1)
+    assert len(outbox.sent) == 3
+
+
+def test_a_message_that_could_not_be_published_is_sent_at_the_next_tick(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    handle, _ = begin(store, outbox)
+    outbox.broken = True
+    chunk_id = handle.add_chunk(**chunk(5))
+    outbox.broken = False
+    outbox.queued = 100
+    time.tick()
+    assert outbox.sent == [(names.LOAD, chunk_id)]
+
+
+def test_a_failed_chunk_is_sent_when_its_pause_is_over(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    handle, ids = begin(store, outbox)
+    for _ in range(6):
+        taken = store.claim_chunk(ids[0], "h:1:3:x")
+        assert taken is not None
+        store.chunk_failed(ids[0], taken.chunk.epoch, TargetBusy("LOADING"))
+        outbox.sent.clear()
+        time.tick()
+        assert outbox.sent == []
+        for _ in range(40):
+            handle.renew()
+            time.live(1)
+            if outbox.sent:
+                break
+        assert outbox.sent == [(names.LOAD, ids[0])]
+
+
+def test_chunks_of_an_old_snapshot_or_a_resting_task_are_not_sent(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    handle, _ = begin(store, outbox)
+    handle.begin_snapshot("r", 1, 0, None, None)
+    handle.add_chunk(**chunk(0, gen=2))
+    outbox.sent.clear()
+    store.stop(task_id)
+    store.transition(task_id, TaskState.SUSPENDED, "test")
+    time.live(10)
+    assert outbox.sent == []
+    assert {c.state for c in handle.chunks(1)} == {ChunkState.VOID}
+
+
+def test_a_broker_that_is_away_is_tried_again_and_nothing_is_lost(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    outbox.broken = True
+    time.live(3)
+    outbox.broken = False
+    time.live(1.5)
+    assert outbox.sent == [FOLLOW]
+    handle, ids = begin(store, outbox)
+    handle.renew()
+    time.live(3)
+    outbox.broken = True
+    handle.renew()
+    time.live(3)
+    outbox.broken = False
+    handle.renew()
+    time.live(1.5)
+    assert outbox.sent == [(names.LOAD, ids[0])]
+
+
+def test_a_window_ends_the_task_once_both_clocks_have_seen_it(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    handle, _ = begin(store, outbox)
+    one_minute(store, task_id)
+    handle.failing(TargetBusy("OOM command not allowed", hint="raise maxmemory"))
+    time.live(2)
+    wall.now += 1_000_000
+    for _ in range(55):
+        handle.renew()
+        time.now += 1.0
+        time.tick()
+    assert store.task(task_id).state is TaskState.RETRYING, "the clock on the wall has jumped, that is all"
+    for _ in range(15):
+        handle.renew()
+        time.now += 1.0
+        time.tick()
+    task = store.task(task_id)
+    assert task.state is TaskState.FAILED
+    assert task.error == {
+        "code": "target-refuses",
+        "side": "target",
+        "message": "OOM command not allowed, for 1 min",
+        "hint": "raise maxmemory",
+    }
+    assert [found.kind for found in store.events(task_id)].count("failed") == 1
+    assert handle.renew() is False
+    assert store.retries(task_id) == []
+
+
+def test_a_wall_clock_that_stands_still_ends_no_window(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    handle, _ = begin(store, outbox)
+    one_minute(store, task_id)
+    handle.failing(TargetBusy("OOM"))
+    for _ in range(70):
+        handle.renew()
+        time.now += 1.0
+        time.tick()
+    assert store.task(task_id).state is TaskState.RETRYING
+    wall.now += 61
+    time.now += 1.0
+    time.tick()
+    assert store.task(task_id).state is TaskState.FAILED
+
+
+def test_time_before_a_window_opened_does_not_count(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
+    handle, _ = begin(store, outbox)
+    time.tick()
+    handle.failing(ConnectionLost("cut", side=Side.SOURCE))
+    time.now += 500
+    time.tick()
+    (window,) = store.retries(task_id)
+    assert window.seconds_left == 720 * 60
+    time.now += 10
+    time.wall.now += 600
+    time.tick()
+    assert store.retries(task_id)[0].seconds_left == 720 * 60 - 10
+
+
+def test_a_tick_asks_as_much_of_many_chunks_as_of_none(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
+    statements: list[str] = []
+    handle, ids = begin(store, outbox, 40)
+    for engine in (store.database._reader, store.database._writer):
+        event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    def count() -> int:
+        handle.renew()
+        statements.clear()
+        time.tick()
+        return len([text for text in statements if not text.startswith("BEGIN")])
+
+    count()
+    idle = count()
+    for chunk_id in ids[:20]:
+        store.claim_chunk(chunk_id, "h:1:3:x")
+    assert count() == idle == 5
+    with store.database.write() as session:
+        from sync_tasks.models import Chunk
+
+        for row in session.query(Chunk).filter(Chunk.state == ChunkState.READY):
+            row.dispatched_at = None
+    assert count() <= idle + 2
+    assert len(outbox.sent) == 20
+
+
+def test_one_of_two_schedulers_sends(store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall) -> None:
+    other = Time(store, outbox, wall)
+    time.tick()
+    other.tick()
+    assert outbox.sent == [FOLLOW]
+    time.leader.resign()
+    wall.now += FOLLOW_AGAIN_S + 1
+    other.tick()
+    assert outbox.sent == [FOLLOW, FOLLOW]
+
+
+def test_old_events_are_forgotten(store: Store, task_id: int) -> None:
+    handle = store.claim_node(1, "h:1:2:x")
+    assert handle is not None
+    for number in range(50):
+        handle.event("x", str(number))
+    with store.database.write() as session:
+        prune.events(session, keep=10)
+    assert [found.text for found in store.events(task_id)] == [str(number) for number in range(40, 50)]
