@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -52,8 +53,8 @@ def follow(self: Any, node_id: int) -> None:
     port = store.claim_node(node_id, _owner())
     if port is None:
         return
-    source, target = store.endpoints(port.task.id)
     try:
+        source, target = store.endpoints(port.task.id)
         home = home_db(port.task.databases)
         StreamJob(port, source, target, self.app.keyferry_settings.spool, home).run()
     except Fenced as error:
@@ -63,11 +64,18 @@ def follow(self: Any, node_id: int) -> None:
             store.fail(port.task.id, error)
         else:
             log.warning("stream of node %s ended: %s", node_id, error.line())
+            _retry(port, error)
     except Exception:
         log.exception("stream of node %s ended", node_id)
-        port.failing(_unexpected())
+        _retry(port, _unexpected())
     finally:
         store.release_node(node_id, port.epoch)
+
+
+def _retry(port: Any, error: KeyferryError) -> None:
+    """Open the window, so that the scheduler sends the job again after a pause; past it, the scheduler fails the task."""
+    with contextlib.suppress(KeyferryError):
+        port.failing(error)
 
 
 def _fenced(store: Store, port: Any, error: Fenced) -> None:
@@ -87,10 +95,10 @@ def load(self: Any, chunk_id: int) -> None:
     port = store.claim_chunk(chunk_id, _owner())
     if port is None:
         return
-    _, target = store.endpoints(port.task.id)
     databases = port.task.databases
     goal = port.chunk.db if databases is None else databases.get(port.chunk.db)
     try:
+        _, target = store.endpoints(port.task.id)
         if goal is None:
             port.done(0)
         else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sync_tasks.errors import ControlError
 from sync_tasks.supervise import lock
 
-LEAST_ROOM = 8 << 20  # bytes free without which no start is tried: the database and its log alone take some
+LEAST_ROOM = 8 << 20  # bytes free without which no first start is tried: database and logs alone take some
 FULL_BELOW = 1 << 20  # bytes free under which the disk counts as full while running
 LOG_LIMIT = 8 << 20  # bytes of a log file above which a start moves it aside
 SOCKET_LIMIT = 100  # bytes of a unix socket's path; the kernel takes 107
@@ -43,7 +43,8 @@ class Directory:
                 code="state-dir",
                 hint="give a directory that you may write to with --state",
             ) from error
-        if self.room() < LEAST_ROOM:
+        # A later start may go on: what fills the disk is the spool, and applying it is what makes room.
+        if self.room() < LEAST_ROOM and not (self.path / "keyferry.db").exists():
             raise self._full()
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         return self

@@ -63,7 +63,7 @@ class Patience:
     def _together(
         self, things: Sequence[Thing], source: Read[Thing], target: Read[Thing]
     ) -> tuple[list[Token], list[Token]]:
-        """Read both sides at the same time: one after the other, the target would have left all states behind."""
+        """Read both sides at once: were the target read later, it would have left all those states behind."""
         with ThreadPoolExecutor(1) as other:
             theirs = other.submit(target, things)
             return source(things), theirs.result()
