@@ -75,6 +75,7 @@ class Applier(threading.Thread):
         self._nonce: str | None = None
         self._aborted_at: int | None = None
         self._proven: set[int] = set()
+        self._loaded_files: list[tuple[int, Path]] | None = None
         self.fields = False  # whether the target's hashes may hold field expiries
 
     # --- life
@@ -190,6 +191,8 @@ class Applier(threading.Thread):
         chain = self._chain(link, claimed, gen, node.snapshot_offset)
         first = self._first_window(gen, node.replid, node.snapshot_offset, node.stream_db)
         chain.push(first)
+        files = [(self.scope.target(c.db), Path(c.path)) for c in self.port.chunks(gen)]
+        self._loaded_files = [(db, path) for db, path in files if db is not None]
         while chain.flying:
             chain.pump(0.5)
         self.port.begin_stream()
@@ -251,7 +254,8 @@ class Applier(threading.Thread):
         chain.held = found.held
         self.clock.loading = True
         self._measure_clock(link)
-        settler = Settler(self, chain, found)
+        loaded, self._loaded_files = self._loaded_files, None
+        settler = Settler(self, chain, found, loaded)
         translator = Translator(
             found.offset, found.db, self.scope, self.clock, self.home,
             self._own_keys(found.gen, claimed.tok), settler.touch, settler.disturb,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sync_tasks.names import KEY_PREFIX
 from workers.codec.resp_cy import encode
 from workers.expiry import FIELD_HOLD, held, source_time
 from workers.source.ask import Source
+from workers.spool.chunks import volatile_keys
 from workers.target.claim import Checkpoint
 from workers.target.expiries import Expiries
 from workers.target.windows import Chain, Run, Window
@@ -37,9 +39,13 @@ class Settler:
         applier: whose clock, scope and connections are used.
         chain: of this connection.
         found: the checkpoint: whether anything may be held, and from which offset on.
+        loaded: (target database, chunk file) of a load that this very connection has closed: its keys with expiries
+            are all that is held so far. None: unknown, the target has to be walked.
     """
 
-    def __init__(self, applier: Applier, chain: Chain, found: Checkpoint) -> None:
+    def __init__(
+        self, applier: Applier, chain: Chain, found: Checkpoint, loaded: list[tuple[int, Path]] | None
+    ) -> None:
         self._clock, self._chain = applier.clock, chain
         self._source: Source = applier.source
         self._expiries = Expiries(applier.endpoint, applier.home, applier.fields)
@@ -51,7 +57,9 @@ class Settler:
         self._dirty = found.held
         self._walk: list[int] | None = None  # databases still to scan
         self._cursor = 0
+        self._files = list(loaded or [])
         self._scan_wanted = found.held
+        self._known = loaded is not None
         self._offset = found.offset
 
     def touch(self, db: int, key: bytes, offset: int, sure: bool) -> None:
@@ -69,7 +77,7 @@ class Settler:
     def disturb(self) -> None:
         """Held keys may be anywhere: walk the target again."""
         if self._dirty:
-            self._scan_wanted, self._walk = True, None
+            self._scan_wanted, self._walk, self._known = True, None, False
 
     def due(self) -> bool:
         """Whether there is something to do now."""
@@ -118,6 +126,21 @@ class Settler:
         return window if window.commands else None
 
     def _scan(self) -> None:
+        """Find more of what is held: in the chunks just loaded, else by walking the target."""
+        if self._known:
+            self._read_file()
+        else:
+            self._scan_target()
+
+    def _read_file(self) -> None:
+        if not self._files:
+            self._scan_wanted = False
+            return
+        db, path = self._files.pop()
+        for key in volatile_keys(path):
+            self._pending.setdefault((db, key), self._offset)
+
+    def _scan_target(self) -> None:
         if self._walk is None:
             self._walk = self._expiries.databases(self._scope)
             self._cursor = 0

@@ -51,7 +51,7 @@ class StreamJob:
         self._sample: int | None = None  # the source's offset when last asked
         self._in_sync = False
         self._renewed = self._reported = self._asked = 0.0
-        self._streaming = False
+        self._tidied = False
 
     def run(self) -> None:
         """Until it is no longer wanted. Raises what ended it: Fenced, CannotContinue, a fatal error."""
@@ -76,8 +76,8 @@ class StreamJob:
                 return False
         if not self.applier.progress.streaming:
             self._load()
-        elif not self._streaming:
-            self._streaming = True
+        elif not self._tidied and self.applier.progress.settled_at is not None:
+            self._tidied = True
             self._tidy()
         if now - self._asked >= ASK_S:
             self._asked = now
@@ -98,7 +98,7 @@ class StreamJob:
                 self.applier.loaded.clear()
 
     def _tidy(self) -> None:
-        """The load is closed and marked on the target: its files and temporary keys are of no more use."""
+        """The load is closed and its expiries are settled: its files and temporary keys are of no more use."""
         for old in self.directory.glob("gen-*"):
             shutil.rmtree(old, ignore_errors=True)
         gen = self.port.node().gen
@@ -113,7 +113,7 @@ class StreamJob:
                 if db is not None and names:
                     link.ask_all([[b"SELECT", db], [b"UNLINK", *names]])
         except KeyferryError:
-            self._streaming = False  # next tick tries again
+            self._tidied = False  # next tick tries again
         finally:
             link.close()
 

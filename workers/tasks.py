@@ -73,7 +73,7 @@ def follow(self: Any, node_id: int) -> None:
 
 
 def _retry(port: Any, error: KeyferryError) -> None:
-    """Open the window, so that the scheduler sends the job again after a pause; past it, the scheduler fails the task."""
+    """Open the window: the scheduler sends the job again after a pause, and fails the task past the deadline."""
     with contextlib.suppress(KeyferryError):
         port.failing(error)
 

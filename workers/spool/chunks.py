@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
+from workers.codec.volatile_cy import volatile
 from workers.spool.files import disk_error, write_all
 
 RECORD = Struct("<qII")
@@ -42,6 +43,21 @@ class _Open:
     keys: int = 0
     size: int = 0
     limit: int = FULL_BYTES
+
+
+def volatile_keys(path: Path) -> list[bytes]:
+    """Keys of a chunk file that have an expiry, of their own or of their fields. Raises Malformed, ControlError."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(RECORD.size)
+            if len(head) < RECORD.size:
+                return []
+            _, key_size, value_size = RECORD.unpack(head)
+            if value_size == TO_THE_END:
+                return [file.read(key_size)]
+            return list(volatile(head + file.read()))
+    except OSError as e:
+        raise disk_error(e) from e
 
 
 class ChunkWriter:

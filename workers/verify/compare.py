@@ -105,8 +105,7 @@ class Comparer:
     def _read_values(self, pair: Pair, candidates: list[tuple[Candidate, bytes]]) -> list[Finding]:
         kinds = [kind_of(name) for _, name in candidates]
         request = b"".join(
-            kind.beginning + candidate.arg + kind.end
-            for kind, (candidate, _) in zip(kinds, candidates, strict=True)
+            kind.beginning + candidate.arg + kind.end for kind, (candidate, _) in zip(kinds, candidates, strict=True)
         )
         self.source.link.start(pair.source, request, len(candidates))
         self.target.link.start(pair.target, request, len(candidates))

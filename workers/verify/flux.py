@@ -16,7 +16,11 @@ from typing import TypeVar
 PAUSES_S = (0.3, 0.45, 0.7, 1.0, 1.5, 2.2)  # before each re-check
 SAMPLE_S = 3.0  # longest time that one group in flux is sampled
 SAMPLE_GROUP = 32  # things sampled together
-SAMPLE_READS = 512  # reads of one sampling round from each side
+LEAST_READS = 32  # reads of one sampling round from each side
+MOST_READS = 1024
+QUICK_ROUND_S = 0.1  # a round as short as this may be twice as large: it must span the target's delay
+SLOW_ROUND_S = 0.5
+LEAST_ROUNDS = 5
 COMMON_STATES = 2  # a target stuck in one state that the source returns to has only one
 
 Thing = TypeVar("Thing", bound=Hashable)
@@ -60,23 +64,20 @@ class Patience:
             steady += self._sample(moving[start : start + SAMPLE_GROUP], source, target)
         return steady
 
-    def _together(
-        self, things: Sequence[Thing], source: Read[Thing], target: Read[Thing]
-    ) -> tuple[list[Token], list[Token]]:
-        """Read both sides at once: were the target read later, it would have left all those states behind."""
-        with ThreadPoolExecutor(1) as other:
-            theirs = other.submit(target, things)
-            return source(things), theirs.result()
-
     def _sample(self, things: list[Thing], source: Read[Thing], target: Read[Thing]) -> list[Thing]:
         """Those that the target is not seen to follow."""
         deadline = self.clock() + self.sample_s
         shown: dict[Thing, set[Token]] = {thing: set() for thing in things}
         common: dict[Thing, set[Token]] = {thing: set() for thing in things}
-        left = things
-        while left and self.clock() < deadline:
-            many = left * max(1, SAMPLE_READS // len(left))
-            ours, theirs = self._together(many, source, target)
+        left, reads, rounds = things, LEAST_READS, 0
+        while left and (self.clock() < deadline or rounds < LEAST_ROUNDS):
+            many = left * max(1, reads // len(left))
+            began = self.clock()
+            ours, theirs = _together(many, source, target)
+            took = self.clock() - began
+            reads = min(MOST_READS, reads * 2) if took < QUICK_ROUND_S else reads
+            reads = max(LEAST_READS, reads // 2) if took > SLOW_ROUND_S else reads
+            rounds += 1
             for thing, token in zip(many, ours, strict=True):
                 shown[thing].add(token)
             for thing, token in zip(many, theirs, strict=True):
@@ -88,3 +89,10 @@ class Patience:
             left = [thing for thing, ours, theirs in tokens if ours != theirs]
         self.in_flux += len(things) - len(left)
         return left
+
+
+def _together(things: Sequence[Thing], source: Read[Thing], target: Read[Thing]) -> tuple[list[Token], list[Token]]:
+    """Read both sides at once: were the target read later, it would have left all those states behind."""
+    with ThreadPoolExecutor(1) as other:
+        theirs = other.submit(target, things)
+        return source(things), theirs.result()

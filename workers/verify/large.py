@@ -63,19 +63,21 @@ def compare_large(sides: Sides, pair: Pair, key: bytes, type_name: bytes, size: 
 def difference(ours: Elements, theirs: Elements, patience: Patience) -> bytes | None:
     """The name of an element that differs for good, or None."""
     before = ours.count()
-    part, moved = _walk(ours, theirs, ours, theirs, patience)
+    part, moved = _walk(ours, theirs, patience)
     if part is not None:
         return part
     after = ours.count()
     if not moved and before == after == theirs.count():
         return None
-    return _walk(theirs, ours, ours, theirs, patience)[0]
+    return _walk(ours, theirs, patience, back=True)[0]
 
 
-def _walk(
-    walked: Elements, asked: Elements, ours: Elements, theirs: Elements, patience: Patience
-) -> tuple[bytes | None, bool]:
-    """Walk one side: (name of an element that differs for good, whether any differed for a moment)."""
+def _walk(ours: Elements, theirs: Elements, patience: Patience, *, back: bool = False) -> tuple[bytes | None, bool]:
+    """Walk the source, or `back` over the target for what the source lacks.
+
+    Returns the name of an element that differs for good, and whether any differed for a moment.
+    """
+    walked, asked = (theirs, ours) if back else (ours, theirs)
     suspects: dict[object, None] = {}
     moved = False
 
@@ -88,7 +90,7 @@ def _walk(
     for page in walked.pages():
         names = list(page)
         for name, token in zip(names, asked.read(names), strict=True):
-            if walked.differ(page[name], token):
+            if (token is None or not back) and walked.differ(page[name], token):
                 suspects[name] = None
                 moved = True
         if len(suspects) >= MOST_SUSPECTS and (part := convicted()) is not None:

@@ -29,9 +29,7 @@ def differing_libraries(sides: Sides) -> list[Finding]:
 
     ours, theirs = Reader(sides.source), Reader(sides.target)
     names = sorted(libraries(sides.source).keys() | libraries(sides.target).keys())
-    different = [
-        name for name, a, b in zip(names, ours.read(names), theirs.read(names), strict=True) if a != b
-    ]
+    different = [name for name, a, b in zip(names, ours.read(names), theirs.read(names), strict=True) if a != b]
     lasting = sides.patience.lasting(different, ours.read, theirs.read)
     return [Finding(None, name, Kind.VALUE, FIELD, proven=True) for name in sorted(lasting)]
 

@@ -81,9 +81,7 @@ KINDS: dict[bytes, Kind] = {
     b"string": Kind(head(2, b"GET"), b"", bytes, _first_byte, lambda value: (value,)),
     b"list": Kind(head(4, b"LRANGE"), arg(b"0") + arg(b"-1"), list, _first_index, lambda items: items),
     b"set": Kind(head(2, b"SMEMBERS"), b"", frozenset, _first_member, sorted),
-    b"zset": Kind(
-        head(5, b"ZRANGE"), arg(b"0") + arg(b"-1") + arg(b"WITHSCORES"), _scores, _first_field, _flat
-    ),
+    b"zset": Kind(head(5, b"ZRANGE"), arg(b"0") + arg(b"-1") + arg(b"WITHSCORES"), _scores, _first_field, _flat),
     b"hash": Kind(head(2, b"HGETALL"), b"", _pairs, _first_field, _flat),
     b"stream": Kind(
         head(6, b"XINFO", b"STREAM"),

@@ -94,9 +94,7 @@ class Walk:
         groups = [keys[i : i + EXISTS_GROUP] for i in range(0, len(keys), EXISTS_GROUP)]
         request = b"".join(head(len(group) + 1, b"EXISTS") + b"".join(map(arg, group)) for group in groups)
         counts = link.ask(db, request, len(groups))
-        unsure = [
-            key for group, count in zip(groups, counts, strict=True) if count < len(group) for key in group
-        ]
+        unsure = [key for group, count in zip(groups, counts, strict=True) if count < len(group) for key in group]
         if not unsure:
             return []
         answers = link.ask(db, b"".join(pack(b"EXISTS", key) for key in unsure), len(unsure))

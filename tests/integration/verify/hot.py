@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import redis
 
+from tests.integration.verify.copies import wait_until
 from tests.servers import Server, die_with_parent
 
 FIELDS = 30_000  # of the large hash, and members and entries of the others
@@ -19,6 +20,7 @@ EVERY_S = 0.001  # seconds between two batches: each key changes some hundred ti
 def prepare(client: redis.Redis) -> None:
     """Large values, to be written to without a pause."""
     pipe = client.pipeline(transaction=False)
+    pipe.set("hot:counter", 0)
     pipe.hset("hot:hash", mapping={f"f{i}": i for i in range(FIELDS)})
     pipe.sadd("hot:set", *(f"member {i}" for i in range(FIELDS)))
     pipe.zadd("hot:zset", {f"member {i}": i for i in range(FIELDS)})
@@ -39,7 +41,7 @@ def write(client: redis.Redis) -> None:
             turn += 1
             pipe.incr("hot:counter")
             pipe.hincrby("hot:hash", "f1", 1)
-            pipe.hset("hot:hash", f"f{turn * 7919 % FIELDS}", turn)
+            pipe.hset("hot:hash", f"f{turn * 7919 % FIELDS | 2}", turn)
             pipe.sadd("hot:set", f"new {turn}")
             pipe.srem("hot:set", f"new {turn - 50}")
             pipe.zincrby("hot:zset", 0.1, "member 1")
@@ -64,6 +66,7 @@ def writing(server: Server) -> Iterator[None]:
     command = [sys.executable, "-m", "tests.integration.verify.hot", str(server.port)]
     process = subprocess.Popen(command, preexec_fn=die_with_parent)
     try:
+        wait_until(lambda: int(server.client().get("hot:counter") or 0) > 100)
         yield
         assert process.poll() is None, "the writer has died"
     finally:

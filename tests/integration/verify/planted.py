@@ -90,9 +90,7 @@ SMALL = [
         [("HSET", b"\xff\x00", b"\xfe", 2)],
         value("hex:ff00", "hex:fe"),
     ),
-    Planted(
-        "key like hex", [("SET", "hex:61", 1)], [("DEL", "hex:61")], [("hex:6865783a3631", "missing", None)]
-    ),
+    Planted("key like hex", [("SET", "hex:61", 1)], [("DEL", "hex:61")], [("hex:6865783a3631", "missing", None)]),
     Planted("1 ms later", [("SET", "a", 1, "PXAT", T)], [("PEXPIREAT", "a", T + 1)], expiry("a")),
     Planted("1 ms earlier", [("SET", "a", 1, "PXAT", T)], [("PEXPIREAT", "a", T - 1)], expiry("a")),
     Planted("no expiry", [("SET", "a", 1, "PXAT", T)], [("PERSIST", "a")], expiry("a")),
@@ -103,12 +101,8 @@ SMALL = [
         [("SET", "a", 2)],
         [("a", "expiry", None), ("a", "value", "byte 0")],
     ),
-    Planted(
-        "entry", [("XADD", "x", "1-1", "a", "b")], [("XADD", "x", "2-1", "a", "b")], value("x", "entry 2-1")
-    ),
-    Planted(
-        "last id", [("XADD", "x", "1-1", "a", "b")], [("XSETID", "x", "9-9")], value("x", "last-generated-id")
-    ),
+    Planted("entry", [("XADD", "x", "1-1", "a", "b")], [("XADD", "x", "2-1", "a", "b")], value("x", "entry 2-1")),
+    Planted("last id", [("XADD", "x", "1-1", "a", "b")], [("XSETID", "x", "9-9")], value("x", "last-generated-id")),
     Planted(
         "entries added",
         [("XADD", "x", "1-1", "a", "b")],
@@ -124,9 +118,7 @@ SMALL = [
         (7, 0),
     ),
     Planted("group", GROUP, [("XGROUP", "CREATE", "x", "h", "0")], value("x", "group h")),
-    Planted(
-        "delivered", GROUP, [("XGROUP", "SETID", "x", "g", "1-1")], value("x", "group g last-delivered-id")
-    ),
+    Planted("delivered", GROUP, [("XGROUP", "SETID", "x", "g", "1-1")], value("x", "group g last-delivered-id")),
     Planted(
         "entries read",
         [*GROUP, ("XGROUP", "SETID", "x", "g", "2-1", "ENTRIESREAD", 2)],
@@ -147,9 +139,7 @@ SMALL = [
         [("XCLAIM", "x", "g", "c", 0, "2-1", "TIME", CLAIM, "RETRYCOUNT", 4)],
         value("x", "group g pending 2-1"),
     ),
-    Planted(
-        "consumer", GROUP, [("XGROUP", "CREATECONSUMER", "x", "g", "d")], value("x", "group g consumer d")
-    ),
+    Planted("consumer", GROUP, [("XGROUP", "CREATECONSUMER", "x", "g", "d")], value("x", "group g consumer d")),
     Planted(
         "field 1 ms later",
         [("HSET", "h", "a", 1, "b", 2), ("HPEXPIREAT", "h", T, "FIELDS", 1, "b")],
@@ -212,9 +202,7 @@ LARGE = [
         [("DEL", "s"), ("SADD", "s", "x")],
         [("s", "value", ...)],
     ),
-    Planted(
-        "small on the source", [("SADD", "s", "member 1")], [("SADD", "s", *MANY)], [("s", "value", ...)]
-    ),
+    Planted("small on the source", [("SADD", "s", "member 1")], [("SADD", "s", *MANY)], [("s", "value", ...)]),
     Planted("gone", [("SADD", "s", *MANY)], [("DEL", "s")], [("s", "missing", None)]),
     Planted("extra", [], [("SADD", "s", *MANY)], [("s", "extra", None)]),
     Planted("type", [("SADD", "s", *MANY)], [("DEL", "s"), ("RPUSH", "s", *MANY)], [("s", "type", None)]),
@@ -237,9 +225,7 @@ LARGE = [
         value("z", "m701"),
     ),
     Planted("field", [("HSET", "h", *PAIRS)], [("HSET", "h", "f19999", "value")], value("h", "f19999")),
-    Planted(
-        "other field", [("HSET", "h", *PAIRS)], [("HDEL", "h", "f3"), ("HSET", "h", "g", 1)], value("h", "f3")
-    ),
+    Planted("other field", [("HSET", "h", *PAIRS)], [("HDEL", "h", "f3"), ("HSET", "h", "g", 1)], value("h", "f3")),
     Planted("extra field", [("HSET", "h", *PAIRS)], [("HSET", "h", "g", 1)], value("h", "g")),
     Planted("expiry", [("HSET", "h", *PAIRS)], [("PEXPIREAT", "h", T)], expiry("h")),
     Planted("entry gone", CLAIMED, [("XDEL", "x", "4000-1")], value("x", "entry 4000-1")),
@@ -249,9 +235,7 @@ LARGE = [
         [("XSETID", "x", "9000-2")],
         value("x", "last-generated-id"),
     ),
-    Planted(
-        "delivered", CLAIMED, [("XGROUP", "SETID", "x", "g", "17-1")], value("x", "group g last-delivered-id")
-    ),
+    Planted("delivered", CLAIMED, [("XGROUP", "SETID", "x", "g", "17-1")], value("x", "group g last-delivered-id")),
     Planted(
         "consumer",
         CLAIMED,

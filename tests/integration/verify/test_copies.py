@@ -38,9 +38,7 @@ def test_a_replica_is_equal(server: StartServer, kinds: tuple[str, str]) -> None
 
     held = sum(part["keys"] for part in source.client().info("keyspace").values())
     assert report["keys"] == []
-    assert held - 8 <= report["compared"] <= held + 60, (
-        "some keys expire meanwhile; SCAN may show a key twice"
-    )
+    assert held - 8 <= report["compared"] <= held + 60, "some keys expire meanwhile; SCAN may show a key twice"
     assert report["compared"] > 3000
 
 

@@ -1,0 +1,38 @@
+"""Which keys of a chunk file have an expiry of their own or of their fields."""
+
+import cython
+
+from sync_tasks.errors import Malformed
+
+HEAD = 16  # bytes before the key: expiry, key length, value length
+HASH_WITH_TTL = 22
+
+
+@cython.cfunc
+@cython.inline
+def _u32(data: cython.p_const_uchar, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    return data[at] | (data[at + 1] << 8) | (data[at + 2] << 16) | (cython.cast(cython.Py_ssize_t, data[at + 3]) << 24)
+
+
+def volatile(buf: bytes) -> list:
+    """Keys of the records of `buf` whose expiry is set, or whose value is a hash with field expiry.
+
+    The format is workers.spool.chunks'. Raises Malformed with the offset of a record that is cut short.
+    """
+    data: cython.p_const_uchar = buf
+    end: cython.Py_ssize_t = len(buf)
+    pos: cython.Py_ssize_t = 0
+    after: cython.Py_ssize_t
+    key: cython.Py_ssize_t
+    found: list = []
+    while pos < end:
+        if pos + HEAD > end:
+            raise Malformed("a chunk ends inside a record", pos)
+        key = pos + HEAD + _u32(data, pos + 8)
+        after = key + _u32(data, pos + 12)
+        if after > end or key >= end:
+            raise Malformed("a chunk ends inside a record", pos)
+        if data[pos + 7] < 128 or data[key] == HASH_WITH_TTL:
+            found.append(buf[pos + HEAD : key])
+        pos = after
+    return found
