@@ -215,6 +215,6 @@ class Receiver(threading.Thread):
         now = time.monotonic()
         if now - self._acked_at >= ACK_EVERY_S:
             self._acked_at = now
-            committed = self.committed()
-            if committed is not None and self.log.end is not None:
-                link.ack(min(committed, self.log.end - 1))
+            # Also 0, before there is a checkpoint: a source starts the stream behind a diskless snapshot at the first
+            # ACK, and drops a replica that is silent for longer than repl-timeout.
+            link.ack(min(self.committed() or 0, (self.log.end or 0) - 1))
