@@ -119,6 +119,7 @@ class Malformed(SourceError):
     code = "malformed"
 
     def __init__(self, message: str, offset: int = -1, *, hint: str = "") -> None:
+        hint = hint or "nothing of it was written; check that the source is what it seems to be, and report this"
         super().__init__(f"{message} at byte {offset}" if offset >= 0 else message, hint=hint)
         self.offset = offset
 

@@ -122,5 +122,5 @@ MIXES = {
     "expiry": EXPIRY | {name: COUNTERS[name] for name in ("INCR", "APPEND", "LPUSH", "HINCRBY", "XADD")},
     "all": COUNTERS | KEYSPACE | EXPIRY | SWAPS,
     "all-9": COUNTERS | KEYSPACE | EXPIRY | SWAPS | FIELD_EXPIRY,
-    "sets": {"SET": (1, lambda r: ("SET", f"set:{r.randrange(10**6)}", r.randbytes(100)))},
+    "sets": {"SET": (1, lambda r: ("SET", f"set:{r.randrange(20_000)}", r.randbytes(100)))},
 }

@@ -12,6 +12,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -57,6 +58,7 @@ class Keyferry:
         load_workers: int | None = None,
         env: dict[str, str] | None = None,
     ) -> None:
+        self.state = state
         self.command = [sys.executable, "-m", "sync_tasks.cli.main", "sync", source, target]
         self.command += ["--state", str(state), "--until", until, "--json"]
         state.parent.mkdir(parents=True, exist_ok=True)
@@ -262,6 +264,13 @@ class Keyferry:
         while self.left() and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not self.left(), f"left behind: {[(p.pid, _title(p)) for p in self.left()]}"
+
+    def chunks(self) -> list[Line]:
+        """Rows of the chunks, as the database has them."""
+        database = sqlite3.connect(f"file:{self.state / 'keyferry.db'}?mode=ro", uri=True, timeout=10)
+        with contextlib.closing(database):
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute("SELECT * FROM chunk")]
 
     def rss_mb(self) -> dict[str, float]:
         """Resident memory of each process in MB, by title and pid."""

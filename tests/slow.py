@@ -1,4 +1,4 @@
-"""A server made slow from outside: stopped most of the time, as by a busy neighbour."""
+"""A load that takes its time: data by the hundred megabytes in few keys, a target stopped most of the time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from contextlib import contextmanager
 
 from tests.servers import Server
 
+RAW = {"rdbcompression": "no"}  # for a source whose bulk should reach us in full size
+VALUE = 4000  # bytes
 STOPPED_S, RUNNING_S = 0.18, 0.02
+
+
+def bulk(server: Server, keys: int) -> None:
+    """Put so many values of `VALUE` bytes into database 2, named key:0 and so on."""
+    server.client(db=2).execute_command("DEBUG", "POPULATE", keys, "key", VALUE)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The foreground command: starts its family, watches the task, ends everything.
 
-The order of the start is that of speed: the broker comes up while the libraries are imported, the stream
-worker while both servers are asked; what is needed later starts later.
+The order of the start is that of speed: the broker comes up and both servers are asked while the libraries
+are imported; what is needed later starts later.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from sync_tasks.supervise.outcome import Outcome, Reading, decide
 from sync_tasks.supervise.until import Until
 
 if TYPE_CHECKING:
+    from sync_tasks.precheck import Asked
     from sync_tasks.settings import Settings
     from sync_tasks.store import Store
 
@@ -117,13 +118,16 @@ class Foreground:
         from sync_tasks.supervise import roles
 
         settings = self._settings()
-        roles.preload()
+        checking = self._check_early()
+        roles.preload(lambda: self._give_up_if_failed(checking))
         broker.wait_ready(self._directory, self._children.tend)
         self._pause(0.0)
-        # It gets ready while both servers are asked; without a scheduler nobody gives it work.
+        if checking is not None:
+            self._wait_for(checking)
+        # It gets ready while the task is opened; without a scheduler nobody gives it work.
         self._children.start(roles.stream_worker(settings))
         store = self._open_store(settings)
-        self._task_id = self._open_task(store)
+        self._task_id = self._open_task(store, checked=checking is not None)
         before = {node.id: node.epoch for node in store.nodes(self._task_id)}
         self._pause(0.0)
         self._children.start(roles.scheduler(settings))
@@ -152,19 +156,46 @@ class Foreground:
         self._store = Store(settings.database(), SecretBox(settings.key()))
         return self._store
 
-    def _open_task(self, store: Store) -> int:
+    def _check_early(self) -> Asked | None:
+        """Ask both servers while we import, when no database says that this is no first start."""
+        if (self._directory.path / "keyferry.db").exists():
+            return None
+        # All it needs is imported before the thread starts: two threads importing in circles may see half a module.
+        import redis.backoff
+        import redis.retry  # noqa: F401
+
+        from sync_tasks.precheck import Asked
+
+        checking = Asked(lambda: self._precheck(lambda _seconds: None))
+        checking.start()
+        return checking
+
+    def _precheck(self, pause: Callable[[float], None]) -> None:
         from sync_tasks.precheck import check
+
+        request = self._request
+        check(request.scope, request.spec.conflict_mode, request.source, request.target, pause)
+
+    def _give_up_if_failed(self, checking: Asked | None) -> None:
+        self._show_checking(0.0) if checking is not None else self._pause(0.0)
+        if checking is not None and checking.error is not None:
+            raise checking.error
+
+    def _wait_for(self, checking: Asked) -> None:
+        """Until both servers have answered. No thread is left then, so that forking is safe."""
+        while checking.is_alive():
+            self._give_up_if_failed(checking)
+            checking.join(0.01)
+        self._give_up_if_failed(checking)
+
+    def _open_task(self, store: Store, *, checked: bool) -> int:
         from sync_tasks.supervise.opening import Wanted, open_task
         from sync_tasks.supervise.reading import release_all
 
         release_all(store)
         request = self._request
-
-        def precheck() -> None:
-            check(request.scope, request.spec.conflict_mode, request.source, request.target, self._show_checking)
-
         wanted = Wanted(request.source, request.target, request.spec, request.scope)
-        return open_task(store, wanted, precheck).id
+        return open_task(store, wanted, lambda: None if checked else self._precheck(self._show_checking)).id
 
     def _watch(self, before: dict[int, int]) -> Outcome:
         while True:

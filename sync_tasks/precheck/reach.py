@@ -52,15 +52,19 @@ def ask_both(
     pairs = [(endpoint, Asked(question)) for endpoint, question in (source, target)]
     for _, thread in pairs:
         thread.start()
-    while any(thread.is_alive() for _, thread in pairs) and time.monotonic() < deadline:
+    threads = [thread for _, thread in pairs]
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+        if any(thread.error for thread in threads):
+            break
         pairs[0][1].join(0.005)
         pairs[1][1].join(0.005)
         pause(0.0)
+    for thread in threads:
+        if thread.error is not None:
+            raise thread.error
     for endpoint, thread in pairs:
         if thread.is_alive():
             raise _silent(endpoint, within_s)
-        if thread.error is not None:
-            raise thread.error
     return pairs[0][1].answer, pairs[1][1].answer
 
 

@@ -18,7 +18,7 @@ from sync_tasks.supervise.children import Role
 
 STREAM_CONCURRENCY = 1
 # Celery takes 2.3 s to stop an idle pool. The stream job has ended by then, and a chunk may be loaded twice.
-WORKER_PATIENCE_S = 1.0
+WORKER_PATIENCE_S = 0.5
 LATE = (
     "billiard.popen_fork",
     "celery.app.amqp",
@@ -34,11 +34,16 @@ LATE = (
 )
 
 
-def preload() -> None:
-    """Import in the parent, once, what all children need: they are forked, and it is most of the start."""
+def preload(between: Callable[[], None]) -> None:
+    """Import in the parent, once, what all children need: they are forked, and it is most of the start.
+
+    Args:
+        between: called after each import; may raise to give up.
+    """
     # The late ones are what Celery imports by name when a worker starts.
     for module in ("sync_tasks.app", "celery.apps.worker", *LATE, "sync_tasks.store", *names.TASK_MODULES):
         importlib.import_module(module)
+        between()
     pkgutil.resolve_name(names.SCHEDULER_MAIN)
 
 

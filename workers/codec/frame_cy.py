@@ -9,6 +9,7 @@ import cython
 
 from sync_tasks.errors import Malformed, UnsupportedType
 from workers.codec.slots_cy import slot
+from workers.codec.walk_cy import CHECK
 
 if cython.compiled:
     from cython.cimports.workers.codec.raw_cy import copy, load_signed
@@ -106,7 +107,23 @@ class Framer(Walker):
         self._append_bytes(data)
 
     def next(self) -> tuple | None:
-        """The next event, or None when it needs more bytes. After an error every call raises."""
+        """The next event, or None when it needs more bytes. After an error every call raises.
+
+        Events:
+            ("version", "REDIS" or "VALKEY", number)
+            ("aux", name, value)
+            ("function", code): a library.
+            ("db", number): drain all shards before the next call; what follows belongs to this database.
+            ("resize", keys, expires): what the database is said to hold.
+            ("full",): some shard has more than 256 KB to be drained; told again with each entry until then.
+            ("huge", key, expire_ms or -1, type, shard), then ("part", bytes) of at most 1 MB each, which are the
+                serialized value without its type byte, then ("huge_end", bytes in all).
+            ("end", checksum): drain all shards; `rest` has what follows.
+
+        Raises:
+            Malformed: the bytes do not follow the format, or the checksum does not match; with the offset.
+            UnsupportedType: an unknown version, type or opcode, or a key, aux field or function above the limit.
+        """
         if self._phase == _FAILED:
             raise Malformed("the framer has failed before", self._base + self._pos)
         good = False
@@ -124,6 +141,12 @@ class Framer(Walker):
         if not self._klen:
             return ""
         return f" {'in' if self._phase in (_VALUE, _HUGE) else 'after'} key {self.last_key[:64]!r}"
+
+    @cython.cfunc
+    def _unknown(self, what: str, pos: cython.Py_ssize_t) -> object:
+        """The error for something that this version cannot carry."""
+        hint = "delete it on the source, or use a version of keyferry that knows it"
+        return UnsupportedType(f"{what} is not supported{self._where()}", self._base + pos, hint=hint)
 
     @cython.cfunc
     def _step(self) -> tuple | None:
@@ -162,7 +185,7 @@ class Framer(Walker):
             elif self._phase == _HELD:
                 self._done = self._walk() == 1
                 if self._pos + self._skip - self._head > self._limit:
-                    raise self._bad("an aux field or function is too long", self._head)
+                    raise self._unknown(f"an aux field or function of over {self._limit} bytes", self._head)
                 if not self._done:
                     break
                 return self._held()
@@ -191,11 +214,11 @@ class Framer(Walker):
         self._valkey = magic[:6] == b"VALKEY"
         digits = magic[6:] if self._valkey else magic[5:]
         if not (self._valkey or magic[:5] == b"REDIS") or not digits.isdigit():
-            raise Malformed("this is not an RDB: it begins with neither REDIS nor VALKEY and a version", 0)
+            raise Malformed("this is not an RDB: it begins with neither REDIS nor VALKEY and a version", 0, hint=CHECK)
         self._version = int(digits)
         family = "VALKEY" if self._valkey else "REDIS"
         if self._version not in (VALKEY_VERSIONS if self._valkey else REDIS_VERSIONS):
-            raise UnsupportedType(f"RDB version {family} {self._version} is not known", 0)
+            raise self._unknown(f"RDB version {family} {self._version}", 0)
         self._pos = self._head = 9
         self._phase = _TOP
         return ("version", family, self._version)
@@ -205,7 +228,7 @@ class Framer(Walker):
     def _take_type(self, kind: cython.int) -> cython.int:
         if not self._begin(kind) or (kind == HASH_WITH_TTL and not self._valkey):
             what = "modules of a pre-release server" if kind == 6 else "not known"
-            raise UnsupportedType(f"value type {kind} ({what}){self._where()}", self._base + self._pos)
+            raise self._unknown(f"value type {kind} ({what})", self._pos)
         self._type = kind
         self._pos += 1
         self._head = self._pos
@@ -225,7 +248,7 @@ class Framer(Walker):
             return 0
         wide = cython.cast(cython.ulonglong, self._limit)
         if n > self._limit or (p[self._pos] == 195 and self._number > wide):
-            raise UnsupportedType(f"a key of over {self._limit} bytes{self._where()}", self._base + self._pos)
+            raise self._unknown(f"a key of over {self._limit} bytes", self._pos)
         if n > self._tail - self._pos - size:
             return 0
         if p[self._pos] < 192:
@@ -254,9 +277,7 @@ class Framer(Walker):
     def _append(self) -> cython.Py_ssize_t:
         """The value is complete: append the entry to its shard; the bytes that now wait there."""
         shard: Shard = cython.cast(Shard, self._shards[self._shard])
-        shard.append(
-            self._expire, self._key, self._klen, self._type, self._buf, self._head, self._pos - self._head
-        )
+        shard.append(self._expire, self._key, self._klen, self._type, self._buf, self._head, self._pos - self._head)
         self._expire = -1
         self._head = self._pos
         self._phase = _TOP
@@ -337,7 +358,7 @@ class Framer(Walker):
             self._phase = _DROP
         else:
             what = "functions of a pre-release server" if op == 246 else "not known"
-            raise UnsupportedType(f"opcode {op} ({what}){self._where()}", self._base + self._pos)
+            raise self._unknown(f"opcode {op} ({what})", self._pos)
         self._pos += 1
         self._begin(op)
         return None
@@ -353,7 +374,7 @@ class Framer(Walker):
                 return None
             stored = int.from_bytes(p[self._pos : self._pos + 8], "little")
             if stored and stored != self._crc:
-                raise Malformed("the checksum of the RDB does not match its bytes", self._base + self._pos)
+                raise self._bad("the checksum of the RDB does not match its bytes", self._pos)
             self._pos += 8
         self._head = self._pos
         self._phase = _END

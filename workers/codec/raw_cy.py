@@ -49,9 +49,7 @@ def digits(value: cython.longlong) -> cython.int:
 @cython.nogil
 @cython.cdivision(True)
 @cython.exceptval(check=False)
-def decimal(
-    dst: cython.p_uchar, at: cython.Py_ssize_t, value: cython.longlong, end: cython.bint
-) -> cython.Py_ssize_t:
+def decimal(dst: cython.p_uchar, at: cython.Py_ssize_t, value: cython.longlong, end: cython.bint) -> cython.Py_ssize_t:
     """Write `value`, above -2**63, in decimal, and with `end` a line end; where it ends. At most 22 bytes."""
     size: cython.int = digits(value)
     i: cython.int
@@ -153,9 +151,7 @@ def string_end(p: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_s
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def store(
-    dst: cython.p_uchar, at: cython.Py_ssize_t, value: cython.ulonglong, size: cython.int
-) -> cython.Py_ssize_t:
+def store(dst: cython.p_uchar, at: cython.Py_ssize_t, value: cython.ulonglong, size: cython.int) -> cython.Py_ssize_t:
     """Write `size` bytes, little endian; where they end. The caller answers for the bounds."""
     i: cython.int
     for i in range(size):

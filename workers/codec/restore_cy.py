@@ -53,6 +53,8 @@ HASH_WITH_TTL = cython.declare(cython.int, 22)
 class RestoreEncoder:
     """Encodes chunk records (`<qII` expire_ms, key length, value length; key; type byte, value) as commands.
 
+    For one thread at a time.
+
     Args:
         rdb_version: written into RESTORE payloads, as the source's own DUMP states it.
         key_hold: ms added to the expiry of keys; the sum is at most 2**63 - 1.
@@ -178,9 +180,7 @@ class RestoreEncoder:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def _write(
-        self, p: cython.p_const_uchar, pos: cython.Py_ssize_t, out: cython.p_uchar
-    ) -> cython.Py_ssize_t:
+    def _write(self, p: cython.p_const_uchar, pos: cython.Py_ssize_t, out: cython.p_uchar) -> cython.Py_ssize_t:
         """Encode the planned records; the bytes written, or -1 with _at set to the malformed value."""
         at: cython.Py_ssize_t = 0
         value: cython.Py_ssize_t

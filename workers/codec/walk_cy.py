@@ -16,6 +16,9 @@ from workers.codec.lzf_cy import decompress
 if cython.compiled:
     from cython.cimports.libc.string import memcpy, memmove
 
+CHECK = "start over; if it happens again, check the source's data with redis-check-rdb"
+"""Hint for bytes that do not follow their format."""
+
 # Letters of a program: S string; L length; 4, 8, 6: four, eight, sixteen bytes; T a score as text; N..E the
 # body that follows a count; C container kind of a quicklist node; U length that must be 2; M..J the opcodes
 # of a module value; "." the end.
@@ -129,7 +132,7 @@ class Walker:
 
     @cython.cfunc
     def _bad(self, message: str, pos: cython.Py_ssize_t) -> object:
-        return Malformed(f"{message}{self._where()}", self._base + pos)
+        return Malformed(f"{message}{self._where()}", self._base + pos, hint=CHECK)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

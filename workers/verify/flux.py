@@ -42,11 +42,13 @@ class Patience:
     sample_s: float = SAMPLE_S
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
-    in_flux: int = 0  # things that sampling explained
+    rechecked: int = 0  # things that differed at first
+    in_flux: int = 0  # those of them that sampling explained
 
     def lasting(self, things: Sequence[Thing], source: Read[Thing], target: Read[Thing]) -> list[Thing]:
         """Those of `things` that stay different."""
         left = list(things)
+        self.rechecked += len(left)
         before: dict[Thing, Token] = {}
         now: dict[Thing, Token] = {}
         for pause in self.pauses:

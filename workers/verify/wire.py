@@ -102,6 +102,10 @@ class Answers:
         return out
 
     def _one(self, depth: int) -> Any:
+        if self._pos >= len(self._buf):
+            self._more(1)
+        if self._buf[self._pos] not in b"+-:$*":
+            raise NotRedis(repr(self._buf[self._pos : self._pos + 40]))
         line = self._line()
         kind, rest = line[:1], line[1:]
         if kind == b"+":

@@ -107,7 +107,7 @@ def test_a_target_of_the_other_line(target: Server, state: Path) -> None:
 
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_cluster(side: str, source: Server, target: Server, state: Path) -> None:
-    with start("redis-7.0", config={"cluster-enabled": "yes"}) as member:
+    with start("redis-7.0", config={"cluster-enabled": "yes", "cluster-port": str(free_port())}) as member:
         urls = [member.url(), target.url()] if side == "source" else [source.url(), member.url()]
         ended = run("sync", *urls, "--state", str(state))
     refused(ended, side, "cluster", "not supported yet")

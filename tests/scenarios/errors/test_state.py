@@ -97,8 +97,17 @@ def test_a_disk_that_fills_up_is_said_and_waited_for(target: Server, small_disk:
         assert target.client().exists(*(f"big:{number}" for number in range(400))) == 400
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after_s", [0.1, 0.3, 0.5, 0.7, 1.0, 1.5, 3.0])
+@pytest.mark.parametrize(
+    ("after_s", "number"),
+    [
+        (0.1, signal.SIGINT),
+        (0.3, signal.SIGTERM),
+        (0.5, signal.SIGINT),
+        (0.7, signal.SIGTERM),
+        (1.0, signal.SIGINT),
+        (2.0, signal.SIGTERM),
+    ],
+)
 def test_ctrl_c_at_any_time_leaves_nothing_behind(
     source: Server, target: Server, state: Path, number: signal.Signals, after_s: float
 ) -> None:

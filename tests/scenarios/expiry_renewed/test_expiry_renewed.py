@@ -10,7 +10,7 @@ import pytest
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal
 from tests.servers import Server, StartServer
-from tests.slow import slowed
+from tests.slow import RAW, bulk, slowed
 
 KEYS = 400
 LIFE_MS = 1500
@@ -53,8 +53,8 @@ class Renewer(threading.Thread):
 
 @pytest.mark.parametrize("kind", ["redis-6.2", "redis-7.0", "valkey-9.1"])
 def test_none_is_lost(kind: str, server: StartServer, ferry: StartFerry) -> None:
-    source, target = server(kind), server(kind)
-    source.client(db=2).execute_command("DEBUG", "POPULATE", 150_000, "key", 200)
+    source, target = server(kind, config=RAW), server(kind)
+    bulk(source, 40_000)
     renewer = Renewer(source)
     renewer.start()
 

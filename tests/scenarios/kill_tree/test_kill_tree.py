@@ -11,14 +11,15 @@ from tests.dataset import fill
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import StartServer
+from tests.slow import RAW, bulk
 from tests.traffic import Traffic
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_in_full_sync(seed: int, server: StartServer, ferry: StartFerry) -> None:
-    source, target = server("redis-7.0"), server("redis-7.0")
+    source, target = server("redis-7.0", config=RAW), server("redis-7.0")
     fill(source.client(), 1000)
-    source.client(db=2).execute_command("DEBUG", "POPULATE", 200_000, "key", 200)
+    bulk(source, 50_000)
     rng = random.Random(seed)
 
     with Traffic(source, clients=4, rate=2000, seed=seed):

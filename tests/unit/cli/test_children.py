@@ -111,7 +111,7 @@ def test_a_stopped_child_is_ended_too(family: Family) -> None:
     everybody = [child, *child.children()]
     child.suspend()
     family.children.kill()
-    assert all(is_gone(process) for process in everybody)
+    family.tend_until(lambda: all(is_gone(process) for process in everybody))
 
 
 def test_who_does_not_hear_sigterm_is_killed_when_patience_ends(family: Family) -> None:

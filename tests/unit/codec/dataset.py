@@ -27,7 +27,7 @@ def fill(client: redis.Redis, kind: str) -> None:
         _stream(client)
         if kind != "redis-6.2":
             client.execute_command("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "200B")
-            client.rpush("list:plain", b"s", rng.randbytes(500), b"y" * 3000, b"t")
+            client.rpush("list:plain", b"s", rng.randbytes(500), b"y" * 9000, b"t")
             client.execute_command("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "0")
             client.execute_command("FUNCTION", "LOAD", "REPLACE", _function("short"))
             client.execute_command("FUNCTION", "LOAD", "REPLACE", _function("long" * 30))
@@ -63,6 +63,7 @@ def _containers(client: redis.Redis, rng: random.Random) -> None:
     ints = [0, 1, -1, 127, -32768]
     client.rpush("list:small", *small)
     client.rpush("list:large", *large, *range(1000), b"r" * 20_000)
+    client.rpush("list:borders", *(b"x" * n for size in (127, 4096, 16383) for n in range(size - 7, size + 3)))
     client.sadd("set:16", *ints)
     client.sadd("set:32", *ints, 1 << 20)
     client.sadd("set:64", *ints, -(1 << 40))

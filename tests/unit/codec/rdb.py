@@ -92,6 +92,34 @@ def record(key: bytes, kind: int, value: bytes, expire_ms: int = -1) -> bytes:
     return struct.pack("<qII", expire_ms, len(key), len(value) + 1) + key + bytes([kind]) + value
 
 
+def containers(value: bytes) -> list[int]:
+    """Kinds of the nodes of a list of type 18: 1 holds one element, 2 a listpack."""
+    assert value[0] == 18
+    nodes, pos = _read_length(value, 1)
+    kinds = []
+    for _ in range(nodes):
+        kind, pos = _read_length(value, pos)
+        compressed = value[pos] == 0xC3
+        size, pos = _read_length(value, pos + compressed)
+        if compressed:
+            _, pos = _read_length(value, pos)
+        kinds.append(kind)
+        pos += size
+    assert pos == len(value)
+    return kinds
+
+
+def _read_length(data: bytes, pos: int) -> tuple[int, int]:
+    """A length and where it ends."""
+    form = data[pos] >> 6
+    if form == 0:
+        return data[pos], pos + 1
+    if form == 1:
+        return (data[pos] & 63) << 8 | data[pos + 1], pos + 2
+    size = {0x80: 4, 0x81: 8}[data[pos]]
+    return int.from_bytes(data[pos + 1 : pos + 1 + size], "big"), pos + 1 + size
+
+
 def records(buf: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """(expire_ms, key, type byte and value) of chunk records."""
     pos = 0

@@ -202,5 +202,6 @@ def all_types(*more: bytes) -> bytes:
             b"\xf8" + length(900),
         ]
     parts += [b"\xfd" + (1 << 30).to_bytes(4, "little") + bytes([0]) + integer(-1234, 2) + raw(b"seconds")]
+    parts += [entry(b"a long key, not compressed " * 4, 0, raw(b"long"))]
     parts += [bytes([0]) + lzf(b"key" * 40) + raw(b"packed key"), *more]
     return rdb(*parts)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.codec import rdb
@@ -14,6 +14,7 @@ def test_check_value(codec: Any) -> None:
     assert codec.crc64(b"") == 0
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=100), cut=st.integers(0, 100))
 def test_equals_the_definition_and_goes_on_from_any_byte(data: bytes, cut: int) -> None:
     expected = rdb.crc64(data)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_tasks.errors import Malformed
@@ -14,6 +14,7 @@ texts = st.lists(st.sampled_from([b"a", b"ab", b"abc" * 50, b"\x00" * 300, b"xyz
 EXAMPLE = compress(b"abcdefgh" * 500 + b"end")
 
 
+@settings(deadline=None)
 @given(text=texts, cuts=st.lists(st.integers(1, 40), max_size=30))
 def test_round_trip_at_once_and_in_pieces(text: bytes, cuts: list[int]) -> None:
     packed = compress(text)
@@ -54,6 +55,16 @@ def test_cut_or_outside_copies_are_refused(codec: Any, packed: bytes) -> None:
             expander.close()
 
 
+@pytest.mark.parametrize("size", [0, 4002, 4004, 1 << 40])
+def test_an_expander_finds_a_wrong_length(codec: Any, size: int) -> None:
+    expander = codec.Expander(size)
+    with pytest.raises(Malformed, match="stated length"):  # noqa: PT012
+        expander.feed(EXAMPLE)
+        while expander.take():
+            pass
+        expander.close()
+
+
 def test_an_expander_stops_at_the_stated_length(codec: Any) -> None:
     expander = codec.Expander(100, 1000)
     expander.feed(EXAMPLE)
@@ -61,6 +72,7 @@ def test_an_expander_stops_at_the_stated_length(codec: Any) -> None:
         expander.take()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 300))
 def test_any_bytes_give_the_same_answer_in_both_forms(packed: bytes, size: int) -> None:
     answers = []

@@ -155,6 +155,49 @@ def test_memory_is_a_piece_not_the_value() -> None:
     assert peak < 4 << 20
 
 
+@pytest.mark.parametrize("size", [126, 127, 128, 16382, 16383, 16384, 2097150, 2097151, 2097152])
+def test_listpack_entries_at_the_borders_of_their_length(codec: Any, size: int) -> None:
+    """Source: Redis src/listpack.c, lpEncodeBacklen: two bytes stop at 16382, three at 2097150."""
+    head = 2 if size < 4000 else 5
+    entries = [b"a", b"x" * (size - head), b"b"]
+    assert list(codec.packed.listpack(listpack(entries), 0)) == entries
+
+
+@pytest.mark.parametrize(
+    ("name", "blob"),
+    [
+        ("zipmap", b"\x01\x01k\x01\x09v\xff"),
+        ("zipmap", b"\x01\x01k\x03\x00v\xff"),
+        ("zipmap", b"\x01\xfe\xff\xff\xff\xffk\xff"),
+        ("zipmap", b"\x01\x01k\x01\x00v"),
+        ("zipmap", b""),
+        ("intset", b"\x03\0\0\0\x01\0\0\0abc"),
+        ("intset", b"\x02\0\0\0\xff\xff\xff\xffab"),
+        ("intset", b"\x02\0\0"),
+        ("listpack", b"123456\x85ab\xff"),
+        ("listpack", b"123456\xf0\xff\xff\xff\xff\xff"),
+        ("listpack", b"123456\xf4abc\xff"),
+        ("listpack", b"123456\xc0\xff"),
+        ("listpack", b"123456\xe1\xff"),
+        ("listpack", b"123456\xf7\x01\xff"),
+        ("listpack", b"123456\x01\x01"),
+        ("listpack", b"12345\xff"),
+        ("ziplist", b"1234567890\0\x05ab\xff"),
+        ("ziplist", b"1234567890\0\x80\xff\xff\xff\xffab\xff"),
+        ("ziplist", b"1234567890\0\x80\xff\xff\xff"),
+        ("ziplist", b"1234567890\0\xe0abc\xff"),
+        ("ziplist", b"1234567890\0\xe1abc\xff"),
+        ("ziplist", b"1234567890\xfe\xff"),
+        ("ziplist", b"1234567890\0\xff"),
+        ("ziplist", b"1234567890\0\x40\xff"),
+        ("ziplist", b""),
+    ],
+)
+def test_packed_entries_that_pass_their_end(codec: Any, name: str, blob: bytes) -> None:
+    with pytest.raises(Malformed, match="before at byte 77"):
+        list(getattr(codec.packed, name)(blob, 77))
+
+
 texts = st.one_of(
     st.binary(max_size=80),
     st.integers(-(1 << 63), (1 << 63) - 1).map(lambda n: b"%d" % n),

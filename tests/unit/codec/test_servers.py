@@ -14,7 +14,7 @@ import redis
 from tests.servers import Server, start
 from tests.unit.codec.dataset import EXPECTED, FAR, content, fill
 from tests.unit.codec.forms import form
-from tests.unit.codec.rdb import Framed, commands, frame
+from tests.unit.codec.rdb import Framed, commands, containers, frame
 
 UNORDERED = {2, 4, 22}
 """Types whose order in DUMP depends on the hash seed of the server."""
@@ -88,6 +88,7 @@ def test_all_types_of_the_server_are_there(source: Source) -> None:
     strings = {value[1] for _, value in entries.values() if value[0] == 0}
     assert {0xC0, 0xC1, 0xC2, 0xC3, 0x80} <= strings
     if source.kind != "redis-6.2":
+        assert set(containers(entries[0, b"list:plain"][1])) == {1, 2}
         functions = [event[1] for event in source.framed.events if event[0] == "function"]
         listed = source.client.execute_command("FUNCTION", "LIST", "WITHCODE")
         assert sorted(functions) == sorted(library[-1] for library in listed)

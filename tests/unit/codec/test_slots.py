@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
@@ -24,6 +24,7 @@ def test_an_empty_or_open_tag_is_no_tag(codec: Any, key: bytes) -> None:
     assert codec.slot(key) != codec.slot(b"foo")
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"{", b"}", b"a", b"\xff", b"key"]), max_size=12).map(b"".join))
 def test_both_forms_agree_with_another_implementation(key: bytes) -> None:
     for codec in (form("compiled"), form("plain")):

@@ -1,0 +1,84 @@
+"""Which versions fit, and who waits for whom; without servers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError, TargetError
+from sync_tasks.precheck import reach, versions
+from sync_tasks.precheck.facts import Facts
+
+SOURCE = Endpoint.parse("redis://a:6379", Side.SOURCE)
+TARGET = Endpoint.parse("redis://b:6379", Side.TARGET)
+
+
+def facts(endpoint: Endpoint, name: str) -> Facts:
+    product, _, number = name.partition(" ")
+    major, minor = number.split(".")
+    return Facts(endpoint, product, (int(major), int(minor)), "", "master", True, "", "", False, {})
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("Redis 6.2", "Redis 6.2"),
+        ("Redis 6.2", "Redis 7.4"),
+        ("Redis 7.0", "Redis 8.0"),
+        ("Redis 7.0", "Valkey 8.1"),
+        ("Redis 7.2", "Valkey 7.2"),
+        ("Valkey 7.2", "Redis 7.2"),
+        ("Valkey 8.1", "Valkey 9.1"),
+    ],
+)
+def test_the_same_or_a_later_version_of_the_same_line_fits(source: str, target: str) -> None:
+    versions.check(facts(SOURCE, source), facts(TARGET, target))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "error"),
+    [
+        ("Redis 7.0", "Redis 6.2", TargetError),
+        ("Valkey 9.1", "Valkey 8.1", TargetError),
+        ("Valkey 8.1", "Redis 7.0", TargetError),
+        ("Valkey 8.1", "Redis 8.2", TargetError),
+        ("Redis 6.0", "Redis 7.0", SourceError),
+        ("Redis 7.4", "Redis 7.4", SourceError),
+        ("Redis 6.2", "Redis 5.0", TargetError),
+    ],
+)
+def test_others_do_not_and_say_which_they_are(source: str, target: str, error: type[KeyferryError]) -> None:
+    with pytest.raises(error) as caught:
+        versions.check(facts(SOURCE, source), facts(TARGET, target))
+    assert (source if error is SourceError else target) in caught.value.message
+    assert caught.value.hint
+
+
+def ask(source: Any, target: Any, within_s: float = 5.0) -> tuple[Any, Any]:
+    return reach.ask_both((SOURCE, source), (TARGET, target), lambda _s: None, within_s)
+
+
+def refused() -> None:
+    raise TargetError("refused", hint="h")
+
+
+def test_both_answers_come_back_in_order() -> None:
+    assert ask(lambda: "s", lambda: "t") == ("s", "t")
+
+
+def test_who_never_answers_is_named_when_time_is_up() -> None:
+    begin = time.monotonic()
+    with pytest.raises(ConnectionLost, match="b:6379: no answer") as caught:
+        ask(lambda: "s", lambda: time.sleep(5), within_s=0.2)
+    assert caught.value.side is Side.TARGET
+    assert time.monotonic() - begin < 2
+
+
+def test_a_refusal_need_not_wait_for_the_other_side() -> None:
+    begin = time.monotonic()
+    with pytest.raises(TargetError, match="refused"):
+        ask(lambda: time.sleep(5), refused)
+    assert time.monotonic() - begin < 2
