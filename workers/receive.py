@@ -68,6 +68,7 @@ class Receiver(threading.Thread):
         self.snapshot: SnapshotReader | None = None
         self.received_bytes = 0
         self.connected = False
+        self._full = False
         self._fresh_until = 0
         self._acked_at = 0.0
 
@@ -100,6 +101,7 @@ class Receiver(threading.Thread):
             else:
                 self._start(link)
             self.connected = True
+            self._has_room()
             self.port.healed("source")
             self._stream(link)
         finally:
@@ -172,22 +174,23 @@ class Receiver(threading.Thread):
 
     def _progress(self, received: int) -> None:
         self.received_bytes = received
+        self._has_room()
 
     def _waiting(self, error: Exception) -> float:
         assert isinstance(error, KeyferryError)
+        self._full = True
         return self.port.failing(error)
+
+    def _has_room(self) -> None:
+        """A write went through: the window of a full disk, if one is open, closes."""
+        if self._full:
+            self._full = False
+            self.port.healed("control")
 
     def _stream(self, link: ReplicaLink) -> None:
         """Write what arrives to the log, and acknowledge what the target has."""
         link.settimeout(STEP_S)
         heard = time.monotonic()
-        full = False
-
-        def waiting(error: Exception) -> float:
-            nonlocal full
-            full = True
-            return self._waiting(error)
-
         while not self.stop_event.is_set():
             self._acknowledge(link)
             try:
@@ -204,11 +207,9 @@ class Receiver(threading.Thread):
             flags = BACKLOG if end < self._fresh_until else 0
             moment = time.time_ns() // 1_000_000
             when_there_is_room(
-                partial(self.log.append, data, moment, flags), waiting, self.stop_event.is_set
+                partial(self.log.append, data, moment, flags), self._waiting, self.stop_event.is_set
             )
-            if full:
-                full = False
-                self.port.healed("control")
+            self._has_room()
 
     def _acknowledge(self, link: ReplicaLink) -> None:
         """Never the last byte received: a FAILOVER of the source would pick us as the new master."""

@@ -72,8 +72,7 @@ def doctor(
     else:
         for item in items:
             typer.echo(
-                f"{item.state.value:8}{item.name:16}{item.found}"
-                + (f"\n{'':24}-> {item.hint}" if item.hint else "")
+                f"{item.state.value:8}{item.name:16}{item.found}" + (f"\n{'':24}-> {item.hint}" if item.hint else "")
             )
     return 0 if ok else 5
 
@@ -139,9 +138,7 @@ def _declared() -> tuple[str, list[str]]:
 
         root = Path(__file__).resolve().parents[2]
         try:
-            project: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))[
-                "project"
-            ]
+            project: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         except OSError:
             return "not installed", []
         return f"{project['version']} (from {root}, not installed)", list(project["dependencies"])
@@ -218,9 +215,7 @@ def _disk(state: Path) -> Item:
     free = shutil.disk_usage(place).free
     found = f"{free / 2**30:.1f} GB free at {place}"
     if not os.access(place, os.W_OK | os.X_OK):
-        return Item(
-            "disk", State.MISSING, f"{place} cannot be written to", "give --state a directory of your own"
-        )
+        return Item("disk", State.MISSING, f"{place} cannot be written to", "give --state a directory of your own")
     if free < FREE_BYTES:
         return Item("disk", State.SLOW, found, "the spool holds a whole snapshot: make room or give --state")
     return Item("disk", State.OK, found)

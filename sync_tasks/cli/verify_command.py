@@ -49,20 +49,14 @@ class Outcome(Protocol):
 def verify(
     source_url: Annotated[
         str,
-        typer.Argument(
-            metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"
-        ),
+        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"),
     ],
-    target_url: Annotated[
-        str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db went")
-    ],
+    target_url: Annotated[str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db went")],
     config: Annotated[
         Path | None,
         typer.Option("--config", metavar="FILE.toml", help="the task's settings: databases, extend_expiry_s"),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="one object on stdout: counts and differing keys")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="one object on stdout: counts and differing keys")] = False,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
     from sync_tasks.endpoints import Endpoint
@@ -77,9 +71,7 @@ def verify(
     scope = mapping(spec.databases, source.db, target.db)
     compare: Callable[..., Outcome] = pkgutil.resolve_name(VERIFY_MAIN)
     with _progress() as progress:
-        outcome = compare(
-            source, target, databases=scope, extend_expiry_s=spec.extend_expiry_s, progress=progress
-        )
+        outcome = compare(source, target, databases=scope, extend_expiry_s=spec.extend_expiry_s, progress=progress)
     found = outcome.as_dict()
     typer.echo(json_format.dumps(found) if json else "\n".join(_lines(found)))
     return 0 if outcome.equal else 1
@@ -100,6 +92,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {item['kind']:8}{where}{item['key']}{field}"
     if different > SHOWN:
         yield f"  and {different - SHOWN:,} more; --json names them"
+    if any(item["kind"] == "extra" and item["field"] == "expired" for item in found["keys"]):
+        yield "expired: due on the source; on the target it ends extend_expiry_s later, or when a sync carries the DEL"
     if found["in_flux"]:
         yield f"{found['in_flux']:,} keys or parts of keys changed all the time, and the target followed"
 

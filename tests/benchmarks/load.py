@@ -43,7 +43,7 @@ def storm(port: int, writes: int) -> None:
     rng = random.Random(writes)
     value = b"x" * SIZE
     parts = []
-    for _batch in range(20):
+    for _batch in range(200):
         names = (b"storm:%07d" % rng.randrange(SPREAD) for _ in range(BATCH))
         parts.append(b"".join(b"*3\r\n$3\r\nSET\r\n$13\r\n%b\r\n$100\r\n%b\r\n" % (n, value) for n in names))
     with socket.create_connection(("127.0.0.1", port)) as link:

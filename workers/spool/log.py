@@ -17,7 +17,7 @@ from struct import Struct
 from zlib import crc32
 
 from sync_tasks.errors import ControlError
-from workers.spool.files import write_all
+from workers.spool.files import disk_error, write_all
 
 HEADER = Struct("<4sIqqII")
 MAGIC = b"KFB1"
@@ -161,7 +161,10 @@ class Log:
         if self.segments and self.segments[-1].start == offset:
             # An empty segment under the former id: nothing was received under it.
             self.segments.pop().path.unlink(missing_ok=True)
-        self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        except OSError as e:
+            raise disk_error(e) from e
         self.segments.append(Segment(path, replid, offset, offset, 0))
 
     def append(self, data: bytes | memoryview, received_ms: int, flags: int = 0) -> None:

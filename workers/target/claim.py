@@ -130,5 +130,5 @@ def _check(other_epoch: bytes | None, other_nonce: bytes | None, epoch: int, own
     if theirs > epoch or (theirs == epoch and (other_nonce or b"").decode() != (own_nonce or "")):
         raise Fenced(
             f"another copy of this task owns the target (epoch {theirs}, ours {epoch})",
-            hint="only one state directory may drive a task; remove the other copy, then start this one again",
+            hint="only one state directory may drive a task: go on with the newer copy, or start over with a new one",
         )

@@ -32,7 +32,8 @@ class Finding(NamedTuple):
 
     Args:
         pair: None for what belongs to no database (function libraries).
-        field: hash field, member, index, byte, ... that differs; None when it is the whole key's.
+        field: hash field, member, index, byte, ... that differs; None when it is the whole key's; "expired" of
+            an extra key whose time has come on the source.
         proven: it has already outlived its re-checks.
     """
 

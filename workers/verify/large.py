@@ -1,4 +1,4 @@
-"""Large values, compared in pieces, so that memory depends on no value's size.
+"""Large values, compared in pieces, so that memory depends on no value's size, only on its largest element's.
 
 A value is seen as elements, each of which can be read by itself: fields, members, entries, blocks of a string
 or list. The source's are walked in pages and asked for on the target; where the sides do not have equally

@@ -16,6 +16,7 @@ from workers.verify.wire import arg, head, pack
 SCAN_COUNT = 1000
 MOST_CANDIDATES = 100_000  # differing keys that wait for their re-checks together
 MOST_CANDIDATE_BYTES = 32 << 20  # of their names
+EXPIRED = b"expired"  # as the field of an extra key: it would be gone but for the extension
 EXISTS_GROUP = 64  # keys asked for by one EXISTS
 
 Progress = Callable[[str, int, int], None]
@@ -135,16 +136,21 @@ class Walk:
         expired = self._expired([finding.key for finding in found if finding.kind is Kind.EXTRA], pair)
         for finding in found:
             aspect = Aspect.EXPIRY if finding.kind is Kind.EXPIRY else Aspect.VALUE
-            if (finding.proven or aspect in aspects[finding.key]) and finding.key not in expired:
+            if not (finding.proven or aspect in aspects[finding.key]):
+                continue
+            if finding.key not in expired:
                 self.report.add(finding)
+            elif not self.sides.source.is_replica():
+                self.report.add(finding._replace(field=EXPIRED))
 
     def _expired(self, keys: list[bytes], pair: Pair) -> set[bytes]:
-        """Extra keys that the source's master has not deleted yet.
+        """Extra keys whose time has come on the source and has not yet on the target.
 
-        A replica hides a key that has expired, and the DEL comes only when its master does the same: until
-        then the target is right to hold it. A master deletes a key the moment that we ask for it.
+        A replica hides such a key, and the DEL comes only when its master deletes it: until then the target is
+        right to hold it. A master deletes a key the moment that we ask for it, so that the DEL is overdue, or
+        nobody follows the source any more.
         """
-        if not keys or not self.sides.source.is_replica():
+        if not keys:
             return set()
         now = self.sides.source.now_ms()
         moments = self.sides.target.expiries(pair.target, [arg(key) for key in keys])

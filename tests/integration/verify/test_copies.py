@@ -84,4 +84,4 @@ def test_speed(server: StartServer, kinds: tuple[str, str], capsys: pytest.Captu
     assert report["keys"] == []
     with capsys.disabled():
         print(f"\nverify {kinds[0]} {kinds[1]}: {report['compared'] / seconds:,.0f} keys/s")
-    assert report["compared"] / seconds > 10_000
+    assert report["compared"] / seconds > 5_000
