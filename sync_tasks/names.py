@@ -50,3 +50,8 @@ def marks_key(uid: str, node: int, gen: int) -> bytes:
 def tmp_key(uid: str, chunk: int, attempt: int) -> bytes:
     """A huge value while it is built in pieces; renamed into place."""
     return b"keyferry:tmp:%s:%d:%d" % (uid.encode(), chunk, attempt)
+
+
+def over_key(tok: bytes) -> bytes:
+    """String that exists once a token's chain is over: spoils its late windows even where memory refuses HSETNX."""
+    return tok + b":over"

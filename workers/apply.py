@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Side, Targe
 from sync_tasks.names import checkpoint_key, closed_key, marks_key
 from sync_tasks.views import NodeView, TaskView
 from workers.codec.resp_cy import ReplyError, encode
+from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.pump import Pump
 from workers.settle import Settler
@@ -72,7 +73,7 @@ class Applier(threading.Thread):
         self.progress = Progress()
         self.clock = Clock(self.task.extend_expiry_s * 1000)
         self.chain: Chain | None = None
-        self._nonce: str | None = None
+        self._nonce = secrets.token_hex(8)
         self._aborted_at: int | None = None
         self._proven: set[int] = set()
         self._loaded_files: list[tuple[int, Path]] | None = None
@@ -121,6 +122,7 @@ class Applier(threading.Thread):
                 self.port.begin_stream()  # the database had lost its last commits, or we died in between
             self._stream(link, claimed, found)
         finally:
+            self.progress.streaming, self.progress.settled_at = False, None
             link.close()
 
     def _claim(self, link: TargetLink) -> Claim:
@@ -130,8 +132,6 @@ class Applier(threading.Thread):
             self.port.raise_epoch((highest // STRIDE + 1) * STRIDE)
         self.port.renew()
         claimed = claim(link, self.task.uid, node.number, self.port.epoch, self._nonce)
-        self._nonce = claimed.nonce
-        self.port.healed("target")
         if node.begun and claimed.found is None:
             raise CannotContinue(
                 "the target no longer has the checkpoint of this task: it was emptied, or restarted without its data",
@@ -164,6 +164,7 @@ class Applier(threading.Thread):
 
     def _close_load(self, link: TargetLink, claimed: Claim) -> Checkpoint:
         """Wait for the load, see its marks on the target, fence its loaders, write the first checkpoint."""
+        self.port.healed("target")
         while True:
             while not self.loaded.wait(0.05):
                 if self.stop_event.is_set():
@@ -299,10 +300,11 @@ class Applier(threading.Thread):
 
     def _measure_clock(self, link: TargetLink) -> None:
         info: bytes = link.ask(b"INFO", b"server")
-        version = re.search(rb"valkey_version:(\d+)", info)
-        self.fields = version is not None and int(version[1]) >= 9
+        valkey = re.search(rb"valkey_version:(\d+)", info)
+        found = valkey or re.search(rb"redis_version:(\d+)", info)
+        self.fields = found is not None and int(found[1]) >= (9 if valkey else 8)
         seconds, micros = link.ask(b"TIME")
-        self.clock.skew_ms = int(seconds) * 1000 + int(micros) // 1000 - time.time_ns() // 1_000_000
+        self.clock.skew_ms = int(seconds) * 1000 + int(micros) // 1000 - now_ms()
 
     def prove(self, databases: set[int]) -> None:
         """SELECT each database once, and see the answer, before a window may name it. The chain must be empty."""

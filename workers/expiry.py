@@ -11,13 +11,18 @@ from __future__ import annotations
 HOLD = 1 << 60
 INEXACT = 1 << 61
 FIELD_HOLD = 1 << 45
-LAST = (1 << 63) - 1
-LAST_FIELD = (1 << 46) - 1
+REAL = 1 << 48
+"""Times from here on (year 10889) never come: they stay as they are, and carry no hold."""
+REAL_FIELD = 1 << 44
 
 
 def held(time_ms: int) -> bool:
     """Whether a time read from the target carries a hold."""
-    return HOLD <= time_ms < LAST
+    return HOLD <= time_ms < HOLD + REAL or INEXACT <= time_ms < INEXACT + REAL
+
+
+def held_field(time_ms: int) -> bool:
+    return FIELD_HOLD <= time_ms < FIELD_HOLD + REAL_FIELD
 
 
 def source_time(time_ms: int) -> tuple[int, bool]:
@@ -29,10 +34,10 @@ def source_time(time_ms: int) -> tuple[int, bool]:
 
 def hold(time_ms: int, exact: bool = True) -> int:
     """A source time with its hold. Times so far off that they never come stay as they are."""
-    if time_ms >= HOLD:
+    if time_ms >= REAL:
         return time_ms
     return time_ms + (HOLD if exact else INEXACT)
 
 
 def hold_field(time_ms: int) -> int:
-    return min(time_ms + FIELD_HOLD, LAST_FIELD) if time_ms < FIELD_HOLD else time_ms
+    return time_ms + FIELD_HOLD if time_ms < REAL_FIELD else time_ms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from workers.moment import now_ms
 from workers.settle import Settler
 from workers.spool.log import Cursor
 from workers.target.link import SILENCE_S, lost
@@ -58,8 +59,11 @@ class Pump:
             self._report()
             if not self.chain.flying:
                 heard = now
-                if not stopping and not self.settler.due():
-                    self.log.wait(self.cursor.offset, IDLE_S)
+                if self.cursor.offset >= (self.log.end or 0) and not self.translator.window.commands:
+                    self.applier.port.healed("target")
+                idle = not stopping and not self.settler.due()
+                if idle and not self.log.wait(self.cursor.offset, IDLE_S):
+                    self.translator.flush()
                 self._catch_up(now)
                 continue
             done = self.chain.pump(GATHER_S if self.translator.window.commands else 0.05)
@@ -128,10 +132,11 @@ class Pump:
 
     def _done(self, done: list[Window], now: float) -> None:
         self._committed_at = now
+        self.applier.port.healed("target")
         last = done[-1]
         self.progress.committed = last.end
         if last.received_ms:
-            self.progress.latency_ms = max(0.0, time.time_ns() / 1e6 - last.received_ms)
+            self.progress.latency_ms = max(0.0, float(now_ms() - last.received_ms))
         if last.end - self._pruned > 16 << 20:
             self._pruned = last.end
             self.log.prune(last.end)

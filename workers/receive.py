@@ -12,6 +12,7 @@ from typing import Protocol
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, ConnectionLost, Fenced, KeyferryError, Side
+from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.snapshot import SnapshotReader, Stopped
 from workers.source.psync import SILENCE_S, Continued, Full, ReplicaLink
@@ -150,6 +151,7 @@ class Receiver(threading.Thread):
                 )
             gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, self.source.keys(), size)
             self._begin(gen)
+        self.port.healed("target")
         self.port.event("snapshot", f"snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
         reader = SnapshotReader(
             self.snapshots / f"gen-{gen}",
@@ -205,7 +207,7 @@ class Receiver(threading.Thread):
             end = self.log.end
             assert end is not None
             flags = BACKLOG if end < self._fresh_until else 0
-            moment = time.time_ns() // 1_000_000
+            moment = now_ms()
             when_there_is_room(
                 partial(self.log.append, data, moment, flags), self._waiting, self.stop_event.is_set
             )

@@ -8,13 +8,16 @@ ours is in flight, so they cannot change in between.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sync_tasks.errors import KeyferryError, Retry
 from sync_tasks.names import KEY_PREFIX
 from workers.codec.resp_cy import encode
-from workers.expiry import FIELD_HOLD, held, source_time
+from workers.expiry import FIELD_HOLD, held, held_field, source_time
 from workers.source.ask import Source
 from workers.spool.chunks import volatile_keys
 from workers.target.claim import Checkpoint
@@ -59,8 +62,11 @@ class Settler:
         self._cursor = 0
         self._files = list(loaded or [])
         self._scan_wanted = found.held
+        self._clock.unsettled = lambda: self._dirty
         self._known = loaded is not None
         self._offset = found.offset
+        self._scan_from = -1
+        self._source_away_until = 0.0
 
     def touch(self, db: int, key: bytes, offset: int, sure: bool) -> None:
         """A command at `offset` wrote a held expiry to `key` (sure), or may have moved one there."""
@@ -71,23 +77,29 @@ class Settler:
         self._pending[db, key] = offset
         if len(self._pending) > MOST_PENDING:
             self._pending.clear()
-            self._offset = offset
-            self.disturb()
+            self.disturb(offset - 1)
 
-    def disturb(self) -> None:
-        """Held keys may be anywhere: walk the target again."""
+    def disturb(self, before: int) -> None:
+        """Held keys may be anywhere: walk the target again, once it has what follows `before` in the stream."""
         if self._dirty:
+            self._scan_from = before
+            self._asked.clear()
             self._scan_wanted, self._walk, self._known = True, None, False
 
     def due(self) -> bool:
         """Whether there is something to do now."""
         if not self._dirty or self._clock.holding:
             return False
-        if self._scan_wanted or self._eligible(1) or self._answerable():
+        if time.monotonic() < self._source_away_until:
+            return False
+        if self._can_scan() or self._eligible(1) or self._answerable():
             return True
-        if self._pending or self._asked:
+        if self._scan_wanted or self._pending or self._asked:
             return False  # the stream has to come so far first
         return not self._waiting or time.monotonic() > self._wait_until
+
+    def _can_scan(self) -> bool:
+        return self._scan_wanted and self._chain.tip[0] > self._scan_from
 
     def _eligible(self, most: int) -> list[Key]:
         """Pending keys of one database whose write is behind us already."""
@@ -116,7 +128,8 @@ class Settler:
         elif batch := self._eligible(BATCH):
             self._settle(window, batch)
         elif self._scan_wanted:
-            self._scan()
+            if self._can_scan():
+                self._scan()
         elif self._waiting:
             self._look_again()
         elif not self._pending and not self._asked:
@@ -151,7 +164,7 @@ class Settler:
         self._cursor, keys = self._expiries.scan(db, self._cursor, BATCH)
         keys = [k for k in keys if not k.startswith(KEY_PREFIX)]
         for key, when, fields in self._expiries.read(db, keys):
-            if held(when) or any(t >= FIELD_HOLD for t in fields.values()):
+            if held(when) or any(held_field(t) for t in fields.values()):
                 self._pending.setdefault((db, key), self._offset)
         if self._cursor == 0:
             self._walk.pop(0)
@@ -173,7 +186,8 @@ class Settler:
             if not done:
                 self._waiting[at] = offset
         if unsure:
-            self._ask(db, unsure)
+            with self._patience():
+                self._ask(db, unsure)
 
     def _ask(self, db: int, unsure: list[tuple[Key, int]]) -> None:
         """Exact times of keys whose expiry came as a relative one; applied once the stream has got there."""
@@ -208,7 +222,7 @@ class Settler:
     def _fields(self, window: Window, db: int, key: bytes, fields: dict[bytes, int]) -> bool:
         done = True
         for field, when in fields.items():
-            if when < FIELD_HOLD:
+            if not held_field(when):
                 continue
             plain = when - FIELD_HOLD + self._clock.extend_ms
             if plain > self._clock.target_now() + 1000:
@@ -235,12 +249,23 @@ class Settler:
 
     def _look_again(self) -> None:
         """Keys past their time: make the source notice, then look whether the DEL has come."""
-        for db in {at[0] for at in self._waiting}:
-            keys = [key for at, key in self._waiting if at == db]
-            for start in range(0, len(keys), BATCH):
-                self._source.touch(self._source_db(db), keys[start : start + BATCH])
+        with self._patience():
+            for db in {at[0] for at in self._waiting}:
+                keys = [key for at, key in self._waiting if at == db]
+                for start in range(0, len(keys), BATCH):
+                    self._source.touch(self._source_db(db), keys[start : start + BATCH])
         self._pending, self._waiting = self._waiting, {}
         self._wait_until = time.monotonic() + WAIT_S
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """A source that does not answer now is asked again later: the receiver watches over it, not we."""
+        try:
+            yield
+        except KeyferryError as error:
+            if error.retry is Retry.FATAL:
+                raise
+            self._source_away_until = time.monotonic() + WAIT_S
 
     def close(self) -> None:
         self._expiries.close()

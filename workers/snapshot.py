@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from sync_tasks.errors import Malformed
 from workers.codec import Framer
 from workers.source.psync import ReplicaLink
 from workers.spool.chunks import ChunkWriter, Closed
@@ -66,6 +67,8 @@ class SnapshotReader:
                 self._progress(self.received)
                 if self._stopping():
                     raise Stopped
+            else:
+                raise Malformed("the snapshot ends before its RDB does", self.received)
         except BaseException:
             self.chunks.abandon()
             raise

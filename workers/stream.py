@@ -12,6 +12,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import KeyferryError
 from sync_tasks.names import tmp_key
 from workers.apply import Applier
+from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.receive import Receiver
 from workers.source.ask import Source
@@ -39,7 +40,7 @@ class StreamJob:
         self.port, self.target, self.home = port, target, home
         self.node = port.node()
         self.directory = spool / port.task.uid / str(self.node.number)
-        self.log = Log(self.directory / "log")
+        self.log = Log(self.directory / "log", port.epoch)
         self.source = Source(source)
         scope = Scope(port.task.databases)
         self.applier = Applier(target, port, self.log, Source(source), self.directory, scope, home)
@@ -157,7 +158,7 @@ class StreamJob:
         if not progress.streaming:
             return None
         if progress.oldest_ms:
-            return max(progress.latency_ms or 0.0, time.time_ns() / 1e6 - progress.oldest_ms)
+            return max(progress.latency_ms or 0.0, float(now_ms() - progress.oldest_ms))
         return progress.latency_ms
 
     def _end(self) -> None:

@@ -5,14 +5,14 @@ Conditions (NX, XX, GT, LT, FNX, FXX, IFEQ) are dropped where a master propagate
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync_tasks.errors import CannotContinue, Side
 from workers.codec import RestoreEncoder
 from workers.codec.resp_cy import arguments
-from workers.expiry import FIELD_HOLD, HOLD, hold, hold_field
+from workers.expiry import FIELD_HOLD, REAL_FIELD, held, held_field, hold, hold_field
+from workers.moment import now_ms
 from workers.spool.chunks import RECORD
 from workers.spool.log import BACKLOG
 
@@ -39,12 +39,13 @@ class Clock:
         now_ms: this host's wall clock; `skew_ms` brings it to the target's.
     """
 
-    def __init__(self, extend_ms: int, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(self, extend_ms: int, now_ms: Callable[[], int] = now_ms) -> None:
         self.extend_ms = extend_ms
         self.now_ms = now_ms
         self.skew_ms = 0  # target's clock minus ours
         self.loading = True
         self.behind = False
+        self.unsettled: Callable[[], bool] = lambda: True  # whether holds may be left on the target
         self.received_ms = 0
         self._lag_ms = max(1000, extend_ms // 2)
 
@@ -72,7 +73,7 @@ class Clock:
         plain = time_ms + self.extend_ms
         if self.holding or plain <= self.target_now() + MARGIN_MS:
             return hold_field(time_ms)
-        return min(plain, FIELD_HOLD - 1) if time_ms < FIELD_HOLD else time_ms
+        return min(plain, FIELD_HOLD - 1) if time_ms < REAL_FIELD else time_ms
 
     def absolute(self, value: bytes, unit: int, relative: bool) -> int:
         return int(value) * unit + (self.received_ms if relative else 0)
@@ -87,7 +88,7 @@ def retime(argv: list[bytes], clock: Clock) -> Retimed:
 def _key(key: bytes, command: list[bytes], at: int, clock: Clock, time_ms: int, exact: bool) -> Retimed:
     written = clock.write(time_ms, exact)
     command[at] = b"%d" % written
-    return Retimed([command], [key] if written >= HOLD else [])
+    return Retimed([command], [key] if held(written) else [])
 
 
 def _expire(name: bytes, argv: list[bytes], clock: Clock) -> Retimed:
@@ -158,7 +159,7 @@ def _fields(argv: list[bytes]) -> int:
 def _hash(command: list[bytes], at: int, clock: Clock, time_ms: int) -> Retimed:
     written = clock.write_field(time_ms)
     command[at] = b"%d" % written
-    return Retimed([command], [command[1]] if written >= FIELD_HOLD else [])
+    return Retimed([command], [command[1]] if held_field(written) else [])
 
 
 def _hexpire(name: bytes, argv: list[bytes], clock: Clock) -> Retimed:
@@ -166,7 +167,7 @@ def _hexpire(name: bytes, argv: list[bytes], clock: Clock) -> Retimed:
     when = clock.absolute(argv[2], unit, not name.endswith(b"AT"))
     fields = _fields(argv)
     conditions = [a.upper() for a in argv[3:fields]]
-    if clock.holding and any(c in (b"GT", b"LT") for c in conditions):
+    if (clock.holding or clock.unsettled()) and any(c in (b"GT", b"LT") for c in conditions):
         raise CannotContinue(
             f"{name.decode()} with GT or LT on fields of {argv[1][:80]!r} cannot be carried while the task is behind",
             side=Side.SOURCE,

@@ -15,12 +15,16 @@ from workers.times import TIMED, Clock, retime
 
 WINDOW_COMMANDS = 300
 WINDOW_BYTES = 128 << 10
+LARGEST_TRANSACTION = 256 << 20
+"""Bytes of a source transaction; the target queues it whole (client-query-buffer-limit, 1 GB by default)."""
 
 IGNORED = {b"PING", b"REPLCONF", b"PUBLISH", b"SPUBLISH", b"CLUSTER"}
 STREAM = {b"SELECT", b"MULTI", b"EXEC"}
 MOVING = {b"RENAME", b"RENAMENX", b"COPY", b"MOVE"}
 """They give a key the expiry of another one, which may be held."""
 WHOLE = {b"FLUSHALL", b"FLUSHDB", b"SWAPDB"}
+SERVER_WIDE = {b"FUNCTION", b"SCRIPT"}
+"""They belong to no database."""
 
 TABLE: dict[bytes, str] = {
     **dict.fromkeys(IGNORED, "ignored"),
@@ -28,6 +32,7 @@ TABLE: dict[bytes, str] = {
     **dict.fromkeys(TIMED, "timed"),
     **dict.fromkeys(MOVING, "moving"),
     **dict.fromkeys(WHOLE, "whole"),
+    **dict.fromkeys(SERVER_WIDE, "server-wide"),
 }
 
 
@@ -68,13 +73,14 @@ class Translator:
         home: int,
         own: Callable[[list[int]], list[list[bytes]]],
         touched: Callable[[int, bytes, int, bool], None],
-        disturbed: Callable[[], None],
+        disturbed: Callable[[int], None],
     ) -> None:
         self._scanner = Scanner(TABLE)
         self._scope, self._clock, self._home, self._own = scope, clock, home, own
         self._touched, self._disturbed = touched, disturbed
         self._data = b""
         self._need = 0
+        self._fork, self._before, self._replid = 0, "", ""
         self._parts: list[bytes] = []
         self.offset = offset  # of the stream byte before the buffered data
         self.db = db
@@ -87,12 +93,22 @@ class Translator:
 
     def feed(self, block: Block) -> None:
         """Take the next block; full windows go to `full`. Raises Malformed, CannotContinue."""
-        self.window.replid = block.replid
+        if block.replid != self._replid:
+            self._fork, self._before, self._replid = block.offset, self._replid, block.replid
         self._clock.at(block.received_ms, block.flags)
         self._parts.append(block.data)
         self._need -= len(block.data)
-        if self._need > 0:
-            return
+        if self._need <= 0:
+            self._join()
+
+    def flush(self) -> bool:
+        """At the end of the log: a long command may be complete before as much came as was waited for."""
+        if not self._parts:
+            return False
+        self._join()
+        return True
+
+    def _join(self) -> None:
         data = self._data + b"".join(self._parts)
         self._parts = []
         pos = 0
@@ -134,6 +150,12 @@ class Translator:
             window.runs.append(Run(window.commands, len(window.body), self.offset + pos, True))
             window.body += memoryview(data)[pos:end]
             window.commands += count
+        if len(window.body) > LARGEST_TRANSACTION and self._transaction is not None:
+            raise CannotContinue(
+                f"a transaction of the source is larger than {LARGEST_TRANSACTION >> 20} MB (offset {self.offset + pos})",
+                side=Side.SOURCE,
+                hint="write it in smaller transactions, then start over with an empty target",
+            )
         window.changes += count
         if self._transaction is None:
             window.end = self.offset + end
@@ -203,6 +225,8 @@ class Translator:
         target = self._scope.target(self.db)
         if kind == "whole":
             self._whole(argv, target, before, window)
+        elif kind == "server-wide":
+            self._emit(argv, before, window)
         elif kind == "timed" and target is not None:
             done = retime(argv, self._clock)
             window.held |= bool(done.keys)
@@ -259,7 +283,7 @@ class Translator:
                     side=Side.SOURCE,
                     hint="include both databases in the task",
                 )
-            self._disturbed()
+            self._disturbed(before)
             concerned = [one, two]
             window.databases |= {one, two}
             self._emit([b"SWAPDB", b"%d" % one, b"%d" % two], before, window)
@@ -286,6 +310,7 @@ class Translator:
 
     def _close(self) -> None:
         done = self.window
+        done.replid = self._before if self._before and done.end < self._fork else self._replid
         self.full.append(done)
         self.window = self._window(done.end, done.db, done.replid)
 

@@ -16,7 +16,7 @@ from workers.codec.packed_cy import intset, listpack, ziplist, zipmap
 
 BLOCK = 256 << 10
 """Bytes asked of `read` at a time."""
-FIELD_TIME_MAX = (1 << 46) - 1
+FIELD_REAL = 1 << 44  # ms: a time from here on never comes, and takes no hold
 """Latest expiry of a hash field, in ms."""
 
 _COMMANDS = dict.fromkeys((1, 10, 14, 18), b"RPUSH")
@@ -45,7 +45,7 @@ def pieces(
         type: the RDB type.
         max_bytes: of arguments in a command; only a single element may be longer. At least 1024.
         max_items: elements, or pairs, in a command.
-        field_hold: ms added to the expiry of hash fields; the sum is at most 2**46 - 1.
+        field_hold: ms added to the expiry of hash fields below 2**44; later ones stay as they are.
 
     Holds one command, one block and, of packed containers, one node.
 
@@ -96,7 +96,7 @@ def _timed(source: _Source, max_bytes: int, max_items: int, hold: int) -> Iterat
                 by_time.setdefault(time, []).append(args[start])
         del times[: len(starts)]
         for time, fields in by_time.items():
-            held = max(time, min(time + hold, FIELD_TIME_MAX))
+            held = time + hold if time < FIELD_REAL else time
             yield b"HPEXPIREAT", [b"%d" % held, b"FIELDS", b"%d" % len(fields), *fields]
 
 

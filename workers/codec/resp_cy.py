@@ -189,7 +189,11 @@ def _skip(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssiz
                 return -1
             pos += 2
         elif c == 36 or c == 42:  # $ *
-            if pos + 4 < end and buf[pos + 1] == 45:
+            if pos + 1 >= end:
+                return -1
+            if buf[pos + 1] == 45:
+                if pos + 4 >= end:
+                    return -1
                 if buf[pos + 2] != 49 or buf[pos + 3] != 13:
                     return -2
                 pos += 5

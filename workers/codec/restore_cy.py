@@ -42,8 +42,8 @@ else:
 
 SET_LIMIT = cython.declare(cython.Py_ssize_t, 64 << 10)  # bytes: shorter plain strings go by SET
 HUGE = cython.declare(cython.Py_ssize_t, 0xFFFFFFFF)  # value length of a record that ends with its file
-KEY_TIME_MAX = cython.declare(cython.longlong, (1 << 63) - 1)  # ms
-FIELD_TIME_MAX = cython.declare(cython.longlong, (1 << 46) - 1)  # ms
+KEY_REAL = cython.declare(cython.longlong, 1 << 48)  # ms: a time from here on never comes, and takes no hold
+FIELD_REAL = cython.declare(cython.longlong, 1 << 44)
 OVERHEAD = cython.declare(cython.Py_ssize_t, 192)  # bytes: the most a command adds to its key and value
 HASH_WITH_TTL = cython.declare(cython.int, 22)
 
@@ -57,8 +57,8 @@ class RestoreEncoder:
 
     Args:
         rdb_version: written into RESTORE payloads, as the source's own DUMP states it.
-        key_hold: ms added to the expiry of keys; the sum is at most 2**63 - 1.
-        field_hold: ms added to the expiry of hash fields; the sum is at most 2**46 - 1.
+        key_hold: ms added to the expiry of keys below 2**48; later ones stay as they are.
+        field_hold: ms added to the expiry of hash fields below 2**44; later ones stay as they are.
     """
 
     rdb_version = cython.declare(cython.int, visibility="readonly")
@@ -208,9 +208,8 @@ class RestoreEncoder:
         """The time to write in ms, 0 for none. A time up to 1970 is written as 1 ms, since 0 means none."""
         if expire == -1:
             return 0
-        if self.key_hold > 0 and expire > KEY_TIME_MAX - self.key_hold:
-            return KEY_TIME_MAX
-        expire += self.key_hold
+        if expire < KEY_REAL:
+            expire += self.key_hold
         return expire if expire > 0 else 1
 
     @cython.cfunc
@@ -308,8 +307,8 @@ class RestoreEncoder:
             if pos < 0 or end - pos < 8:
                 return False
             time = load_signed(out, pos, 8)
-            if time != -1 and time < FIELD_TIME_MAX:
-                time = FIELD_TIME_MAX if time > FIELD_TIME_MAX - self.field_hold else time + self.field_hold
+            if time != -1 and time < FIELD_REAL:
+                time += self.field_hold
                 store(out, pos, cython.cast(cython.ulonglong, time), 8)
             pos += 8
         return pos == end

@@ -1,6 +1,6 @@
 """The log: a replication stream as received, in segment files of checked blocks.
 
-A segment is named `<first offset>-<replication id>.seg`. A block is a header (magic, length, offset, moment of
+A segment is named `<first offset>-<replication id>-<owner>.seg`. A block is a header (magic, length, offset, moment of
 receipt, flags, CRC-32 of the bytes), then the bytes. Offsets count stream bytes as the source does: a block at
 offset O holds the bytes O+1 .. O+length. A tail torn by a crash is cut off when the log is opened.
 """
@@ -27,7 +27,7 @@ MAX_BLOCK = 16 << 20
 BACKLOG = 1
 """Flag of a block that came out of the source's backlog: its moment of receipt says nothing of when it was written."""
 
-_NAME = re.compile(r"^(\d{20})-([0-9a-f]{40})\.seg$")
+_NAME = re.compile(r"^(\d{20})-([0-9a-f]{40})(?:-(\d+))?\.seg$")
 
 
 @dataclass(slots=True)
@@ -77,10 +77,13 @@ class Log:
 
     Args:
         directory: where the segments live; made when missing.
+        owner: a number higher than any former owner's: the lease's epoch. No owner ever writes into another's file,
+            so one that was stopped and wakes up spoils nothing. None: one more than the highest found.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, owner: int | None = None) -> None:
         self.directory = directory
+        self._owner = owner
         directory.mkdir(parents=True, exist_ok=True)
         self.grown = threading.Condition()
         self.segments: list[Segment] = []
@@ -89,12 +92,21 @@ class Log:
 
     def _recover(self) -> None:
         """Read the segments there are; keep the newest unbroken run, cut a torn tail."""
-        found = sorted((int(m[1]), m[2], p) for p in self.directory.iterdir() if (m := _NAME.match(p.name)))
-        for start, replid, path in found:
+        matches = [(m, p) for p in self.directory.iterdir() if (m := _NAME.match(p.name))]
+        found = sorted((int(m[3] or 0), int(m[1]), m[2], p) for m, p in matches)
+        if self._owner is None:
+            self._owner = 1 + max((f[0] for f in found), default=0)
+        for owner, start, replid, path in found:
+            # What a former owner, stopped and woken, wrote behind the point where this one took over does not count.
+            while self.segments and self.segments[-1].start > start:
+                self.segments.pop().path.unlink(missing_ok=True)
+            if self.segments and self.segments[-1].end > start:
+                last_one = self.segments[-1]
+                self.segments[-1] = self._measure(last_one.path, last_one.replid, last_one.start, start)
             if self.segments and self.segments[-1].end != start:
                 self._discard(self.segments)
                 self.segments = []
-            last = (start, replid, path) == found[-1]
+            last = (owner, start, replid, path) == found[-1]
             self.segments.append(self._check(path, replid, start) if last else self._measure(path, replid, start))
 
     def _check(self, path: Path, replid: str, start: int) -> Segment:
@@ -105,11 +117,11 @@ class Log:
             os.truncate(path, size)
         return Segment(path, replid, start, end, size)
 
-    def _measure(self, path: Path, replid: str, start: int) -> Segment:
+    def _measure(self, path: Path, replid: str, start: int, stop: int = 1 << 62) -> Segment:
         """A closed segment: only the headers are read here, the bytes are checked when they are applied."""
         position, end, size = 0, start, path.stat().st_size
         with path.open("rb") as file:
-            while position < size:
+            while position < size and end < stop:
                 file.seek(position)
                 head = file.read(HEADER.size)
                 if len(head) < HEADER.size:
@@ -141,7 +153,7 @@ class Log:
 
     def covers(self, replid: str, offset: int) -> bool:
         """Whether reading can go on behind (replid, offset)."""
-        return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments)
+        return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments) or offset == self.start
 
     def reset(self, replid: str, offset: int) -> None:
         """Forget everything; the next byte appended is offset + 1."""
@@ -157,7 +169,7 @@ class Log:
 
     def _open_segment(self, replid: str, offset: int) -> None:
         self.close()
-        path = self.directory / f"{offset:020d}-{replid}.seg"
+        path = self.directory / f"{offset:020d}-{replid}-{self._owner}.seg"
         if self.segments and self.segments[-1].start == offset:
             # An empty segment under the former id: nothing was received under it.
             self.segments.pop().path.unlink(missing_ok=True)
@@ -171,12 +183,9 @@ class Log:
         """Write one block (at most MAX_BLOCK bytes). Raises SpoolFull with nothing written."""
         if not self.segments:
             raise ControlError("the log was not begun")
-        if self.segments[-1].size >= SEGMENT_BYTES:
+        if self._fd < 0 or self.segments[-1].size >= SEGMENT_BYTES:  # never into a file of a former owner's
             self._open_segment(self.segments[-1].replid, self.segments[-1].end)
         segment = self.segments[-1]
-        if self._fd < 0:
-            self._fd = os.open(segment.path, os.O_WRONLY)
-            os.lseek(self._fd, segment.size, os.SEEK_SET)
         head = HEADER.pack(MAGIC, len(data), segment.end, received_ms, flags, crc32(data))
         write_all(self._fd, [head, data], segment.size)
         segment.size += HEADER.size + len(data)

@@ -9,11 +9,12 @@ import secrets
 from dataclasses import dataclass, replace
 
 from sync_tasks.errors import Fenced, TargetError
-from sync_tasks.names import checkpoint_key, token_key
+from sync_tasks.names import checkpoint_key, over_key, token_key
 from workers.target.link import TargetLink
 
 FIELDS = (b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held")
 
+OVER_S = 30 * 86400
 STREAMING = "streaming"
 """State of a checkpoint whose load is closed; without it the data set is still being loaded."""
 
@@ -86,23 +87,22 @@ def look(link: TargetLink, uid: str, node: int) -> Checkpoint | None:
     return _read(link.ask(b"HMGET", checkpoint_key(uid, node), *FIELDS))
 
 
-def claim(link: TargetLink, uid: str, node: int, epoch: int, own_nonce: str | None) -> Claim:
+def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Claim:
     """Take the stream over: from now on every window of any other owner or connection answers nil.
 
     Args:
         link: in the checkpoint's database.
         uid, node: whose checkpoint.
         epoch: of the lease, checked just before.
-        own_nonce: of the former claim of this same owner at this epoch, None when there was none.
+        nonce: of this owner, the same for all its claims: an answer may be lost, and a failover may take a claim back.
     Raises Fenced when somebody with a better right was found; the rightful owner claims again by itself.
     """
     ck = checkpoint_key(uid, node)
-    nonce = secrets.token_hex(8)
-    tok = token_key(uid, node, nonce)
+    tok = token_key(uid, node, secrets.token_hex(8))
     doomed: set[bytes] = set()
     while True:
         former, other_epoch, other_nonce = link.ask(b"HMGET", ck, b"tok", b"epoch", b"nonce")
-        _check(other_epoch, other_nonce, epoch, own_nonce)
+        _check(other_epoch, other_nonce, epoch, nonce)
         commands: list[list[bytes | int]] = [
             [b"MULTI"],
             [b"HMGET", ck, *FIELDS],
@@ -111,23 +111,23 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, own_nonce: str | No
         doomed |= {former} - {tok, None}
         if doomed:
             commands.append([b"DEL", *doomed])
+            commands += [[b"SET", over_key(d), b"1", b"EX", OVER_S] for d in doomed]
         commands += [[b"HSET", tok, b"0", b"1"], [b"EXEC"]]
         values = link.ask_all(commands)[-1][0]
         before = values[FIELDS.index(b"tok")]
         if before != former:  # somebody claimed between the two: its token must go, too
-            _check(values[FIELDS.index(b"epoch")], values[FIELDS.index(b"nonce")], epoch, own_nonce)
+            _check(values[FIELDS.index(b"epoch")], values[FIELDS.index(b"nonce")], epoch, nonce)
             doomed.add(before)
-            own_nonce = nonce
             continue
         found = _read(values)
         return Claim(nonce, tok, replace(found, epoch=epoch, nonce=nonce) if found else None)
 
 
-def _check(other_epoch: bytes | None, other_nonce: bytes | None, epoch: int, own_nonce: str | None) -> None:
+def _check(other_epoch: bytes | None, other_nonce: bytes | None, epoch: int, nonce: str) -> None:
     if other_epoch is None:
         return
     theirs = int(other_epoch)
-    if theirs > epoch or (theirs == epoch and (other_nonce or b"").decode() != (own_nonce or "")):
+    if theirs > epoch or (theirs == epoch and (other_nonce or b"").decode() != nonce):
         raise Fenced(
             f"another copy of this task owns the target (epoch {theirs}, ours {epoch})",
             hint="only one state directory may drive a task: go on with the newer copy, or start over with a new one",

@@ -70,7 +70,7 @@ class Expiries:
             kinds = link.ask_all([[b"OBJECT", b"ENCODING", k] for k in keys])
             types = link.ask_all([[b"TYPE", k] for k in keys])
             for key, kind, type_ in zip(keys, kinds, types, strict=True):
-                if type_ == b"hash" and kind == b"hashtable":  # a listpack holds no field times
+                if type_ == b"hash" and kind in (b"hashtable", b"listpackex"):  # a listpack holds no field times
                     fields[key] = self._of_hash(link, key)
         return [(key, int(when), fields.get(key, {})) for key, when in zip(keys, times, strict=True)]
 

@@ -1,7 +1,9 @@
 """The chain of windows: each is one write, and commits only if its predecessor did (DESIGN 4).
 
-    WATCH ck tok   HSETNX tok <n-1> 0
+    WATCH ck tok over   PEXPIREAT over <far>   HSETNX tok <n-1> 0
     MULTI  <commands>  SELECT <ck's db>  DEL tok  HSET tok <n> 1  HSET ck <all fields>  EXEC
+
+`over` exists once the chain is over: it spoils a late window even where HSETNX was refused for memory.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ from dataclasses import dataclass, field
 
 from sync_tasks.answers import classify
 from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side
-from sync_tasks.names import checkpoint_key
+from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
 from workers.target.claim import STREAMING, Checkpoint, Claim
 from workers.target.link import TargetLink, lost
 
 MULTI = encode([b"MULTI"])
 EXEC = encode([b"EXEC"])
+FAR = 1 << 53
+GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
 TAIL_COMMANDS = 4  # SELECT, DEL, HSET, HSET
 
 
@@ -81,7 +85,8 @@ class Chain:
         self._out = bytearray()
         self._in = b""
         self._wanted = 0  # bytes of replies to have before it is worth looking again
-        self._watch = encode([b"WATCH", self.ck, self.tok])
+        over = over_key(self.tok)
+        self._watch = encode([b"WATCH", self.ck, self.tok, over]) + encode([b"PEXPIREAT", over, FAR])
         self._tail = encode([b"SELECT", db]) + encode([b"DEL", self.tok])
         self.aborted_at: int | None = None
         """Stream offset before a window that was refused when queued. Its successors must all be nil; the next claim
@@ -121,7 +126,10 @@ class Chain:
         if writable:
             self._write()
         if not readable:
-            return []
+            if not self._wanted:
+                return []
+            self._wanted = 0  # nothing more is coming: what is there may be complete
+            return self._read()
         self._in += self.link.receive()
         return self._read()
 
@@ -139,13 +147,14 @@ class Chain:
         pos = 0
         while self.flying:
             window = self.flying[0]
-            end, outcome, _gate, refused, failed = transaction(self._in, pos, 2, window.commands + TAIL_COMMANDS)
+            queued = window.commands + TAIL_COMMANDS
+            end, outcome, gate, refused, failed = transaction(self._in, pos, GATE_COMMANDS, queued)
             if end < 0:
                 break
             pos = end
             self.flying.popleft()
             self.flying_bytes -= len(window.body)
-            self._judge(window, outcome, refused, failed)
+            self._judge(window, outcome, gate, refused, failed)
             self.seen = window.end
             done.append(window)
         self._in = self._in[pos:]
@@ -155,7 +164,16 @@ class Chain:
             raise lost("the target answers out of turn")
         return done
 
-    def _judge(self, window: Window, outcome: int, refused: dict[int, bytes], failed: dict[int, bytes]) -> None:
+    def _judge(
+        self, window: Window, outcome: int, gate: dict[int, bytes], refused: dict[int, bytes], failed: dict[int, bytes]
+    ) -> None:
+        if 0 in gate or GATE_COMMANDS in gate:
+            line = gate.get(0) or gate[GATE_COMMANDS]
+            raise CannotContinue(
+                f"the target refused WATCH or MULTI: {line.decode(errors='replace').lstrip('-')}",
+                side=Side.TARGET,
+                hint="allow WATCH, MULTI and EXEC to the user of the target URL; start over with an empty target",
+            )
         if outcome == NIL:
             raise Fenced("a window of the stream was refused: another owner has claimed it")
         if outcome == ABORTED:

@@ -71,8 +71,8 @@ def test_compressed_and_long_strings_are_restored(codec: Any, value: bytes) -> N
     ("source", "hold", "written"),
     [
         (1 << 41, KEY_HOLD, (1 << 41) + KEY_HOLD),
-        (1 << 62, 1 << 62, (1 << 63) - 1),
-        ((1 << 63) - 2, 1, (1 << 63) - 1),
+        ((1 << 48) - 1, KEY_HOLD, (1 << 48) - 1 + KEY_HOLD),
+        (1 << 48, KEY_HOLD, 1 << 48),
         ((1 << 63) - 1, KEY_HOLD, (1 << 63) - 1),
         ((1 << 63) - 1, 0, (1 << 63) - 1),
         (0, 0, 1),
@@ -81,7 +81,7 @@ def test_compressed_and_long_strings_are_restored(codec: Any, value: bytes) -> N
         (-(1 << 63), 0, 1),
     ],
 )
-def test_times_of_keys_are_held_and_saturate(codec: Any, source: int, hold: int, written: int) -> None:
+def test_times_of_keys_are_held_unless_they_never_come(codec: Any, source: int, hold: int, written: int) -> None:
     for kind in (0, 1):
         argv = _one(codec, record(b"k", kind, VALUES[kind], source), key_hold=hold)
         assert argv[4 if kind == 0 else 2] == b"%d" % written
@@ -93,12 +93,13 @@ def test_times_of_keys_are_held_and_saturate(codec: Any, source: int, hold: int,
     [
         (-1, FIELD_HOLD, -1),
         (1 << 41, FIELD_HOLD, (1 << 41) + FIELD_HOLD),
-        (1 << 45, FIELD_HOLD, (1 << 46) - 1),
+        ((1 << 44) - 1, FIELD_HOLD, (1 << 44) - 1 + FIELD_HOLD),
+        (1 << 44, FIELD_HOLD, 1 << 44),
         ((1 << 46) + 5, FIELD_HOLD, (1 << 46) + 5),
         (7, 0, 7),
     ],
 )
-def test_times_of_fields_are_held_and_saturate(codec: Any, source: int, hold: int, written: int) -> None:
+def test_times_of_fields_are_held_unless_they_never_come(codec: Any, source: int, hold: int, written: int) -> None:
     def value(time: int) -> bytes:
         return timed_hash([(b"f", b"v" * 99, time), (b"g" * 70, b"", -1), (b"\xff" * 9, b"w", time)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ from workers.source.ask import Source
 from workers.spool.log import Log
 from workers.target.claim import STREAMING, Checkpoint, Claim, claim
 from workers.target.link import TargetLink
-from workers.target.windows import Chain, Window
+from workers.target.windows import Chain, Run, Window
 from workers.times import Clock
 from workers.translate import Scope, Translator
 
@@ -42,6 +42,7 @@ class Port:
         self.task, self.epoch, self.view, self.lost = task, epoch, node, False
         self.failures: list[KeyferryError] = []
         self.open: set[str] = set()
+        self.opened = 0
         self.events: list[str] = []
 
     def node(self) -> NodeView:
@@ -83,6 +84,7 @@ class Port:
         self.failures.append(error)
         if error.retry is Retry.FATAL:
             raise error
+        self.opened += error.side not in self.open
         self.open.add(error.side)
         return 0.05
 
@@ -102,7 +104,7 @@ class Chained:
 
     def __init__(self, server: Server, epoch: int = 1, nonce: str | None = None, begin: bool = True) -> None:
         self.link = TargetLink(endpoint(server), "test", 0)
-        self.claim: Claim = claim(self.link, UID, 0, epoch, nonce)
+        self.claim: Claim = claim(self.link, UID, 0, epoch, nonce or secrets.token_hex(8))
         self.chain = Chain(self.link, self.claim, UID, 0, 0, epoch, 1)
         if begin and self.claim.found is None:
             self.push(0)
@@ -111,6 +113,7 @@ class Chained:
     def window(self, end: int, *commands: list[bytes]) -> Window:
         window = Window(start=max(0, end - 1), end=end, replid=REPLID, first=0, selected=0)
         for command in commands:
+            window.runs.append(Run(window.commands, len(window.body), window.start, False))
             window.body += encode(command)
             window.commands += 1
         return window
@@ -142,7 +145,9 @@ def target(target7: Server) -> Server:
 class Followed:
     """An applier on a claimed stream, fed by hand: `write` is the source's stream."""
 
-    def __init__(self, target: Server, source: Server, directory: Path, task: TaskView = TASK, held: bool = False) -> None:
+    def __init__(
+        self, target: Server, source: Server, directory: Path, task: TaskView = TASK, held: bool = False
+    ) -> None:
         begun = Chained(target, begin=False)
         begun.chain.held = held
         begun.push(0)
@@ -152,9 +157,7 @@ class Followed:
         self.log.reset(REPLID, 0)
         self.port = Port(task, epoch=2)
         self.source = Source(endpoint(source, Side.SOURCE))
-        self.applier = Applier(
-            endpoint(target), self.port, self.log, self.source, directory, Scope(task.databases), 0
-        )  # type: ignore[arg-type]
+        self.applier = Applier(endpoint(target), self.port, self.log, self.source, directory, Scope(task.databases), 0)  # type: ignore[arg-type]
         self.applier.start()
 
     def write(self, *commands: list[bytes]) -> int:
@@ -187,9 +190,9 @@ def translator(
     offset: int = 0,
     own: Callable[[list[int]], list[list[bytes]]] = lambda _: [],
     touched: Callable[[int, bytes, int, bool], None] = lambda *_: None,
-    disturbed: Callable[[], None] = lambda: None,
+    disturbed: Callable[..., None] = lambda *_: None,
 ) -> Translator:
     return Translator(offset, db, Scope(databases), clock or Clock(0), 0, own, touched, disturbed)
 
 
-__all__ = ["NODE", "REPLID", "STREAMING", "TASK", "UID", "Chained", "Checkpoint", "Followed", "Port", "threading"]
+__all__ = ["NODE", "REPLID", "STREAMING", "TASK", "UID", "Chained", "Checkpoint", "Followed", "Port"]
