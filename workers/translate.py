@@ -152,7 +152,7 @@ class Translator:
             window.commands += count
         if len(window.body) > LARGEST_TRANSACTION and self._transaction is not None:
             raise CannotContinue(
-                f"a transaction of the source is larger than {LARGEST_TRANSACTION >> 20} MB (offset {self.offset + pos})",
+                f"a transaction of the source, at offset {self.offset + pos}, is over {LARGEST_TRANSACTION >> 20} MB",
                 side=Side.SOURCE,
                 hint="write it in smaller transactions, then start over with an empty target",
             )
