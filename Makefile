@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 STATE ?= .keyferry
 N ?= 20
+JOBS ?= 3
 BIN := $(VENV)/bin
 CORE := pyproject.toml setup.py $(wildcard workers/codec/*_cy.py workers/codec/*.pxd)
 
@@ -12,7 +13,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test lint bench chaos clean help
+.PHONY: sync test test-long lint bench chaos clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -46,8 +47,11 @@ lint: $(VENV)/.test  ## ruff, mypy, layers
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
-test: lint  ## lint, then all tests on real servers (without the slow long forms)
-	@$(BIN)/python -m pytest -q
+test: lint  ## lint, unit tests, and the main job on real servers: about a minute
+	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not long and not slow"
+
+test-long: $(VENV)/.test  ## the rest: every scenario and server pair, about ten minutes
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "long and not slow"
 
 bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2000000
 	@$(BIN)/python -m tests.benchmarks $(if $(KEYS),--keys $(KEYS)) $(if $(WRITES),--writes $(WRITES))

@@ -19,6 +19,13 @@ from tests.servers import Server, available, start
 from tests.traffic import Traffic
 
 
+SOURCE_CONFIG = {
+    "repl-backlog-size": "512mb",
+    # With gigabytes the fork and the transfer take longer than the default's 60 s over 64 MB; so for any replica.
+    "client-output-buffer-limit": "replica 2gb 1gb 60",
+}
+
+
 def populate(source: Server, gigabytes: float) -> None:
     """So much data in database 2, in values of 200 B, 10 KB and 1 MB."""
     if not gigabytes:
@@ -108,7 +115,7 @@ def main() -> None:
     options = parser.parse_args()
     options.seed = options.seed if options.seed is not None else random.randrange(10**6)
     with (
-        start(options.source, config={"repl-backlog-size": "256mb"}) as source,
+        start(options.source, config=SOURCE_CONFIG) as source,
         start(options.target or options.source) as target,
         tempfile.TemporaryDirectory(prefix="keyferry-chaos-") as place,
     ):

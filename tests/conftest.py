@@ -10,9 +10,31 @@ import pytest
 
 from tests.servers import Server, StartServer, start
 
+LONG = (
+    "tests/scenarios/",
+    "tests/integration/",
+    "tests/unit/cli/test_children.py",
+    "tests/unit/cli/test_command.py",
+    "tests/unit/verify/test_large.py",
+)
+"""Tests that take minutes together: `make test-long`."""
+
+BRIEF = (
+    "full/test_full.py::test_everything_arrives[redis-6.2-redis-7.0]",
+    "full/test_full.py::test_everything_arrives[valkey-9.1-valkey-9.1]",
+    "follow/test_follow.py::test_every_write_takes_effect_once[valkey-9.1-valkey-9.1]",
+    "kill_tree/test_kill_tree.py::test_while_the_source_is_idle",
+    "errors/test_settings.py",
+    "verify/test_command.py",
+)
+"""Of those, the ones that `make test` runs all the same."""
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long forms, unless markers are chosen: `pytest -m slow`."""
+    """Mark the tests of `make test-long`; leave out the slow forms, unless markers are chosen: `pytest -m slow`."""
+    for item in items:
+        if item.nodeid.startswith(LONG) and not any(brief in item.nodeid for brief in BRIEF):
+            item.add_marker("long")
     if not config.getoption("-m"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)

@@ -34,6 +34,7 @@ class Result:
     base: list[float] = field(default_factory=list)
     native: list[float] = field(default_factory=list)
     ours: list[float] = field(default_factory=list)
+    own: list[float] = field(default_factory=list)  # live: how long the writer itself took while we followed
     usage: Usage | None = None
 
     def line(self) -> str:
@@ -41,9 +42,10 @@ class Result:
         base = statistics.median(self.base)
         assert self.usage
         largest = max(self.usage.rss_mb.values(), default=0.0)
+        own = f"   to the writer's own time in that run {ours / statistics.median(self.own):.2f}" if self.own else ""
         return (
             f"{self.name:<30} ours {ours:7.2f} s   native {native:7.2f} s   {self.reference} {base:7.2f} s   "
-            f"ratio {ours / base:5.2f} (aim {self.aim})   to native {ours / native:5.2f}\n"
+            f"ratio {ours / base:5.2f} (aim {self.aim})   to native {ours / native:5.2f}{own}\n"
             f"{'':<30} our CPU {self.usage.cpu_s:6.1f} s   memory at peak: {self.usage.pss_mb:.0f} MB, "
             f"{largest:.0f} MB the largest process"
         )
@@ -93,7 +95,7 @@ class Bench:
             ours.follow()
             ours.in_sync()
             ours.usage.mark()
-            result.ours.append(seconds(lambda o=ours: self.write_and_wait(o, writes)))
+            result.ours.append(seconds(lambda o=ours, r=result: r.own.append(self.write_and_wait(o, writes))))
             result.usage = ours.usage
             ours.leave()
         return result
@@ -122,9 +124,11 @@ class Bench:
         result.base = result.native
         return result
 
-    def write_and_wait(self, side: Native | Ours, writes: int) -> None:
-        start_storm(self.source, writes).wait()
+    def write_and_wait(self, side: Native | Ours, writes: int) -> float:
+        """Write, and wait until it is applied; the seconds that the writing alone took."""
+        own = seconds(lambda: start_storm(self.source, writes).wait())
         self.wait_applied(side)
+        return own
 
     def wait_applied(self, side: Native | Ours) -> None:
         """Until the target has applied all that the source has written, and no key less."""
