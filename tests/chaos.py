@@ -18,7 +18,6 @@ from tests.scenarios.judge import equal, snapshots
 from tests.servers import Server, available, start
 from tests.traffic import Traffic
 
-
 SOURCE_CONFIG = {
     "repl-backlog-size": "512mb",
     # With gigabytes the fork and the transfer take longer than the default's 60 s over 64 MB; so for any replica.
