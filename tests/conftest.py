@@ -7,8 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import Server, StartServer, start
+
+# A busy machine is no fault of the code: what takes long is not a failure.
+settings.register_profile("keyferry", deadline=None)
+settings.load_profile("keyferry")
 
 LONG = (
     "tests/scenarios/",
