@@ -266,11 +266,16 @@ class Keyferry:
         assert not self.left(), f"left behind: {[(p.pid, _title(p)) for p in self.left()]}"
 
     def chunks(self) -> list[Line]:
-        """Rows of the chunks, as the database has them."""
+        """Rows of the chunks, as the database has them; none before there is one."""
+        if not (self.state / "keyferry.db").exists():
+            return []
         database = sqlite3.connect(f"file:{self.state / 'keyferry.db'}?mode=ro", uri=True, timeout=10)
         with contextlib.closing(database):
             database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute("SELECT * FROM chunk")]
+            try:
+                return [dict(row) for row in database.execute("SELECT * FROM chunk")]
+            except sqlite3.OperationalError:
+                return []
 
     def rss_mb(self) -> dict[str, float]:
         """Resident memory of each process in MB, by title and pid."""

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import time
 
-from tests.dataset import fill
+from tests.run_keyferry import Keyferry, Line
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal
-from tests.servers import StartServer
+from tests.servers import Server, StartServer
 from tests.slow import RAW, bulk
 
 KEYS = 40_000
 
 
+def catch_in_mid_chunk(run: Keyferry, target: Server) -> Line:
+    """Pause the target while a loader is in the middle of a chunk; the chunk's row."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if any(chunk["state"] == "running" for chunk in run.chunks()):
+            target.pause()
+            time.sleep(0.3)
+            for chunk in run.chunks():
+                if chunk["state"] == "running":
+                    return chunk
+            target.resume()
+        time.sleep(0.02)
+    raise AssertionError(f"no chunk was caught\n{run.report()}")
+
+
 def test_it_wakes_up_late(server: StartServer, ferry: StartFerry) -> None:
     source, target = server("redis-7.0", config=RAW), server("redis-7.0")
-    fill(source.client(), 1000)
-    bulk(source, KEYS)
+    bulk(source, KEYS)  # nothing else, so that whatever chunk is caught is of it
 
     run = ferry(source, target, load_workers=2)
-    run.wait_for(lambda line: line["keys_done"], what="a first chunk's keys")
-    target.pause()  # whatever the loaders are at, they are in the middle of it
-    time.sleep(0.3)
-    held = next(chunk for chunk in run.chunks() if chunk["state"] == "running")
+    held = catch_in_mid_chunk(run, target)
     sleeper = next(p for p in run.find("load worker", child=True) if f":{p.pid}:" in held["owner"])
     sleeper.suspend()
     target.resume()
