@@ -114,7 +114,8 @@ def test_ctrl_c_at_any_time_leaves_nothing_behind(
     target.client().flushall()
     with Keyferry(source.url(), target.url(), state) as ferry:
         time.sleep(after_s)
-        assert ferry.stop(number) == 128 + number
+        # On a busy machine the interpreter may not be up yet; a shell sees the same number either way.
+        assert ferry.stop(number) in (128 + number, -number)
         assert len(ferry.errors.splitlines()) <= 1
     with contextlib.suppress(FileNotFoundError):
         assert not (state / "broker.sock").exists()
