@@ -51,7 +51,7 @@ test: lint  ## lint, unit tests, and the main job on real servers: about a minut
 	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not long and not slow"
 
 test-long: $(VENV)/.test  ## the rest: every scenario and server pair, about ten minutes
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "long and not slow"
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "long and not slow"
 
 bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2000000
 	@$(BIN)/python -m tests.benchmarks $(if $(KEYS),--keys $(KEYS)) $(if $(WRITES),--writes $(WRITES))

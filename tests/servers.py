@@ -117,6 +117,7 @@ def _defaults(kind: str) -> dict[str, str]:
         "save": "",
         "appendonly": "no",
         "repl-diskless-sync-delay": "0",
+        "repl-backlog-size": "64mb",  # a busy machine may take seconds to replace what a test has killed
         "logfile": "",
     }
     if version(kind) >= (7, 0):
