@@ -13,6 +13,8 @@ QUEUE_LOAD = "kf.load"
 # Processes that the command line starts; resolved by name, since sync_tasks imports no other layer.
 SCHEDULER_MAIN = "scheduler.main:run"
 VERIFY_MAIN = "workers.verify:verify"
+CORE = "workers.codec:core"
+REQUIRE_CORE = "workers.codec:require_core"
 TASK_MODULES = ("workers.tasks",)
 
 SCHEDULER_LEASE = "scheduler"

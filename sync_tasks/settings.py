@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     source_password: SecretStr | None = None
     target_password: SecretStr | None = None
+    require_core: bool = False  # refuse to run without the compiled core
 
     def database(self) -> str:
         """SQLAlchemy URL; by default a SQLite file in the state directory."""

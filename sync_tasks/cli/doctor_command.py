@@ -22,6 +22,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sync_tasks import names
+
 EXAMPLES = """
 Tell what runs here and what is missing, and what to do about it.
 
@@ -155,7 +157,7 @@ def _core() -> Item:
     """Which form of workers/codec runs. Resolved by name: this layer imports no worker."""
     try:
         core, stale = (
-            pkgutil.resolve_name("workers.codec:core")(),
+            pkgutil.resolve_name(names.CORE)(),
             pkgutil.resolve_name("workers.codec:stale")(),
         )
     except ImportError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sync_tasks import names
 from sync_tasks.supervise.until import Until
 
 EXAMPLES = """
@@ -72,7 +74,16 @@ def sync(
         json=json,
         secrets=tuple(filter(None, (source.secret(), target.secret()))),
     )
+    _check_core(environment.require_core, quiet=json)
     return foreground.run(request)
+
+
+def _check_core(required: bool, *, quiet: bool) -> None:
+    """Say when the core is not compiled; raise ControlError when it must be."""
+    if required:
+        pkgutil.resolve_name(names.REQUIRE_CORE)()
+    elif not quiet and pkgutil.resolve_name(names.CORE)() != "compiled":
+        typer.echo("keyferry: the core runs in plain Python: exact, but slow (keyferry doctor says why)", err=True)
 
 
 sync.__doc__ = EXAMPLES

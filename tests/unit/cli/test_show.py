@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from sync_tasks.cli import plain, words
+from sync_tasks.cli import plain, sync_command, words
 from sync_tasks.cli.progress import Bars, Rate
+from sync_tasks.errors import ControlError
 from sync_tasks.states import TaskState
 from sync_tasks.supervise.outcome import Outcome
 from tests.unit.cli.samples import LOAD, RETRY, node, reading, task
@@ -94,3 +96,17 @@ def test_bars_start_no_thread_since_the_caller_forks() -> None:
     bars.show(reading())
     assert threading.active_count() == before
     bars.end(None, Outcome(0))
+
+
+def test_a_plain_core_says_that_it_is_slow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("workers.codec.core", lambda: "python")
+    sync_command._check_core(False, quiet=False)
+    assert "slow" in capsys.readouterr().err
+    sync_command._check_core(False, quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_core_that_is_required_and_missing_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.codec._modules", lambda: {"crc64_cy": Path("crc64_cy.py")})
+    with pytest.raises(ControlError, match="compiled core is missing"):
+        sync_command._check_core(True, quiet=True)
