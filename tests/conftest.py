@@ -30,7 +30,6 @@ BRIEF = (
     "follow/test_follow.py::test_every_write_takes_effect_once[valkey-9.1-valkey-9.1]",
     "kill_tree/test_kill_tree.py::test_while_the_source_is_idle",
     "errors/test_settings.py",
-    "verify/test_command.py",
 )
 """Of those, the ones that `make test` runs all the same."""
 

@@ -15,7 +15,7 @@ from sync_tasks.errors import CannotContinue, ConnectionLost, Fenced, KeyferryEr
 from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.snapshot import SnapshotReader, Stopped
-from workers.source.psync import SILENCE_S, Continued, Full, ReplicaLink
+from workers.source.psync import RECV_BYTES, SILENCE_S, Continued, Full, ReplicaLink
 from workers.spool.chunks import Closed
 from workers.spool.log import BACKLOG, Log
 from workers.spool.room import when_there_is_room
@@ -23,6 +23,7 @@ from workers.target.claim import Checkpoint
 
 ACK_EVERY_S = 1.0
 STEP_S = 0.2
+GATHER_S = 0.001
 
 
 class SourceView(Protocol):
@@ -203,7 +204,10 @@ class Receiver(threading.Thread):
                         f"the source has been silent for {SILENCE_S:.0f} s", side=Side.SOURCE
                     ) from None
                 continue
-            heard = time.monotonic()
+            now = time.monotonic()
+            if now - heard < GATHER_S and len(data) < RECV_BYTES:
+                time.sleep(GATHER_S)  # a busy stream: fewer and larger blocks cost less than they delay
+            heard = now
             end = self.log.end
             assert end is not None
             flags = BACKLOG if end < self._fresh_until else 0
