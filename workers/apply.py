@@ -119,7 +119,9 @@ class Applier(threading.Thread):
             if found is None or found.state != STREAMING:
                 found = self._close_load(link, claimed)
             elif not self.node.begun:
-                self.port.begin_stream()  # the database had lost its last commits, or we died in between
+                # The database had lost its last commits, or we died in between: what it holds as open is long loaded.
+                self.port.void_chunks(found.gen)
+                self.port.begin_stream()
             self._stream(link, claimed, found)
         finally:
             self.progress.streaming, self.progress.settled_at = False, None
