@@ -1,25 +1,24 @@
 """An independent judge: two servers, key by key, type, value and expiry, both ways.
 
-Plain and slow on purpose, and written without a look at `workers.verify`, which it is there to check. Values
-are read with the commands a user would use, never as DUMP payloads.
+Written without a look at `workers.verify`, which it is there to check. Values are read with the commands a user
+would use, never as DUMP payloads. What a batch of keys answers is first held against the other side's as it came;
+only what is not the same byte for byte is taken apart. So it judges millions, and holds no more of them than a
+batch, the largest value, and what differs.
 """
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from tests.raw import arg, replies
+from tests.sides import GONE, NEVER, Heads, Range, Side, asking_times, canonical, fields_in_parts, reading
 
-OURS = b"keyferry:"
-BATCH = 200  # keys read in one go from each side
-Range = tuple[int, int]  # a moment in ms since 1970, known to lie between the two
-NEVER: Range = (-1, -1)
+BATCH_BYTES = 8 << 20  # of values that are held of one side; a single value may be larger
+SUSPECTS = 20_000  # keys that wait together to be read again
+MOST = 100_000  # differences after which no more are looked for
 
 
 @dataclass(frozen=True)
@@ -53,195 +52,17 @@ class State:
     fields: dict[bytes, Range]  # hash field expiries
 
 
-class Side:
-    """One server with a client for each database."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        self.clients: dict[int, redis.Redis] = {}
-        info = self.db(0).info()
-        self.valkey = "valkey_version" in info
-        said = str(info["valkey_version"] if self.valkey else info["redis_version"])
-        self.version = tuple(int(part) for part in said.split(".")[:2])
-        self.dbs = {int(name[2:]) for name in info if name.startswith("db") and name[2:].isdigit()}
-        self.counters = self.version >= (7, 0)  # stream counters: unknown to a server before 7.0
-        self.has_field_expiry = self.version >= (9, 0) if self.valkey else self.version >= (7, 4)
-
-    def db(self, number: int) -> redis.Redis:
-        if number not in self.clients:
-            self.clients[number] = redis.Redis.from_url(
-                f"{self.url}/{number}", protocol=2, socket_timeout=120, retry=Retry(NoBackoff(), 0)
-            )
-        return self.clients[number]
-
-    def now_ms(self) -> int:
-        seconds, micros = self.db(0).time()
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    def keys(self, db: int) -> set[bytes]:
-        found = self.db(db).scan_iter(count=1000)
-        return {key for key in found if not key.startswith(OURS)}
-
-    def functions(self) -> list[tuple[Any, ...]]:
-        """Every function library: name, engine, code."""
-        if self.version < (7, 0):
-            return []
-        libraries = self.db(0).execute_command("FUNCTION", "LIST", "WITHCODE")
-        maps = [dict(zip(item[::2], item[1::2], strict=True)) for item in libraries]
-        return sorted((item[b"library_name"], item[b"engine"], item[b"library_code"]) for item in maps)
-
-    def states(self, db: int, keys: Sequence[bytes]) -> dict[bytes, State]:
-        """The present state of those of `keys` that exist."""
-        client = self.db(db)
-        pipe = client.pipeline(transaction=False)
-        for key in keys:
-            pipe.execute_command("TYPE", key)
-        types = dict(zip(keys, pipe.execute(), strict=True))
-        there = [key for key in keys if types[key] != b"none"]
-        expiries = self._expiries(client, there)
-        for key in there:
-            _ask(pipe, types[key], key)
-        answers = pipe.execute(raise_on_error=False)
-        out = {}
-        for key, answer in zip(there, answers, strict=True):
-            if isinstance(answer, redis.ResponseError):  # gone or changed its type since: read again later
-                continue
-            fields = self._field_expiries(client, key, _flat(answer)) if types[key] == b"hash" else {}
-            value = _canonical(types[key], answer, self.counters)
-            out[key] = State(types[key], value, expiries[key], fields)
-        return out
-
-    def _expiries(self, client: redis.Redis, keys: Sequence[bytes]) -> dict[bytes, Range]:
-        if not keys:
-            return {}
-        if self.version >= (7, 0):
-            pipe = client.pipeline(transaction=False)
-            for key in keys:
-                pipe.execute_command("PEXPIRETIME", key)
-            return {key: (at, at) if at >= 0 else NEVER for key, at in zip(keys, pipe.execute(), strict=True)}
-        return self._expiries_by_ttl(client, keys)
-
-    def _expiries_by_ttl(self, client: redis.Redis, keys: Sequence[bytes]) -> dict[bytes, Range]:
-        """Before 7.0 only the time left can be asked: the moment lies between two readings of the clock."""
-        pipe = client.pipeline(transaction=True)
-        for key in keys:
-            pipe.execute_command("TIME")
-            pipe.execute_command("PTTL", key)
-        pipe.execute_command("TIME")
-        answers = pipe.execute()
-        clock = [int(at[0]) * 1000 + int(at[1]) // 1000 for at in answers[::2]]
-        left = answers[1::2]
-        return {
-            key: (clock[i] + left[i], clock[i + 1] + left[i]) if left[i] >= 0 else NEVER
-            for i, key in enumerate(keys)
-        }
-
-    def _field_expiries(self, client: redis.Redis, key: bytes, flat: Sequence[bytes]) -> dict[bytes, Range]:
-        if not self.has_field_expiry or not flat:
-            return {}
-        names = list(flat[::2])
-        times: list[int] = []
-        for at in range(0, len(names), 1000):
-            part = names[at : at + 1000]
-            times += client.execute_command("HPEXPIRETIME", key, "FIELDS", len(part), *part)
-        return {name: (at, at) for name, at in zip(names, times, strict=True) if at >= 0}
-
-
-def _ask(pipe: Any, type: bytes, key: bytes) -> None:
-    match type:
-        case b"string":
-            pipe.execute_command("GET", key)
-        case b"list":
-            pipe.execute_command("LRANGE", key, 0, -1)
-        case b"set":
-            pipe.execute_command("SMEMBERS", key)
-        case b"zset":
-            pipe.execute_command("ZRANGE", key, 0, -1, "WITHSCORES")
-        case b"hash":
-            pipe.execute_command("HGETALL", key)
-        case b"stream":
-            pipe.execute_command("XINFO", "STREAM", key, "FULL", "COUNT", 0)
-        case _:
-            raise AssertionError(f"a type this comparison does not know: {type!r}")
-
-
-def _flat(answer: Any) -> list[Any]:
-    """redis-py turns some answers into dicts, sets or pairs even in a raw command: make them flat again."""
-    if isinstance(answer, dict):
-        return [part for pair in answer.items() for part in pair]
-    if isinstance(answer, set):
-        return list(answer)
-    return list(answer)
-
-
-def _score(score: Any) -> bytes:
-    """A score by its bits, whatever way the server writes it."""
-    return struct.pack(">d", float(score))
-
-
-def _canonical(type: bytes, answer: Any, counters: bool) -> Any:
-    match type:
-        case b"string":
-            return answer
-        case b"list":
-            return list(answer)
-        case b"set":
-            return frozenset(answer)
-        case b"zset":
-            paired = bool(answer) and isinstance(answer[0], tuple)
-            pairs = answer if paired else zip(answer[::2], answer[1::2], strict=True)
-            return [(member, _score(score)) for member, score in pairs]
-        case b"hash":
-            flat = _flat(answer)
-            return dict(zip(flat[::2], flat[1::2], strict=True))
-    return _stream(answer, counters)
-
-
-def _named(answer: Any) -> dict[str, Any]:
-    flat = _flat(answer)
-    names = [name.decode() if isinstance(name, bytes) else str(name) for name in flat[::2]]
-    return dict(zip(names, flat[1::2], strict=True))
-
-
-def _stream(answer: Any, counters: bool) -> dict[str, Any]:
-    """Entries, counters, groups, pending entries. Left out: when a consumer was last seen, which no server
-    replicates, and the shape of the tree."""
-    info = _named(answer)
-    kept = ("length", "last-generated-id", "entries")
-    kept += ("max-deleted-entry-id", "entries-added") if counters else ()
-    out = {name: _plain(info[name]) for name in kept if name in info}
-    out["groups"] = [_group(_named(group), counters) for group in info["groups"]]
-    return out
-
-
-def _group(group: dict[str, Any], counters: bool) -> dict[str, Any]:
-    kept = ("name", "last-delivered-id", "pel-count", "pel", "pending")
-    kept += ("entries-read",) if counters else ()
-    out = {name: _plain(group[name]) for name in kept if name in group}
-    consumers = [_named(consumer) for consumer in group["consumers"]]
-    out["consumers"] = sorted((c["name"], _plain(c["pending"])) for c in consumers)
-    return out
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return [(_plain(name), _plain(item)) for name, item in value.items()]
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
 def _alive(state: State | None, now_ms: int, shift_ms: int) -> State | None:
     """The state as it should read at `now_ms` of the source's clock: what has expired is gone, though the
     server may not have removed it yet. `shift_ms` is what this side's expiries lie behind the source's."""
     if state is None or (state.expiry != NEVER and state.expiry[1] - shift_ms <= now_ms):
         return None
     gone = {name for name, at in state.fields.items() if at[1] - shift_ms <= now_ms}
-    if not gone:
-        return state
-    value = {name: item for name, item in state.value.items() if name not in gone}
+    value = {name: item for name, item in state.value.items() if name not in gone} if gone else state.value
+    if state.type != b"string" and not value:  # the last field hides before the hash is removed
+        return None
     fields = {name: at for name, at in state.fields.items() if name not in gone}
-    return State(state.type, value, state.expiry, fields) if value else None
+    return State(state.type, value, state.expiry, fields)
 
 
 def _same_time(source: Range, target: Range, slack: Slack) -> bool:
@@ -287,22 +108,173 @@ def _judge(db: int, key: bytes, a: State | None, b: State | None, slack: Slack) 
     return None
 
 
-def _pass(a: Side, b: Side, keys: Iterable[tuple[int, int, bytes]], slack: Slack) -> list[Difference]:
-    by_db: dict[tuple[int, int], list[bytes]] = {}
-    for source_db, target_db, key in keys:
-        by_db.setdefault((source_db, target_db), []).append(key)
-    found = []
-    for (source_db, target_db), names in by_db.items():
-        for at in range(0, len(names), BATCH):
-            part = names[at : at + BATCH]
-            mine, theirs = a.states(source_db, part), b.states(target_db, part)
-            now_ms = a.now_ms()
-            for key in part:
-                here = _alive(mine.get(key), now_ms, 0)
-                there = _alive(theirs.get(key), now_ms, slack.shift_ms)
-                if difference := _judge(source_db, key, here, there, slack):
-                    found.append(difference)
-    return found
+class Same:
+    """What stands for two values whose answers were the same byte for byte."""
+
+
+SAME = Same()
+
+
+class Half:
+    """What one side says of a batch of keys: heads, then values and field expiries by the key's place."""
+
+    def __init__(self, side: Side, db: int, args: Sequence[bytes]) -> None:
+        self.side, self.db, self.args = side, db, args
+        self.wire = side.wire(db)
+        self.heads = Heads([], [], [])
+        self.values: dict[int, Any] = {}
+        self.fields: dict[int, dict[bytes, Range]] = {}
+        self.asked: list[tuple[int, list[list[bytes]]]] = []  # hashes, by place, and their fields in parts
+
+    def reading(self, type: bytes, places: Sequence[int]) -> bytes:
+        return reading(type, [self.args[i] for i in places])
+
+    def take(self, type: bytes, places: Sequence[int], answer: bytes, counters: bool) -> None:
+        """Take values from raw answers."""
+        for i, value in zip(places, replies(answer), strict=True):
+            self.values[i] = canonical(type, value, counters)
+
+    def timed(self, places: Sequence[int]) -> list[int]:
+        """Those of `places` that are hashes whose fields may expire."""
+        hashes = places if self.side.has_field_expiry else ()
+        return [i for i in hashes if self.heads.types[i] == b"hash" and isinstance(self.values[i], dict)]
+
+    def ask_times(self, places: Sequence[int]) -> None:
+        """Ask for the expiries of fields of hashes; `take_times` reads the answer."""
+        self.asked = [(i, fields_in_parts(self.values[i])) for i in places]
+        self.wire.send(b"".join(asking_times(self.args[i], parts) for i, parts in self.asked))
+
+    def take_times(self) -> None:
+        (answer,) = self.wire.receive()
+        asked = [(i, names) for i, parts in self.asked for names in parts]
+        for (i, names), times in zip(asked, replies(answer), strict=True):
+            if isinstance(times, list) and max(times) >= 0:
+                moments = {name: (at, at) for name, at in zip(names, times, strict=True) if at >= 0}
+                self.fields.setdefault(i, {}).update(moments)
+
+    def state(self, i: int) -> State | None:
+        type = self.heads.types[i]
+        if type == GONE:
+            return None
+        return State(type, self.values[i], self.heads.expiries[i], self.fields.get(i, {}))
+
+
+class Batch:
+    """A batch of keys on both sides."""
+
+    def __init__(self, a: Side, b: Side, dbs: tuple[int, int], keys: Sequence[bytes]) -> None:
+        self.keys = keys
+        self.db = dbs[0]
+        args = [arg(key) for key in keys]
+        self.a, self.b = Half(a, dbs[0], args), Half(b, dbs[1], args)
+        self.both = (self.a, self.b)
+        self.counters = a.counters and b.counters
+        self.timed = a.has_field_expiry or b.has_field_expiry
+        for half in self.both:
+            half.side.ask_heads(half.db, args)
+        for half in self.both:
+            half.heads = half.side.heads(half.db, args)
+
+    def differences(self, slack: Slack) -> Iterator[Difference]:
+        for places in self._cuts():
+            self._read(places)
+            now_ms = self.a.side.now_ms()
+            for i in places:
+                if self._plainly_same(i, slack):
+                    continue
+                here = _alive(self.a.state(i), now_ms, 0)
+                there = _alive(self.b.state(i), now_ms, slack.shift_ms)
+                if difference := _judge(self.db, self.keys[i], here, there, slack):
+                    yield difference
+            for half in self.both:
+                half.values.clear()
+                half.fields.clear()
+
+    def _plainly_same(self, i: int, slack: Slack) -> bool:
+        """Whether nothing needs to be weighed: the same value, and no expiry or exactly the right one."""
+        a, b = self.a, self.b
+        if a.values.get(i, a) is not b.values.get(i, b) or a.fields.get(i) or b.fields.get(i):
+            return False
+        mine, theirs = a.heads.expiries[i], b.heads.expiries[i]
+        if NEVER in (mine, theirs):
+            return mine == theirs
+        return mine[0] == mine[1] and theirs == (mine[0] + slack.shift_ms, mine[0] + slack.shift_ms)
+
+    def _cuts(self) -> Iterator[range]:
+        """Places of keys whose values may be held together."""
+        start = held = 0
+        for i, sizes in enumerate(zip(self.a.heads.sizes, self.b.heads.sizes, strict=True)):
+            if held + max(sizes) > BATCH_BYTES and i > start:
+                yield range(start, i)
+                start, held = i, 0
+            held += max(sizes)
+        yield range(start, len(self.keys))
+
+    def _read(self, places: Sequence[int]) -> None:
+        """Read the values, type by type, where both sides have the same; then field expiries."""
+        alike: dict[bytes, list[int]] = {}
+        single: dict[tuple[Half, bytes], list[int]] = {}
+        for i in places:
+            mine, theirs = self.a.heads.types[i], self.b.heads.types[i]
+            if mine == theirs != GONE:
+                alike.setdefault(mine, []).append(i)
+            else:
+                for half in self.both:
+                    if (type := half.heads.types[i]) != GONE:
+                        single.setdefault((half, type), []).append(i)
+        requests = [self.a.reading(type, group) for type, group in alike.items()]
+        for half in self.both:
+            half.wire.send(*requests)
+        for (type, group), mine, theirs in zip(
+            alike.items(), self.a.wire.receive(), self.b.wire.receive(), strict=True
+        ):
+            self._take(type, group, mine, theirs)
+        for (half, type), group in single.items():
+            (answer,) = half.wire.ask(half.reading(type, group))
+            half.take(type, group, answer, self.counters)
+        self._read_times(places)
+
+    def _take(self, type: bytes, group: list[int], mine: bytes, theirs: bytes) -> None:
+        same = mine == theirs and not mine.startswith(b"-") and b"\r\n-" not in mine  # none refused, to be sure
+        if same and not (type == b"hash" and self.timed):
+            for half in self.both:
+                half.values.update(dict.fromkeys(group, SAME))
+            return
+        self.a.take(type, group, mine, self.counters)
+        if not same:
+            self.b.take(type, group, theirs, self.counters)
+        for i in group:
+            if same or self.a.values[i] == self.b.values[i]:
+                self.b.values[i] = self.a.values[i]
+
+    def _read_times(self, places: Sequence[int]) -> None:
+        """Expiries of the fields of hashes, of both sides at once."""
+        for half in self.both:
+            half.ask_times(half.timed(places))
+        for half in self.both:
+            half.take_times()
+
+
+def _suspects(a: Side, b: Side, pairs: dict[int, int], slack: Slack) -> Iterator[Difference]:
+    """All keys that differ at this moment: the source's, and those of the target that the source lacks."""
+    for ours, theirs in sorted(pairs.items()):
+        for keys in a.batches(ours):
+            yield from Batch(a, b, (ours, theirs), keys).differences(slack)
+        for keys in b.batches(theirs):
+            if extra := a.lacks(ours, keys):
+                yield from Batch(a, b, (ours, theirs), extra).differences(slack)
+
+
+def _again(a: Side, b: Side, pairs: dict[int, int], slack: Slack, found: list[Difference]) -> list[Difference]:
+    """Those of `found` that still differ."""
+    by_db: dict[int, list[bytes]] = {}
+    for difference in found:
+        by_db.setdefault(difference.db, []).append(difference.key)
+    left: list[Difference] = []
+    for db, keys in by_db.items():
+        for at in range(0, len(keys), 500):
+            left += Batch(a, b, (db, pairs[db]), keys[at : at + 500]).differences(slack)
+    return left
 
 
 def compare(
@@ -315,7 +287,7 @@ def compare(
     tries: int = 3,
     pause: float = 0.3,
 ) -> list[Difference]:
-    """All keys of two servers that differ; empty when they are equal.
+    """All keys of two servers that differ; empty when they are equal. It ends early after MOST of them.
 
     Args:
         source: URL without a database number.
@@ -326,20 +298,39 @@ def compare(
         tries: readings, `pause` seconds apart, of a key that differs (a write on its way) until it counts.
     """
     a, b = Side(source), Side(target)
-    a.counters = b.counters = min(a.version, b.version) >= (7, 0)
+    try:
+        return _compare(a, b, dbs, Slack(shift_ms, tolerance_ms), [pause] * (tries - 1))
+    finally:
+        a.close()
+        b.close()
+
+
+def _compare(a: Side, b: Side, dbs: dict[int, int] | None, slack: Slack, pauses: list[float]) -> list[Difference]:
     pairs = dbs if dbs is not None else {db: db for db in a.dbs | b.dbs}
-    keys = [(s, t, key) for s, t in sorted(pairs.items()) for key in sorted(a.keys(s) | b.keys(t))]
-    slack = Slack(shift_ms, tolerance_ms)
-    found = _pass(a, b, keys, slack)
-    for _again in range(tries - 1):
-        if not found:
+    found: dict[tuple[int, bytes], Difference] = {}
+    waiting: dict[tuple[int, bytes], Difference] = {}
+
+    def settle() -> None:
+        left = list(waiting.values())
+        waiting.clear()
+        for pause in pauses:
+            if left:
+                time.sleep(pause)
+                left = _again(a, b, pairs, slack, left)
+        found.update({(difference.db, difference.key): difference for difference in left})
+
+    for difference in _suspects(a, b, pairs, slack):
+        waiting[difference.db, difference.key] = difference
+        if len(waiting) >= SUSPECTS:
+            settle()
+        if len(found) >= MOST:
             break
-        time.sleep(pause)
-        found = _pass(a, b, [(d.db, pairs[d.db], d.key) for d in found], slack)
+    settle()
+    different = [found[place] for place in sorted(found)]
     if min(a.version, b.version) >= (7, 0) and (here := a.functions()) != (there := b.functions()):
         names = {item[0] for item in set(here) ^ set(there)}
-        found.append(Difference(-1, b"", "functions", f"libraries {sorted(names)!r} differ"))
-    return found
+        different.append(Difference(-1, b"", "functions", f"libraries {sorted(names)!r} differ"))
+    return different
 
 
 def same(source: str, target: str, **kw: Any) -> None:

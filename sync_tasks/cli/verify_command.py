@@ -18,7 +18,8 @@ EXAMPLES = """
 Compare SOURCE and TARGET exactly: every key, both ways, type, value and expiry.
 
 It only reads, and may run while they are written to and kept in step: a difference counts only when it lasts.
-Every expiry on the target must be the source's plus extend_expiry_s (600 unless --config says otherwise).
+Every expiry on the target must be the source's plus extend_expiry_s (600 unless --config says otherwise), and what
+has expired on the source may live on the target for as long.
 Keys that begin with keyferry: are left out.
 
 \b
@@ -92,8 +93,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {item['kind']:8}{where}{item['key']}{field}"
     if different > SHOWN:
         yield f"  and {different - SHOWN:,} more; --json names them"
-    if any(item["kind"] == "extra" and item["field"] == "expired" for item in found["keys"]):
-        yield "expired: due on the source; on the target it ends extend_expiry_s later, or when a sync carries the DEL"
+    if found["expired"]:
+        yield f"{found['expired']:,} keys, or fields of them, have expired on the source; the target still extends them"
     if found["in_flux"]:
         yield f"{found['in_flux']:,} keys or parts of keys changed all the time, and the target followed"
 

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from workers.verify.findings import Finding, Kind, Pair
 from workers.verify.large import compare_large
+from workers.verify.outlived import Outlived
 from workers.verify.server import NO_EXPIRY, NO_KEY, UNKNOWN
 from workers.verify.sides import Sides
 from workers.verify.states import LARGE, slices
-from workers.verify.values import DUMP, FOOTER, canonical, kind_of
+from workers.verify.values import DUMP, FOOTER, KINDS, canonical, kind_of
 from workers.verify.wire import arg, each
 
 FIRST_TIMED_TYPE = 22
 """RDB types from here on (Valkey 9, Redis 7.4) hold expiries of hash fields, or are of streams (Redis 8)."""
+
+
+Hash = dict[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +32,19 @@ class Candidate:
 
 
 class Comparer:
-    """Compares keys of two servers."""
+    """Compares keys of two servers.
 
-    def __init__(self, sides: Sides) -> None:
+    Args:
+        sides: the servers.
+        outlived: knows what the target may hold though the source has it no more.
+    """
+
+    def __init__(self, sides: Sides, outlived: Outlived) -> None:
         self.sides = sides
         self.source = sides.source
         self.target = sides.target
         self.shift = sides.shift
+        self.outlived = outlived
 
     def compare(self, pair: Pair, keys: Sequence[bytes]) -> list[Finding]:
         """What differs at this moment, at most one finding of a value and one of an expiry for each key."""
@@ -64,7 +74,16 @@ class Comparer:
                 small.append(Candidate(key, packed, size + their_size))
         found += self._payloads(pair, small)
         found += self._large(pair, large)
-        return _once(found)
+        return self.unexplained(pair, _once(found))
+
+    def unexplained(self, pair: Pair, found: list[Finding]) -> list[Finding]:
+        """Those findings that are no extra keys which the target may hold."""
+        extra = [finding.key for finding in found if finding.kind is Kind.EXTRA]
+        if not extra:
+            return found
+        self.source.now_ms()
+        over = self.outlived.keys(pair, extra)
+        return [finding for finding in found if finding.kind is not Kind.EXTRA or finding.key not in over]
 
     def _payloads(self, pair: Pair, candidates: list[Candidate]) -> list[Finding]:
         different: list[Candidate] = []
@@ -113,17 +132,34 @@ class Comparer:
         counters = self.sides.counters
         found: list[Finding] = []
         hashes: list[tuple[Candidate, list[bytes]]] = []
+        longer: list[tuple[Candidate, Hash, Hash]] = []
         for kind, (candidate, name), mine, other in zip(kinds, candidates, ours, theirs, strict=True):
             a, b = canonical(kind, mine, counters), canonical(kind, other, counters)
-            if a is None or b is None:
+            if name == b"hash" and b is not None and (a is None or b.keys() - a.keys()):
+                longer.append((candidate, a or {}, b))
+            elif a is None or b is None:
                 if a is not b:
                     found.append(Finding(pair, candidate.key, Kind.VALUE))
-                continue
-            if a != b and (part := kind.difference(a, b)) is not None:
+            elif a != b and (part := kind.difference(a, b)) is not None:
                 found.append(Finding(pair, candidate.key, Kind.VALUE, part))
-            if name == b"hash" and candidate.timed:
+            if name == b"hash" and candidate.timed and a and b:
                 hashes.append((candidate, sorted(a.keys() & b.keys())))
-        return found + self._fields(pair, hashes)
+        return found + self._longer(pair, longer) + self._fields(pair, hashes)
+
+    def _longer(self, pair: Pair, hashes: list[tuple[Candidate, Hash, Hash]]) -> list[Finding]:
+        """Values of hashes of which the target has fields that the source lacks, and may have them or not."""
+        if not hashes:
+            return []
+        self.source.now_ms()
+        wanted = [(candidate.arg, sorted(b.keys() - a.keys())) for candidate, a, b in hashes]
+        explained = self.outlived.fields(pair.target, wanted)
+        self.outlived.count += sum(map(bool, explained))
+        found = []
+        for (candidate, a, b), over in zip(hashes, explained, strict=True):
+            rest = {field: value for field, value in b.items() if field not in over}
+            if a != rest:
+                found.append(Finding(pair, candidate.key, Kind.VALUE, KINDS[b"hash"].difference(a, rest)))
+        return found
 
     def _fields(self, pair: Pair, hashes: list[tuple[Candidate, list[bytes]]]) -> list[Finding]:
         """Expiries of the fields that both sides have."""
@@ -152,7 +188,7 @@ class Comparer:
             if ours != theirs:
                 found.append(Finding(pair, candidate.key, _kind(ours, theirs)))
             elif ours != b"none":
-                found += compare_large(self.sides, pair, candidate.key, ours, candidate.size)
+                found += compare_large(self.sides, self.outlived, pair, candidate.key, ours, candidate.size)
         return found
 
 

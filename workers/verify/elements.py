@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.verify.flux import Token
+from workers.verify.outlived import Outlived
 from workers.verify.server import Server
 from workers.verify.shift import Shift
 from workers.verify.streams import Counters
@@ -30,6 +31,7 @@ class Place:
         shift: what to add to expiries there so that both sides' compare.
         size: bytes of memory it takes.
         counters: the counters of streams that can be compared.
+        outlived: of the target: what it holds though the source does not any more.
     """
 
     server: Server
@@ -38,6 +40,7 @@ class Place:
     shift: Shift
     size: int
     counters: Counters
+    outlived: Outlived | None = None
 
     def ask(self, request: bytes, count: int) -> list[Any]:
         """Answers to packed commands; what tells that the key has changed is among them."""
@@ -57,6 +60,8 @@ class Elements(ABC):
     """One way to look at a large value on one side."""
 
     length: bytes = b""  # the command that counts elements
+    hides: bool = False  # `count` counts elements that `pages` may not show
+    explained: bool = False  # some element was `over`
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -90,6 +95,10 @@ class Elements(ABC):
         for start in range(0, len(elements), self.step):
             out += self.read_page(elements[start : start + self.step])
         return out
+
+    def over(self, elements: Sequence[Element]) -> set[Element]:
+        """Those of the target's elements that it rightly holds though the source has them no more."""
+        return set()
 
     def differ(self, ours: Token, theirs: Token) -> bool:
         """Whether these tokens of one element are a difference."""

@@ -32,8 +32,7 @@ class Finding(NamedTuple):
 
     Args:
         pair: None for what belongs to no database (function libraries).
-        field: hash field, member, index, byte, ... that differs; None when it is the whole key's; "expired" of
-            an extra key whose time has come on the source.
+        field: hash field, member, index, byte, ... that differs; None when it is the whole key's.
         proven: it has already outlived its re-checks.
     """
 
@@ -69,11 +68,14 @@ class Report:
     Args:
         compared: keys of the source that were compared, `keyferry:` ones left out.
         in_flux: keys, or parts of large ones, that changed without a pause and that the target followed.
+        expired: keys that are over on the source, or hashes with such fields, which the target holds for the
+            extension; traffic may have one counted twice.
         findings: the first MOST_LISTED differences.
     """
 
     compared: int = 0
     in_flux: int = 0
+    expired: int = 0
     counts: Counter[Kind] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
 
@@ -92,6 +94,7 @@ class Report:
             "compared": self.compared,
             **{kind.value: self.counts[kind] for kind in Kind},
             "in_flux": self.in_flux,
+            "expired": self.expired,
             "left_out": self.counts.total() - len(self.findings),
             "keys": [finding.as_dict() for finding in self.findings],
         }

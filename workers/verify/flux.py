@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-PAUSES_S = (0.3, 0.45, 0.7, 1.0, 1.5, 2.2)  # before each re-check
+PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.2)  # before each re-check: most pass at once, few last
 SAMPLE_S = 3.0  # longest time that one group in flux is sampled
 SAMPLE_GROUP = 32  # things sampled together
 LEAST_READS = 32  # reads of one sampling round from each side
@@ -21,6 +21,7 @@ MOST_READS = 1024
 QUICK_ROUND_S = 0.1  # a round as short as this may be twice as large: it must span the target's delay
 SLOW_ROUND_S = 0.5
 LEAST_ROUNDS = 5
+LAST_PAUSES = 2  # are never left out: between them the source must not change
 COMMON_STATES = 2  # a target stuck in one state that the source returns to has only one
 
 Thing = TypeVar("Thing", bound=Hashable)
@@ -51,14 +52,19 @@ class Patience:
         self.rechecked += len(left)
         before: dict[Thing, Token] = {}
         now: dict[Thing, Token] = {}
-        for pause in self.pauses:
+        took = 0.0
+        for place, pause in enumerate(self.pauses):
             if not left:
                 return []
+            if pause < took and place < len(self.pauses) - LAST_PAUSES:
+                continue  # reading so many things is a pause by itself
             self.sleep(pause)
+            began = self.clock()
             before = now
             tokens = zip(left, source(left), target(left), strict=True)
             now = {thing: ours for thing, ours, theirs in tokens if ours != theirs}
             left = list(now)
+            took = self.clock() - began
         steady = [thing for thing in left if thing in before and before[thing] == now[thing]]
         known = set(steady)
         moving = [thing for thing in left if thing not in known]

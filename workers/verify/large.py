@@ -8,9 +8,12 @@ to all the time without ever being equal as a whole.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from workers.verify.elements import Elements, Place
 from workers.verify.findings import Finding, Kind, Pair
 from workers.verify.flux import Patience
+from workers.verify.outlived import Outlived
 from workers.verify.pieces import (
     HashFields,
     HashTimes,
@@ -40,14 +43,18 @@ OTHER = ((Kind.VALUE, Payload),)
 """Types of modules cannot be read in pieces."""
 
 
-def compare_large(sides: Sides, pair: Pair, key: bytes, type_name: bytes, size: int) -> list[Finding]:
+def compare_large(
+    sides: Sides, outlived: Outlived, pair: Pair, key: bytes, type_name: bytes, size: int
+) -> list[Finding]:
     """What differs for good in one large value; its findings are proven.
 
     Args:
+        outlived: knows what the target may hold.
         size: bytes of memory of the larger side.
     """
     source = Place(sides.source, pair.source, key, sides.shift, size, sides.counters)
-    target = Place(sides.target, pair.target, key, NONE, size, sides.counters)
+    target = Place(sides.target, pair.target, key, NONE, size, sides.counters, outlived)
+    sides.source.now_ms()
     found: dict[Kind, Finding] = {}
     for kind, view in VIEWS.get(type_name, OTHER):
         if kind in found or (kind is Kind.EXPIRY and not sides.timed_fields):
@@ -55,6 +62,7 @@ def compare_large(sides: Sides, pair: Pair, key: bytes, type_name: bytes, size: 
         ours, theirs = view(source), view(target)
         theirs.like(ours)
         part = difference(ours, theirs, sides.patience)
+        outlived.count += theirs.explained
         if part is not None:
             found[kind] = Finding(pair, key, kind, part, proven=True)
     return list(found.values())
@@ -63,36 +71,53 @@ def compare_large(sides: Sides, pair: Pair, key: bytes, type_name: bytes, size: 
 def difference(ours: Elements, theirs: Elements, patience: Patience) -> bytes | None:
     """The name of an element that differs for good, or None."""
     before = ours.count()
-    part, moved = _walk(ours, theirs, patience)
+    there = Walked()
+    part = _walk(ours, theirs, patience, there)
     if part is not None:
         return part
     after = ours.count()
-    if not moved and before == after == theirs.count():
+    all_shown = there.shown == before or not ours.hides
+    if all_shown and not there.moved and before == after == theirs.count():
         return None
-    return _walk(ours, theirs, patience, back=True)[0]
+    return _walk(ours, theirs, patience, Walked(), back=True)
 
 
-def _walk(ours: Elements, theirs: Elements, patience: Patience, *, back: bool = False) -> tuple[bytes | None, bool]:
+@dataclass(slots=True)
+class Walked:
+    """What a walk came by.
+
+    Args:
+        shown: elements.
+        moved: whether any differed for a moment.
+    """
+
+    shown: int = 0
+    moved: bool = False
+
+
+def _walk(ours: Elements, theirs: Elements, patience: Patience, walk: Walked, *, back: bool = False) -> bytes | None:
     """Walk the source, or `back` over the target for what the source lacks.
 
-    Returns the name of an element that differs for good, and whether any differed for a moment.
+    Returns the name of an element that differs for good.
     """
     walked, asked = (theirs, ours) if back else (ours, theirs)
     suspects: dict[object, None] = {}
-    moved = False
 
     def convicted() -> bytes | None:
         left = patience.lasting(list(suspects), ours.read, theirs.read)
         suspects.clear()
-        tokens = zip(left, ours.read(left), theirs.read(left), strict=True)
-        return next((ours.name(name) for name, a, b in tokens if ours.differ(a, b)), None)
+        tokens = list(zip(left, ours.read(left), theirs.read(left), strict=True))
+        over = theirs.over([name for name, a, _ in tokens if a is None])
+        return next((ours.name(name) for name, a, b in tokens if ours.differ(a, b) and name not in over), None)
 
     for page in walked.pages():
         names = list(page)
-        for name, token in zip(names, asked.read(names), strict=True):
-            if (token is None or not back) and walked.differ(page[name], token):
-                suspects[name] = None
-                moved = True
+        tokens = zip(names, asked.read(names), strict=True)
+        found = [name for name, token in tokens if (token is None or not back) and walked.differ(page[name], token)]
+        over = theirs.over(found) if back else set()
+        suspects.update(dict.fromkeys(name for name in found if name not in over))
+        walk.shown += len(names)
+        walk.moved = walk.moved or bool(found)
         if len(suspects) >= MOST_SUSPECTS and (part := convicted()) is not None:
-            return part, moved
-    return convicted(), moved
+            return part
+    return convicted()

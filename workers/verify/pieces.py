@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from workers.verify.elements import Element, Elements, token
+from workers.verify.elements import Element, Elements, Place, token
 from workers.verify.flux import Token
 from workers.verify.server import NO_KEY
 from workers.verify.values import DUMP, FOOTER, digest, score
@@ -96,8 +96,12 @@ class Scanned(Elements):
 class HashFields(Scanned):
     """Values of a hash's fields."""
 
-    length = b"HLEN"
+    length = b"HLEN"  # expired fields that were not yet removed included
     scan = b"HSCAN"
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.hides = place.server.field_expiry
 
     def pages(self) -> Iterator[dict[Element, Token]]:
         for items in self._scanned():
@@ -107,6 +111,14 @@ class HashFields(Scanned):
         request = head(2 + len(elements), b"HMGET") + self.arg + b"".join(map(arg, elements))
         answer = self.place.ask(request, 1)[0]
         return [token(value) for value in answer] if isinstance(answer, list) else [None] * len(elements)
+
+    def over(self, elements: Sequence[Element]) -> set[Element]:
+        place, over = self.place, set[Element]()
+        for start in range(0, len(elements) if place.outlived else 0, self.step):
+            assert place.outlived
+            over |= place.outlived.fields(place.db, [(self.arg, elements[start : start + self.step])])[0]
+        self.explained = self.explained or bool(over)
+        return over
 
 
 class HashTimes(Scanned):

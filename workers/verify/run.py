@@ -70,4 +70,5 @@ def _run(sides: Sides, databases: dict[int, int] | None, progress: Progress) -> 
     for finding in differing_libraries(sides):
         report.add(finding)
     report.in_flux = sides.patience.in_flux
+    report.expired = walk.outlived.count
     return report

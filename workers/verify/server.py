@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ class Server:
         self.stream_counters = self.version >= (7, 0)
         self.passes_on_entries_read = self.version >= (7, 2, 5)  # redis/redis#12898
         self.functions = self.version >= (7, 0)
+        self._said = (self.now_ms(), time.monotonic())  # its clock in ms, and ours in s when it had said so
 
     def _knows(self, *command: bytes) -> bool:
         answer = self.link.probe(0, *command)
@@ -68,12 +70,16 @@ class Server:
         found = re.findall(rb"^db(\d+):keys=(\d+)", self.info(b"KEYSPACE"), re.MULTILINE)
         return {int(db): int(keys) for db, keys in found}
 
-    def is_replica(self) -> bool:
-        return b"role:slave" in self.info(b"REPLICATION")
-
     def now_ms(self) -> int:
         """The server's clock."""
-        return in_ms(self.link.ask(0, TIME, 1)[0])
+        now_ms = in_ms(self.link.ask(0, TIME, 1)[0])
+        self._said = (now_ms, time.monotonic())
+        return now_ms
+
+    def clock_ms(self) -> int:
+        """The server's clock, never ahead of it: by what it said last, and without asking, so that any thread may."""
+        said_ms, heard_s = self._said
+        return said_ms + int((time.monotonic() - heard_s) * 1000)
 
     def start_heads(self, db: int, args: Sequence[bytes]) -> None:
         """Ask for size and expiry of keys (packed arguments); `finish_heads` reads the answers."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from workers.verify.findings import Pair
 from workers.verify.flux import Token
+from workers.verify.outlived import UP_TO_NOTHING, Outlived
 from workers.verify.server import NO_EXPIRY, NO_KEY, UNKNOWN, Server
 from workers.verify.shift import Shift
 from workers.verify.streams import Counters
@@ -53,13 +54,17 @@ class States:
         db: 0 when it is the source, 1 when it is the target: which number of a pair it has.
         shift: what to add to expiries so that both sides' compare.
         counters: the counters of streams that can be compared.
+        outlived: of the target: what it holds though the source does not any more; it counts as absent.
     """
 
-    def __init__(self, server: Server, db: int, shift: Shift, counters: Counters) -> None:
+    def __init__(
+        self, server: Server, db: int, shift: Shift, counters: Counters, outlived: Outlived | None = None
+    ) -> None:
         self.server = server
         self.place = db
         self.shift = shift
         self.counters = counters
+        self.outlived = outlived
 
     def read(self, things: Sequence[Thing]) -> list[Token]:
         """A token for each thing; None where the key is absent.
@@ -84,9 +89,10 @@ class States:
         sizes, expiries = self.server.finish_heads(db, args)
         types = self.server.types(db, args)
         tokens: list[Token] = [None] * len(things)
+        latest = self.outlived.latest_key() if self.outlived else UP_TO_NOTHING
         small: list[int] = []
         for i, thing in enumerate(things):
-            if expiries[i] == NO_KEY or types[i] == b"none":
+            if expiries[i] == NO_KEY or types[i] == b"none" or 0 <= expiries[i] <= latest:
                 continue
             if thing.aspect is Aspect.EXPIRY and not (types[i] == b"hash" and self.server.field_expiry):
                 tokens[i] = self._expiry_token(expiries[i], {})
@@ -111,18 +117,25 @@ class States:
         kinds = {i: kind_of(types[i]) for i in places}
         request = b"".join(kinds[i].beginning + args[i] + kinds[i].end for i in places)
         answers = self.server.link.ask(db, request, len(places), loose=True)
-        hashes: list[tuple[int, list[bytes]]] = []
+        latest = self.outlived.latest_field() if self.outlived else UP_TO_NOTHING
+        hashes: list[tuple[int, dict[bytes, bytes]]] = []
         for i, answer in zip(places, answers, strict=True):
             value = canonical(kinds[i], answer, self.counters)
             if value is None:
                 continue
-            if things[i].aspect is Aspect.EXPIRY:
-                hashes.append((i, sorted(value)))
+            if things[i].aspect is Aspect.EXPIRY or (types[i] == b"hash" and latest != UP_TO_NOTHING):
+                hashes.append((i, value))
                 continue
             tokens[i] = digest((types[i], *kinds[i].parts(value)))
-        times = self.server.field_expiries(db, [(args[i], fields) for i, fields in hashes])
-        for (i, fields), found in zip(hashes, times, strict=True):
-            tokens[i] = self._expiry_token(expiries[i], dict(zip(fields, found, strict=True)))
+        times = self.server.field_expiries(db, [(args[i], sorted(value)) for i, value in hashes])
+        for (i, value), found in zip(hashes, times, strict=True):
+            lasts = {field: at for field, at in zip(sorted(value), found, strict=True) if not 0 <= at <= latest}
+            if not lasts:
+                continue
+            if things[i].aspect is Aspect.EXPIRY:
+                tokens[i] = self._expiry_token(expiries[i], lasts)
+            else:
+                tokens[i] = digest((types[i], *kinds[i].parts({field: value[field] for field in lasts})))
 
     def _expiry_token(self, expiry: int, fields: dict[bytes, int]) -> bytes:
         if expiry == UNKNOWN:

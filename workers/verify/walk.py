@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sync_tasks.names import KEY_PREFIX
 from workers.verify.compare import Comparer
 from workers.verify.findings import Finding, Kind, Pair, Report
+from workers.verify.flux import Token
+from workers.verify.outlived import Outlived
 from workers.verify.server import Server
 from workers.verify.shift import NONE
 from workers.verify.sides import Sides
@@ -16,7 +18,6 @@ from workers.verify.wire import arg, head, pack
 SCAN_COUNT = 1000
 MOST_CANDIDATES = 100_000  # differing keys that wait for their re-checks together
 MOST_CANDIDATE_BYTES = 32 << 20  # of their names
-EXPIRED = b"expired"  # as the field of an extra key: it would be gone but for the extension
 EXISTS_GROUP = 64  # keys asked for by one EXISTS
 
 Progress = Callable[[str, int, int], None]
@@ -49,9 +50,12 @@ class Walk:
         self.sides = sides
         self.report = report
         self.progress = progress
-        self.comparer = Comparer(sides)
+        self.outlived = Outlived(sides.source, sides.target, sides.shift)
+        self.comparer = Comparer(sides, self.outlived)
+        again = Outlived(sides.source, sides.target, sides.shift)  # counts for itself what it sees once more
+        self.judge = Comparer(sides, again)
         self.on_source = States(sides.source, 0, sides.shift, sides.counters)
-        self.on_target = States(sides.target, 1, NONE, sides.counters)
+        self.on_target = States(sides.target, 1, NONE, sides.counters, again)
         self.candidates: dict[tuple[Pair, bytes], None] = {}
         self.candidate_bytes = 0
         self.done = 0
@@ -78,7 +82,8 @@ class Walk:
         there = self.sides.source.link.has(pair.source)
         for keys in scan(self.sides.target, pair.target):
             if there:
-                self._take(Finding(pair, key, Kind.EXTRA) for key in self._absent(pair.source, keys))
+                extra = [Finding(pair, key, Kind.EXTRA) for key in self._absent(pair.source, keys)]
+                self._take(self.comparer.unexplained(pair, extra))
             else:
                 for key in keys:
                     self.report.add(Finding(pair, key, Kind.EXTRA))
@@ -121,7 +126,7 @@ class Walk:
         things = [Thing(pair, key, aspect) for pair, key in self.candidates for aspect in Aspect]
         self.candidates.clear()
         self.candidate_bytes = 0
-        lasting = self.sides.patience.lasting(things, self.on_source.read, self.on_target.read)
+        lasting = self.sides.patience.lasting(things, self._on_source, self.on_target.read)
         aspects: dict[Pair, dict[bytes, set[Aspect]]] = {}
         for thing in lasting:
             aspects.setdefault(thing.pair, {}).setdefault(thing.key, set()).add(thing.aspect)
@@ -130,29 +135,14 @@ class Walk:
             for start in range(0, len(keys), SCAN_COUNT):
                 self._convict(pair, {key: of_key[key] for key in keys[start : start + SCAN_COUNT]})
 
+    def _on_source(self, things: Sequence[Thing]) -> list[Token]:
+        tokens = self.on_source.read(things)
+        self.sides.source.now_ms()
+        return tokens
+
     def _convict(self, pair: Pair, aspects: dict[bytes, set[Aspect]]) -> None:
         """Name what differs in keys that differ for good."""
-        found = self.comparer.compare(pair, list(aspects))
-        expired = self._expired([finding.key for finding in found if finding.kind is Kind.EXTRA], pair)
-        for finding in found:
+        for finding in self.judge.compare(pair, list(aspects)):
             aspect = Aspect.EXPIRY if finding.kind is Kind.EXPIRY else Aspect.VALUE
-            if not (finding.proven or aspect in aspects[finding.key]):
-                continue
-            if finding.key not in expired:
+            if finding.proven or aspect in aspects[finding.key]:
                 self.report.add(finding)
-            elif not self.sides.source.is_replica():
-                self.report.add(finding._replace(field=EXPIRED))
-
-    def _expired(self, keys: list[bytes], pair: Pair) -> set[bytes]:
-        """Extra keys whose time has come on the source and has not yet on the target.
-
-        A replica hides such a key, and the DEL comes only when its master deletes it: until then the target is
-        right to hold it. A master deletes a key the moment that we ask for it, so that the DEL is overdue, or
-        nobody follows the source any more.
-        """
-        if not keys:
-            return set()
-        now = self.sides.source.now_ms()
-        moments = self.sides.target.expiries(pair.target, [arg(key) for key in keys])
-        latest = now + self.sides.shift.ms
-        return {key for key, moment in zip(keys, moments, strict=True) if 0 <= moment <= latest}

@@ -65,6 +65,7 @@ def test_different_as_json(server: StartServer) -> None:
         "value": 1,
         "expiry": 1,
         "in_flux": 0,
+        "expired": 0,
         "left_out": 0,
     }
 
@@ -182,3 +183,20 @@ def test_a_bar_on_a_terminal(server: StartServer) -> None:
     assert process.stdout
     assert process.stdout.read() == "3,002 keys compared: equal\n"
     assert b"look for extra keys" in shown
+
+
+def test_what_is_equal_is_found_so_at_once(server: StartServer) -> None:
+    """Nothing to wait for in an empty pair, a small one, and one whose keys have expired on the source alone."""
+    source, target = server("redis-7.0"), server("redis-7.0")
+    for filled in (False, True):
+        if filled:
+            source.client().set("a", 1)
+            target.client().set("a", 1)
+            target.client().set("over on the source", 1, px=600_000)
+        began = time.monotonic()
+        done = keyferry(source.url(), target.url())
+        assert time.monotonic() - began < 4, "start-up takes some tenths of a second; on a busy machine a little more"
+        assert done.returncode == 0
+    assert done.stdout == (
+        "1 keys compared: equal\n1 keys, or fields of them, have expired on the source; the target still extends them\n"
+    )

@@ -91,14 +91,3 @@ def test_a_key_that_a_source_replica_only_hides_is_not_extra(server: StartServer
     wait_until(lambda: source.client().exists("a", "b") == 0)
 
     assert found(compare(source, target)) == [("b", "extra", None)]
-
-
-def test_a_key_that_the_source_has_expired_is_extra_on_the_target_and_called_so(server: StartServer) -> None:
-    source, target = server("redis-7.0"), server("redis-7.0")
-    source.client().execute_command("DEBUG", "SET-ACTIVE-EXPIRE", 0)
-    source.client().set("a", 1, px=50)
-    target.client().set("a", 1, px=600_050)
-    target.client().set("b", 1, px=700_000)
-    time.sleep(0.1)
-
-    assert found(compare(source, target)) == [("a", "extra", "expired"), ("b", "extra", None)]

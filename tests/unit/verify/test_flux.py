@@ -111,3 +111,28 @@ def test_one_that_lasts_is_told_from_others_that_pass() -> None:
     target = {name: late(state, 0.003) for name, state in source.items()}
     target["k7"] = fixed(b"lost")
     assert World(source, target).lasting() == ["k7"]
+
+
+def test_what_passes_soon_is_not_waited_for() -> None:
+    def write(now: float) -> Token:
+        return b"old" if now < 0.01 else b"new"
+
+    world = World({"a": write}, {"a": late(write, 0.005)})
+    assert world.lasting() == []
+    assert world.now < 0.1
+
+
+def test_slow_reading_is_a_pause_by_itself() -> None:
+    """Re-checks of very many keys: each takes longer than the short pauses between them."""
+    world = World({"a": fixed(b"1")}, {"a": fixed(b"2")})
+    quick, rounds = world._read, []
+
+    def slow(side: int, things: Sequence[str]) -> list[Token]:
+        world.now += 0.25
+        rounds.append(world.now)
+        return quick(side, things)
+
+    world._read = slow  # type: ignore[method-assign]
+    assert world.lasting() == ["a"]
+    assert len(rounds) / 2 == 5, "the first re-check, and those after 0.7, 1.0, 1.5 and 2.2 s"
+    assert world.now > 5

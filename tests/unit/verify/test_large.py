@@ -94,6 +94,44 @@ def test_a_difference_of_the_moment_is_no_difference() -> None:
     assert compare(ours, theirs) is None
 
 
+class Extended(Table):
+    """A target's hash, some of whose fields are over on the source."""
+
+    expired: frozenset[bytes] = frozenset()
+
+    def over(self, elements: Sequence[Element]) -> set[Element]:
+        return self.expired & set(elements)
+
+
+def test_a_field_that_the_target_may_hold_is_no_difference() -> None:
+    theirs = Extended({**fields(), b"yyy": b"x", b"zzz": b"x"})
+    theirs.expired = frozenset((b"zzz", b"f001"))
+    assert compare(Table(fields()), theirs) == b"yyy"
+    theirs.expired |= {b"yyy"}
+    assert compare(Table(fields()), theirs) is None
+    theirs.values[b"f001"] = b"x"
+    assert compare(Table(fields()), theirs) == b"f001", "what the source has is compared"
+
+
+def test_a_field_that_ends_on_the_source_while_it_is_watched_is_no_difference() -> None:
+    for expired, found in ((frozenset(), b"f045"), (frozenset((b"f045",)), None)):
+        ours, theirs = Table(fields()), Extended(fields())
+        theirs.expired = expired
+        ours.then[3] = lambda ours=ours: ours.values.update({b"f045": b"new"})  # type: ignore[misc]
+        ours.then[9] = lambda ours=ours: ours.values.pop(b"f045")  # type: ignore[misc]
+        assert compare(ours, theirs) == found
+
+
+def test_a_source_that_counts_what_it_hides_proves_nothing_by_its_count() -> None:
+    class Hiding(Table):
+        hides = True
+
+        def count(self) -> int:
+            return len(self.values) + 1
+
+    assert compare(Hiding(fields()), Table({**fields(), b"zzz": b"x"})) == b"zzz"
+
+
 def test_ids_that_follow() -> None:
     assert after(b"5-7") == b"5-8"
     assert after(b"5-18446744073709551615") == b"6-0"
