@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, cast, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from sync_tasks import names
-from sync_tasks.models import Chunk, Lease, Node, Task
+from sync_tasks.messages import Message
+from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import LONGEST_S
-from sync_tasks.states import RUNNING, ChunkState
+from sync_tasks.states import RUNNING, ChunkState, OpState
+from sync_tasks.store import leases, locks, outgoing
 
 FOLLOW_AGAIN_S = 3.0
 """A stream message that nobody has claimed for so long is sent again."""
+
+ELSEWHERE_S = 0.4
+"""A stream whose log lies in some host's own spool is offered to that host first, after so long to all."""
+
+OP_AGAIN_S = 2.0
+"""An operation that nobody could claim: its task's stream may not have ended yet."""
 
 LOAD_AGAIN_S = 5.0
 """The same for chunks, if their queue is empty: as long as it is not, they only wait."""
@@ -24,27 +33,39 @@ BATCH = 500
 
 @dataclass(slots=True)
 class Due:
-    """Ids to send. `stale` chunks were sent before: they may be lost, or wait in the queue."""
+    """Messages to send. `stale` ones, of chunks, were sent before: they may be lost, or wait in their queue.
 
-    nodes: list[int] = field(default_factory=list)
-    chunks: list[int] = field(default_factory=list)
-    stale: list[int] = field(default_factory=list)
+    Streams are listed apart: `nodes` of their ids, and whether they were sent before.
+    """
+
+    nodes: dict[int, bool] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+    stale: list[Message] = field(default_factory=list)
 
 
 def look(session: Session, wall: float) -> Due:
-    """What is due at wall time `wall` (Unix seconds): two queries."""
-    lease = Lease.name == literal(names.node_lease(0).removesuffix("0")) + cast(Node.id, String)
-    nodes = (
-        select(Node.id)
-        .join(Lease, lease)
-        .where(
-            Node.wanted,
-            Lease.owner.is_(None),
-            _is_due(Node.next_at, wall),
-            _is_old(Node.dispatched_at, wall, FOLLOW_AGAIN_S),
-        )
+    """What is due at wall time `wall` (Unix seconds): three queries, and one for each kind that is."""
+    chunks = {chunk_id: at is not None for chunk_id, at in session.execute(_chunks(wall))}
+    loads = outgoing.loads(session, chunks)
+    return Due(
+        nodes={node_id: at is not None for node_id, at in session.execute(_nodes(wall))},
+        messages=[m for m in loads if not chunks[m.id]] + outgoing.ops(session, session.scalars(_ops(wall)).all()),
+        stale=[m for m in loads if chunks[m.id]],
     )
-    chunks = (
+
+
+def _nodes(wall: float) -> Select[*tuple[Any, ...]]:
+    again = _is_old(Node.dispatched_at, wall, FOLLOW_AGAIN_S)
+    elsewhere = and_(Node.spool.is_not(None), _is_old(Node.dispatched_at, wall, ELSEWHERE_S))
+    return (
+        select(Node.id, Node.dispatched_at)
+        .join(Lease, Lease.name == leases.OF_NODE)
+        .where(Node.wanted, Lease.owner.is_(None), _is_due(Node.next_at, wall), or_(again, elsewhere))
+    )
+
+
+def _chunks(wall: float) -> Select[*tuple[Any, ...]]:
+    return (
         select(Chunk.id, Chunk.dispatched_at)
         .join(Node, and_(Node.id == Chunk.node_id, Node.gen == Chunk.gen))
         .join(Task, Task.id == Chunk.task_id)
@@ -58,18 +79,32 @@ def look(session: Session, wall: float) -> Due:
         .order_by(Chunk.dispatched_at.is_not(None), Chunk.id)
         .limit(BATCH)
     )
-    due = Due(nodes=list(session.scalars(nodes)))
-    for chunk_id, dispatched_at in session.execute(chunks):
-        (due.chunks if dispatched_at is None else due.stale).append(chunk_id)
-    return due
 
 
-def mark(session: Session, nodes: list[int], chunks: list[int], at: float | None) -> None:
-    """Note when these were sent (Unix seconds); None: not sent after all."""
-    if nodes:
-        session.execute(update(Node).where(Node.id.in_(nodes)).values(dispatched_at=at))
-    if chunks:
-        session.execute(update(Chunk).where(Chunk.id.in_(chunks)).values(dispatched_at=at))
+def _ops(wall: float) -> Select[Any]:
+    return (
+        select(Op.id)
+        .where(Op.state == OpState.READY, _is_due(Op.next_at, wall), _is_old(Op.dispatched_at, wall, OP_AGAIN_S))
+        .limit(BATCH)
+    )
+
+
+TABLES: dict[str, type[Node] | type[Chunk] | type[Op]] = {names.FOLLOW: Node, names.LOAD: Chunk, names.OPS: Op}
+
+
+def mark(session: Session, messages: list[Message], at: float | None) -> list[Message]:
+    """Note when these are sent (Unix seconds); None: not sent after all. Those noted.
+
+    A row that somebody holds at the moment is left out: it is being claimed, voided or made due anew.
+    """
+    noted: list[Message] = []
+    for name, table in TABLES.items():
+        mine = [message for message in messages if message.name == name]
+        free = set(locks.idle(session, table, [message.id for message in mine]))
+        if free:
+            session.execute(update(table).where(table.id.in_(free)).values(dispatched_at=at))
+        noted += [message for message in mine if message.id in free]
+    return noted
 
 
 Stamp = InstrumentedAttribute[float | None]

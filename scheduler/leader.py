@@ -7,6 +7,7 @@ import secrets
 import socket
 
 from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from scheduler.watch import Watch
@@ -44,6 +45,16 @@ class Leader:
             self._renew(now)
         return self.epoch is not None
 
+    def guard(self, session: Session) -> None:
+        """Hold the lease until the transaction ends. Raises Fenced if another leads."""
+        if self.epoch is None:
+            raise leases.lost(names.SCHEDULER_LEASE)
+        leases.guard(session, names.SCHEDULER_LEASE, self.owner, self.epoch)
+
+    def deposed(self) -> None:
+        """Another leads: stand by."""
+        self.epoch = None
+
     def resign(self) -> None:
         """Give the lease back, so that the next scheduler leads at once."""
         if self.epoch is not None:
@@ -80,8 +91,7 @@ class Leader:
         if seen is None:
             if session.get(Lease, names.SCHEDULER_LEASE) is not None:
                 return None  # another was quicker
-            session.add(Lease(name=names.SCHEDULER_LEASE, owner=self.owner, epoch=1, beat=0))
-            return 1
+            return self._make(session)
         return session.scalar(
             update(Lease)
             .where(Lease.name == seen.name, Lease.epoch == seen.epoch, Lease.beat == seen.beat)
@@ -89,6 +99,15 @@ class Leader:
             .returning(Lease.epoch)
             .execution_options(synchronize_session=False)
         )
+
+    def _make(self, session: Session) -> int | None:
+        """The first lease of all. On PostgreSQL two may come so far at once, and one of them fails."""
+        try:
+            with session.begin_nested():
+                session.add(Lease(name=names.SCHEDULER_LEASE, owner=self.owner, epoch=1, beat=0))
+        except IntegrityError:
+            return None
+        return 1
 
 
 def _exists(pid: int) -> bool:

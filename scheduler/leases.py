@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from sqlalchemy import String, cast, literal, select, tuple_, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from scheduler.watch import Mark, Watch
 from sync_tasks import names
-from sync_tasks.models import Chunk, Lease, Node
-from sync_tasks.states import ChunkState
-from sync_tasks.store import orphans
+from sync_tasks.models import Chunk, Lease, Op
+from sync_tasks.states import ChunkState, OpState
+from sync_tasks.store import locks, orphans
 
 
 @dataclass(slots=True)
@@ -21,9 +21,7 @@ class Dead:
 
     leases: dict[str, Mark] = field(default_factory=dict)
     chunks: dict[int, Mark] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.leases or self.chunks)
+    ops: dict[int, Mark] = field(default_factory=dict)
 
 
 class Reaper:
@@ -32,33 +30,28 @@ class Reaper:
     def __init__(self) -> None:
         self._leases: Watch[str] = Watch()
         self._chunks: Watch[int] = Watch()
+        self._ops: Watch[int] = Watch()
 
     def look(self, session: Session, now: float) -> Dead:
-        """What stands still at lived time `now`: two queries."""
+        """What stands still at lived time `now`: three queries."""
         held = select(Lease.name, Lease.epoch, Lease.beat).where(
             Lease.owner.is_not(None), Lease.name != names.SCHEDULER_LEASE
         )
         running = select(Chunk.id, Chunk.epoch, Chunk.beat).where(Chunk.state == ChunkState.RUNNING)
         leases = {name: (epoch, beat) for name, epoch, beat in session.execute(held)}
         chunks = {chunk_id: (epoch, beat) for chunk_id, epoch, beat in session.execute(running)}
+        at_work = select(Op.id, Op.epoch, Op.beat).where(Op.state == OpState.RUNNING)
+        ops = {op_id: (epoch, beat) for op_id, epoch, beat in session.execute(at_work)}
         return Dead(
             {name: leases[name] for name in self._leases.expired(leases, now)},
             {chunk_id: chunks[chunk_id] for chunk_id in self._chunks.expired(chunks, now)},
+            {op_id: ops[op_id] for op_id in self._ops.expired(ops, now)},
         )
 
 
-def free(session: Session, dead: Dead, wall: float, rng: Random) -> list[str]:
-    """Free what is dead, if it still stands as seen; what was freed, for the log.
-
-    Args:
-        wall: Unix seconds, for the pauses of chunks.
-    """
-    return [*_free_leases(session, dead.leases), *_free_chunks(session, dead.chunks, wall, rng)]
-
-
-def _free_leases(session: Session, dead: dict[str, Mark]) -> list[str]:
-    if not dead:
-        return []
+def free_leases(session: Session, dead: dict[str, Mark]) -> list[str]:
+    """Free leases that still stand as seen, and have their jobs sent; what was freed, for the log."""
+    locks.leases(session, dead)
     marks = [(name, epoch, beat) for name, (epoch, beat) in dead.items()]
     freed = session.scalars(
         update(Lease)
@@ -67,24 +60,30 @@ def _free_leases(session: Session, dead: dict[str, Mark]) -> list[str]:
         .returning(Lease.name)
         .execution_options(synchronize_session=False)
     ).all()
-    prefix = names.node_lease(0).removesuffix("0")
-    session.execute(
-        update(Node)
-        .where((literal(prefix) + cast(Node.id, String)).in_(freed))
-        .values(dispatched_at=None, next_at=None, in_sync=False, delay_ms=None)
-        .execution_options(synchronize_session=False)
-    )
+    orphans.free_nodes(session, freed)
     return list(freed)
 
 
-def _free_chunks(session: Session, dead: dict[int, Mark], wall: float, rng: Random) -> list[str]:
-    if not dead:
-        return []
+def free_chunks(session: Session, dead: dict[int, Mark], wall: float, rng: Random) -> list[str]:
+    """The same for chunks.
+
+    Args:
+        wall: Unix seconds, for their pauses.
+    """
     marks = [(chunk_id, epoch, beat) for chunk_id, (epoch, beat) in dead.items()]
-    found = session.scalars(
-        select(Chunk)
-        .where(Chunk.state == ChunkState.RUNNING, tuple_(Chunk.id, Chunk.epoch, Chunk.beat).in_(marks))
-        .with_for_update(skip_locked=True)
-    ).all()
-    orphans.free(session, found, wall, rng)
+    found = orphans.free_chunks(session, tuple_(Chunk.id, Chunk.epoch, Chunk.beat).in_(marks), wall, rng)
     return [f"chunk:{chunk.id}" for chunk in found]
+
+
+def free_ops(session: Session, dead: dict[int, Mark]) -> list[str]:
+    """Make operations that still stand as seen READY again; what was freed, for the log."""
+    marks = [(op_id, epoch, beat) for op_id, (epoch, beat) in dead.items()]
+    still = locks.idle(session, Op, list(dead))  # who holds the row beats, or ends it
+    freed = session.scalars(
+        update(Op)
+        .where(Op.id.in_(still), Op.state == OpState.RUNNING, tuple_(Op.id, Op.epoch, Op.beat).in_(marks))
+        .values(state=OpState.READY, owner=None, dispatched_at=None)
+        .returning(Op.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    return [f"operation {op_id}" for op_id in freed]

@@ -15,6 +15,7 @@ from scheduler.clock import LivedClock
 from scheduler.leader import Leader
 from scheduler.tick import Ticker
 from sync_tasks.errors import KeyferryError
+from sync_tasks.messages import Message
 from sync_tasks.settings import Settings
 from sync_tasks.store import Store
 
@@ -39,8 +40,8 @@ class Stop:
     def install(self) -> None:
         """Listen. Only the main thread may."""
         signal.signal(signal.SIGTERM, self._on_term)
-        # Ctrl-C goes to the whole foreground group: the parent decides what it means.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Children of `sync` and `up` are in groups of their own, which Ctrl-C does not reach.
+        signal.signal(signal.SIGINT, self._on_term)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -69,13 +70,13 @@ class CeleryBroker:
         self._module = app
         self._app = app.make_app(settings)
 
-    def send(self, name: str, row_id: int) -> None:
+    def send(self, message: Message) -> None:
         """Publish; raises what the transport raises."""
-        self._module.send_by(self._app, name, row_id)
+        self._module.send(self._app, message)
 
-    def waiting(self, name: str) -> int:
-        """Messages of a task's queue not taken yet; raises what the transport raises."""
-        return self._module.waiting(self._app, name)
+    def waiting(self, queue: str) -> int:
+        """Messages of a queue not taken yet; raises what the transport raises."""
+        return self._module.waiting(self._app, queue)
 
 
 def run(settings: Settings) -> None:
@@ -87,7 +88,7 @@ def run(settings: Settings) -> None:
     stop = Stop()
     stop.install()
     store = Store.of(settings)
-    leader = Leader(store.database)
+    leader = Leader(store.database, settings.hostname)
     ticker = Ticker(
         store.database,
         CeleryBroker(settings),

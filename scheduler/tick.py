@@ -1,16 +1,22 @@
-"""One look at the database, one transaction for what it shows, then the messages."""
+"""One look at the database, a short transaction for each thing that it shows, then the messages."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
+from sqlalchemy.orm import Session
+
 from scheduler import dispatch, leases, prune, windows
 from scheduler.leader import Leader
-from sync_tasks import names
+from scheduler.offers import Offers
+from sync_tasks.errors import Fenced
+from sync_tasks.messages import Message
+from sync_tasks.store import outgoing
 from sync_tasks.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -22,11 +28,11 @@ QUIET_S = 1.0
 class Broker(Protocol):
     """Where messages go."""
 
-    def send(self, name: str, row_id: int) -> None:
+    def send(self, message: Message) -> None:
         """Publish; raises what the transport raises."""
 
-    def waiting(self, name: str) -> int:
-        """Messages of a task's queue not taken yet; raises what the transport raises."""
+    def waiting(self, queue: str) -> int:
+        """Messages of a queue not taken yet; raises what the transport raises."""
 
 
 class Ticker:
@@ -58,63 +64,99 @@ class Ticker:
         self._interruptible = interruptible
         self._reaper = leases.Reaper()
         self._deadlines = windows.Deadlines()
+        self._offers = Offers()
         self._quiet_until = 0.0
         self._pruned = 0.0
 
     def tick(self, now: float) -> None:
-        """Do what is due at lived time `now` (seconds): five queries when nothing is."""
+        """Do what is due at lived time `now` (seconds): eight queries when nothing is."""
         if not self._leader.leads(now):
             return
+        try:
+            self._do_what_is_due(now)
+        except Fenced:
+            # We were stopped for so long that another leads: nothing of this tick was written.
+            self._leader.deposed()
+
+    def _do_what_is_due(self, now: float) -> None:
         wall = self._wall()
         with self._db.read() as session:
             dead = self._reaper.look(session, now)
             due = dispatch.look(session, wall)
             lived, passed = self._deadlines.look(session, now)
-        chunks = [*due.chunks, *self._lost(due.stale, now)]
-        nodes = due.nodes
-        if now < self._quiet_until:
-            nodes, chunks = [], []
-        pruning = now - self._pruned >= prune.EVERY_S
-        if dead or lived or nodes or chunks or pruning:
-            with self._db.write() as session:
-                for what in leases.free(session, dead, wall, self._rng):
-                    log.warning("%s: its owner is silent, taken away", what)
-                if lived:
-                    for what in windows.advance(session, lived, passed, wall):
-                        log.error("%s", what)
-                if pruning:
-                    prune.events(session)
-                    self._pruned = now
-                dispatch.mark(session, nodes, chunks, wall)
-        self._send([(names.FOLLOW, node) for node in nodes] + [(names.LOAD, chunk) for chunk in chunks], now)
+        self._free(dead, wall)
+        if lived:
+            with self._write() as session:
+                failed = windows.advance(session, lived, passed, wall)
+            for what in failed:
+                log.error("%s", what)
+        self._prune(now)
+        messages = self._messages(due, now)
+        if messages:
+            with self._write() as session:
+                messages = dispatch.mark(session, messages, wall)
+            self._send(messages, now)
 
-    def _lost(self, stale: list[int], now: float) -> list[int]:
-        """Of chunks sent before, those whose messages are lost: all, if their queue is empty."""
-        if not stale or now < self._quiet_until:
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        """A transaction in which this process leads. Raises Fenced, and nothing is written, if it does not."""
+        with self._db.write() as session:
+            self._leader.guard(session)
+            yield session
+
+    def _messages(self, due: dispatch.Due, now: float) -> list[Message]:
+        if now < self._quiet_until:
             return []
+        messages = [*due.messages, *self._lost(due.stale, now)]
+        offered = self._offers.due(due.nodes, now)
+        if offered:
+            with self._db.read() as session:
+                follows = outgoing.follows(session, offered)
+            messages += [replace(m, spool=None) if offered[m.id] else m for m in follows]
+        return messages
+
+    def _free(self, dead: leases.Dead, wall: float) -> None:
+        freed: list[str] = []
+        if dead.leases:
+            with self._write() as session:
+                freed += leases.free_leases(session, dead.leases)
+        if dead.chunks:
+            with self._write() as session:
+                freed += leases.free_chunks(session, dead.chunks, wall, self._rng)
+        if dead.ops:
+            with self._write() as session:
+                freed += leases.free_ops(session, dead.ops)
+        for what in freed:
+            log.warning("%s: its owner is silent, taken away", what)
+
+    def _prune(self, now: float) -> None:
+        if now - self._pruned >= prune.EVERY_S:
+            with self._write() as session:
+                prune.events(session)
+            self._pruned = now
+
+    def _lost(self, stale: list[Message], now: float) -> list[Message]:
+        """Of chunks sent before, those whose messages are lost: all, if their queue is empty."""
+        lost: list[Message] = []
         try:
-            with self._interruptible():
-                return [] if self._broker.waiting(names.LOAD) else stale
+            for queue in {message.queue for message in stale}:
+                with self._interruptible():
+                    if not self._broker.waiting(queue):
+                        lost += [message for message in stale if message.queue == queue]
         except Exception as error:  # noqa: BLE001 - any transport, any failure of it
             self._broken(error, now)
-            return []
+        return lost
 
-    def _send(self, messages: list[tuple[str, int]], now: float) -> None:
+    def _send(self, messages: list[Message], now: float) -> None:
         """Publish; what cannot be sent is unmarked and tried again."""
-        for index, (name, row_id) in enumerate(messages):
+        for index, message in enumerate(messages):
             try:
                 with self._interruptible():
-                    self._broker.send(name, row_id)
+                    self._broker.send(message)
             except Exception as error:  # noqa: BLE001 - any transport, any failure of it
                 self._broken(error, now)
-                rest = messages[index:]
-                with self._db.write() as session:
-                    dispatch.mark(
-                        session,
-                        [key for task, key in rest if task == names.FOLLOW],
-                        [key for task, key in rest if task == names.LOAD],
-                        None,
-                    )
+                with self._write() as session:
+                    dispatch.mark(session, messages[index:], None)
                 return
 
     def _broken(self, error: Exception, now: float) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle
 from sync_tasks.errors import KeyferryError, Retry, Side
 from sync_tasks.models import RetryWindow, Task
+from sync_tasks.store import locks
 from sync_tasks.store.windows import is_past
 
 FLUSH_S = 1.0
@@ -38,25 +37,26 @@ class Deadlines:
 
 def advance(session: Session, lived: set[int], passed: float, wall: float) -> list[str]:
     """Add the time seen to windows; tasks of those that are past fail, once. What failed, for the log."""
+    touched = select(RetryWindow.task_id).where(or_(RetryWindow.id.in_(lived), RetryWindow.deadline <= wall))
+    tasks = locks.tasks(session, session.scalars(touched))
+    mine = RetryWindow.task_id.in_(tasks)
     session.execute(
         update(RetryWindow)
-        .where(RetryWindow.id.in_(lived))
+        .where(mine, RetryWindow.id.in_(lived))
         .values(seen_s=RetryWindow.seen_s + passed)
         .execution_options(synchronize_session=False)
     )
-    rows = session.scalars(select(RetryWindow).where(RetryWindow.deadline <= wall)).all()
-    return list(_fail(session, (row for row in rows if is_past(row, wall))))
+    rows = session.scalars(select(RetryWindow).where(mine, RetryWindow.deadline <= wall)).all()
+    return [_fail(session, tasks[row.task_id], row) for row in rows if is_past(row, wall)]
 
 
-def _fail(session: Session, past: Iterable[RetryWindow]) -> Iterable[str]:
-    for window in past:
-        task = session.get_one(Task, window.task_id, with_for_update=True)
-        error = KeyferryError(
-            f"{window.error['message']}, for {window.length_s / 60:.0f} min",
-            hint=window.error["hint"],
-            code=window.error["code"],
-            side=Side(window.side),
-            retry=Retry.FATAL,
-        )
-        lifecycle.fail(session, task, error)
-        yield f"task {task.id}: {error.line()}"
+def _fail(session: Session, task: Task, window: RetryWindow) -> str:
+    error = KeyferryError(
+        f"{window.error['message']}, for {window.length_s / 60:.0f} min",
+        hint=window.error["hint"],
+        code=window.error["code"],
+        side=Side(window.side),
+        retry=Retry.FATAL,
+    )
+    lifecycle.fail(session, task, error)
+    return f"task {task.id}: {error.line()}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
 from kombu.entity import Queue
 
 from sync_tasks import names
-from sync_tasks.errors import ControlError
+from sync_tasks.messages import Message
 from sync_tasks.settings import Settings
 
 FOLLOW_EXPIRES_S = 10
 """A message of a stream is worth nothing later: the scheduler sends another every 3 s until it is claimed."""
-
-QUEUES = {names.FOLLOW: names.QUEUE_STREAM, names.LOAD: names.QUEUE_LOAD}
 
 TRANSPORT = {
     # Messages are acknowledged before they run: redelivery only sweeps what a dying worker had just fetched.
@@ -74,12 +73,17 @@ CONF: dict[str, Any] = {
 }
 
 
-def make_app(settings: Settings) -> Celery:
-    """An application of these settings; `app.keyferry_settings` holds them for forked children."""
+def make_app(settings: Settings, extra_queues: Sequence[str] = ()) -> Celery:
+    """An application of these settings; `app.keyferry_settings` holds them for forked children.
+
+    Args:
+        extra_queues: names of queues that a worker reads besides the common ones.
+    """
     app = Celery("keyferry", broker=settings.broker(), include=list(names.TASK_MODULES), set_as_current=True)
     app.conf.update(CONF)
-    app.conf.task_queues = [_queue(name) for name in sorted(QUEUES.values())]
-    app.conf.task_routes = {task: {"queue": queue, "routing_key": queue} for task, queue in QUEUES.items()}
+    queues = names.QUEUES.values()
+    app.conf.task_queues = [_queue(name) for name in sorted({*queues, *extra_queues})]
+    app.conf.task_routes = {task: {"queue": queue, "routing_key": queue} for task, queue in names.QUEUES.items()}
     transport: dict[str, Any] = dict(TRANSPORT)
     if not settings.broker().startswith("redis+socket"):
         # Unix sockets refuse the option.
@@ -93,43 +97,15 @@ def _queue(name: str) -> Queue:
     return Queue(name, routing_key=name)  # type: ignore[no-untyped-call]
 
 
-_configured: list[Celery] = []
+def send(app: Celery, message: Message) -> None:
+    """Publish a message. Raises what the transport raises."""
+    expires = FOLLOW_EXPIRES_S if message.name == names.FOLLOW else None
+    queue = _queue(message.queue)
+    app.send_task(message.name, args=[message.id], queue=queue, expires=expires, argsrepr=repr(message.says))
 
 
-def configure(settings: Settings) -> Celery:
-    """Make the application of this process and its forks."""
-    app = make_app(settings)
-    _configured[:] = [app]
-    return app
-
-
-def current_app() -> Celery:
-    """The application of this process. Raises ControlError before `configure`."""
-    if not _configured:
-        raise ControlError("no application is configured", hint="call sync_tasks.app.configure first", code="app")
-    return _configured[0]
-
-
-def current_settings() -> Settings:
-    """The settings of this process. Raises ControlError before `configure`."""
-    settings: Settings = current_app().keyferry_settings
-    return settings
-
-
-def send(name: str, row_id: int) -> None:
-    """Publish a message of `current_app`: a task of `names` and an id. Raises what the transport raises."""
-    send_by(current_app(), name, row_id)
-
-
-def send_by(app: Celery, name: str, row_id: int) -> None:
-    """`send` by an application of one's own."""
-    expires = FOLLOW_EXPIRES_S if name == names.FOLLOW else None
-    app.send_task(name, args=[row_id], queue=QUEUES[name], expires=expires)
-
-
-def waiting(app: Celery, name: str) -> int:
-    """Messages of a task's queue that no worker has taken yet. Raises what the transport raises."""
-    queue = QUEUES[name]
+def waiting(app: Celery, queue: str) -> int:
+    """Messages of a queue that no worker has taken yet. Raises what the transport raises."""
     with app.connection_for_write() as connection:
         # Not `default_channel`: it would wait 6 s for a broker that is away.
         connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)

@@ -11,19 +11,24 @@ from sync_tasks.secrets import redact
 from sync_tasks.states import RUNNING, TRANSITIONS, TaskState
 
 
+def plain(text: str) -> str:
+    """Text as it is stored: without credentials, and without what a database refuses in text (a key may hold it)."""
+    return redact(text).encode(errors="backslashreplace").decode().replace("\0", "\\0")
+
+
 def as_dict(error: KeyferryError) -> dict[str, str]:
     """An error as it is stored and shown in --json."""
     return {
         "code": error.code,
         "side": error.side.value,
-        "message": redact(error.message),
-        "hint": redact(error.hint),
+        "message": plain(error.message),
+        "hint": plain(error.hint),
     }
 
 
 def note(session: Session, task_id: int, kind: str, text: str) -> None:
     """Record an event."""
-    session.add(Event(task_id=task_id, kind=kind, text=redact(text)))
+    session.add(Event(task_id=task_id, kind=kind, text=plain(text)))
 
 
 def can(task: Task, to: TaskState) -> bool:

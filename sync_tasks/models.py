@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -79,6 +80,7 @@ class Task(Base):
     target_db: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+    finishing: Mapped[bool] = mapped_column(default=False, server_default=false())  # the cut-over was asked for
 
 
 class Node(Base):
@@ -109,6 +111,9 @@ class Node(Base):
     bytes_total: Mapped[int | None] = mapped_column(Big)
     dispatched_at: Mapped[float | None] = mapped_column(Float(53))  # Unix seconds of the last message
     next_at: Mapped[float | None] = mapped_column(Float(53))  # not sent before: a retry's pause
+    spool: Mapped[str | None] = mapped_column(String(32))  # where its log lies; None: where all workers look
+    turn: Mapped[bool] = mapped_column(default=False, server_default=false())  # the present shift ends
+    finished: Mapped[bool] = mapped_column(default=False, server_default=false())  # cut over: the target is closed
 
 
 class Chunk(Base):
@@ -139,6 +144,28 @@ class Chunk(Base):
     beat: Mapped[int] = mapped_column(Big, default=0)
     dispatched_at: Mapped[float | None] = mapped_column(Float(53))
     next_at: Mapped[float | None] = mapped_column(Float(53))
+    spool: Mapped[str | None] = mapped_column(String(32))  # where its file lies; None: where all workers look
+
+
+class Op(Base):
+    """An operation on a task that a worker carries out: it reaches the servers, the asker need not."""
+
+    __tablename__ = "op"
+    __table_args__ = (Index("ix_op_state", "state"), Index("ix_op_task_id", "task_id"))
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    options: Mapped[dict[str, bool]] = mapped_column(JSON)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    owner: Mapped[str | None] = mapped_column(String(200))
+    epoch: Mapped[int] = mapped_column(Integer, default=0)
+    beat: Mapped[int] = mapped_column(Big, default=0)
+    dispatched_at: Mapped[float | None] = mapped_column(Float(53))
+    next_at: Mapped[float | None] = mapped_column(Float(53))
+    error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
 
 
 class Lease(Base):
@@ -148,7 +175,7 @@ class Lease(Base):
 
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     owner: Mapped[str | None] = mapped_column(String(200))
-    epoch: Mapped[int] = mapped_column(Integer, default=0)
+    epoch: Mapped[int] = mapped_column(Big, default=0)  # an operator's start takes 2^20 of them
     beat: Mapped[int] = mapped_column(Big, default=0)
 
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 # Celery tasks
 FOLLOW = "stream.follow"
 LOAD = "load.chunk"
+OPS = "ops.run"
 
 # Queues
 QUEUE_STREAM = "kf.stream"
 QUEUE_LOAD = "kf.load"
+QUEUE_OPS = "kf.ops"
+QUEUES = {FOLLOW: QUEUE_STREAM, LOAD: QUEUE_LOAD, OPS: QUEUE_OPS}
+
+
+def queue(task: str, spool: str | None = None) -> str:
+    """Queue of a Celery task; with the id of a spool, that of the workers who see this spool."""
+    return QUEUES[task] if spool is None or task == OPS else f"{QUEUES[task]}.{spool}"
+
 
 # Processes that the command line starts; resolved by name, since sync_tasks imports no other layer.
 SCHEDULER_MAIN = "scheduler.main:run"

@@ -25,6 +25,9 @@ class TaskState(StrEnum):
 
 T = TaskState
 RUNNING = frozenset({T.INITIALIZING, T.SYNCHRONIZING, T.RETRYING, T.MODIFYING})
+UNBEGUN = frozenset({T.NOT_CONFIGURED, T.NOT_STARTED, T.PRECHECKING, T.PRECHECK_FAILED, T.PRECHECK_PASSED})
+RESTING = frozenset({T.SUSPENDED, T.FAILED})
+ENDED = frozenset({T.FINISHED, T.RELEASED})
 
 TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     T.NOT_CONFIGURED: frozenset({T.NOT_STARTED, T.RELEASED}),
@@ -35,7 +38,9 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     T.INITIALIZING: frozenset({T.SYNCHRONIZING, T.RETRYING, T.SUSPENDED, T.FAILED, T.FINISHED}),
     T.SYNCHRONIZING: frozenset({T.RETRYING, T.SUSPENDED, T.MODIFYING, T.FAILED, T.FINISHED, T.INITIALIZING}),
     T.RETRYING: frozenset({T.INITIALIZING, T.SYNCHRONIZING, T.SUSPENDED, T.FAILED, T.FINISHED}),
-    T.SUSPENDED: frozenset({T.INITIALIZING, T.SYNCHRONIZING, T.MODIFYING, T.FAILED, T.FINISHED, T.RELEASED}),
+    T.SUSPENDED: frozenset(
+        {T.INITIALIZING, T.SYNCHRONIZING, T.MODIFYING, T.FAILED, T.FINISHED, T.RELEASED, T.PRECHECKING}
+    ),
     T.MODIFYING: frozenset({T.INITIALIZING, T.SYNCHRONIZING, T.SUSPENDED, T.FAILED}),
     T.FAILED: frozenset({T.PRECHECKING, T.INITIALIZING, T.SYNCHRONIZING, T.RELEASED}),
     T.FINISHED: frozenset({T.RELEASED}),
@@ -50,3 +55,29 @@ class ChunkState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     VOID = "void"
+
+
+class OpKind(StrEnum):
+    """Operations that a worker carries out, since it can reach the servers."""
+
+    PRECHECK = "precheck"
+    RESTART = "restart"
+    RELEASE = "release"
+
+
+class OpState(StrEnum):
+    """READY waits for a worker, RUNNING has one."""
+
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+MAY: dict[OpKind, frozenset[TaskState]] = {
+    OpKind.PRECHECK: UNBEGUN,
+    # What runs is suspended first: a restart gives up what it had anyway.
+    OpKind.RESTART: RUNNING | RESTING,
+    OpKind.RELEASE: UNBEGUN | RESTING | {T.FINISHED},
+}
+"""In which states an operation may be asked for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync_tasks.states import ChunkState, TaskState
+from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class TaskView:
     connection_min: int
     other_min: int
     error: dict[str, str] | None  # code, side, message, hint
+    finishing: bool = False  # the cut-over was asked for
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,18 @@ class NodeView:
     bytes_done: int
     bytes_total: int | None
     epoch: int
+    spool: str | None = None  # where its log lies; None: where all workers look
+    turn: bool = False  # the present shift is to end at a checkpoint
+    finished: bool = False  # cut over
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What is asked of a running stream job."""
+
+    wanted: bool = True  # else: stop at a checkpoint
+    turn: bool = False  # stop at a checkpoint, another shift begins
+    finishing: bool = False  # drain, settle, close the target for good
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +107,43 @@ class RetryView:
     side: str
     attempts: int
     seconds_left: float
+    code: str  # of the last error
     last_error: str
     opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLoad:
+    """Chunks of one source database in the present snapshots of a task, as far as they were received."""
+
+    db: int
+    chunks: dict[ChunkState, int]
+    keys: int
+    keys_done: int
+    bytes: int
+    bytes_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """What happened to a task, for people; holds no secret."""
+
+    id: int
+    task_id: int
+    at: datetime
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpView:
+    """An operation that a worker carries out."""
+
+    id: int
+    task_id: int
+    kind: OpKind
+    state: OpState
+    options: dict[str, bool]  # start: a precheck that passes starts the task; force: whatever the target says
+    attempts: int
+    epoch: int
+    error: dict[str, str] | None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import postgres as postgresql
 from tests.servers import Server, StartServer, start
 
 # A busy machine is no fault of the code: what takes long is not a failure.
@@ -55,3 +56,10 @@ def server(tmp_path: Path) -> Iterator[StartServer]:
             return stack.enter_context(start(kind, config=config, dir=place))
 
         yield begin
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL's database `postgres`, for the tests of one process."""
+    with postgresql.start() as url:
+        yield url

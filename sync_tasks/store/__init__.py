@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sync_tasks.store.events import EventView
+from sync_tasks.store.base import Sender
 from sync_tasks.store.migrate import migrate
-from sync_tasks.store.store import Sender, Store
+from sync_tasks.store.store import Store
 
-__all__ = ["EventView", "Sender", "Store", "migrate"]
+__all__ = ["Sender", "Store", "migrate"]

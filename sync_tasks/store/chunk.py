@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import or_, update
@@ -22,11 +23,13 @@ class ChunkHandle:
         self.chunk = chunk
         self.node_number = node_number
         self.owner = owner
+        self.say: Callable[[str], None] = lambda _: None  # shows a line to people who watch the load
         self._db = database
 
     def renew(self, keys_done: int) -> None:
         """Beat and progress. Raises Fenced when taken away or void, or when the task runs no more."""
         self._update(beat=Chunk.beat + 1, keys_done=keys_done)
+        self.say(f"{keys_done} of {self.chunk.keys} keys")
 
     def done(self, keys: int) -> None:
         """The chunk is marked on the target; `keys` were written. Raises Fenced as `renew`."""

@@ -6,11 +6,15 @@ epoch nor beat has changed for a while of the watcher's own monotonic time.
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from sqlalchemy import String, cast, literal, select, update
 from sqlalchemy.orm import Session
 
+from sync_tasks import names
 from sync_tasks.errors import Fenced
-from sync_tasks.models import Lease
+from sync_tasks.models import Lease, Node
+
+OF_NODE = literal(names.node_lease(0).removesuffix("0")) + cast(Node.id, String)
+"""`names.node_lease` in SQL."""
 
 
 def claim(session: Session, name: str, owner: str) -> int | None:

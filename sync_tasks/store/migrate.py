@@ -9,6 +9,9 @@ from sync_tasks.migrations import HEAD, KNOWN
 from sync_tasks.models import Base
 from sync_tasks.store.database import Database
 
+LOCK = int.from_bytes(b"keyferry")
+"""Of PostgreSQL's advisory locks the one that guards the tables themselves."""
+
 
 def migrate(url: str) -> None:
     """Create the tables, or upgrade older ones; what is of this version already costs one query.
@@ -27,19 +30,20 @@ def bring(database: Database) -> None:
     """`migrate` on an open database."""
     with database.write() as session:
         connection = session.connection()
+        if not database.sqlite:
+            # There may be no row yet to lock: several processes that start together go one by one.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         found = _revision(connection)
         if found is None:
             _create(connection)
-            return
-    if found == HEAD:
-        return
-    if found and found not in KNOWN:
-        raise ControlError(
-            f"the state directory is of a newer version (database revision {found}, here {HEAD})",
-            hint="use the newer keyferry, or another --state directory",
-            code="newer-state",
-        )
-    _upgrade(database)
+        elif found and found not in KNOWN:
+            raise ControlError(
+                f"the state directory is of a newer version (database revision {found}, here {HEAD})",
+                hint="use the newer keyferry, or another --state directory",
+                code="newer-state",
+            )
+        elif found != HEAD:
+            _upgrade(connection)
 
 
 def _revision(connection: Connection) -> str | None:
@@ -61,12 +65,11 @@ def _create(connection: Connection) -> None:
     connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 
-def _upgrade(database: Database) -> None:
+def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "sync_tasks:migrations")
-    with database.engine().begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

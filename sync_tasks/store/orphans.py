@@ -1,25 +1,48 @@
-"""Chunks whose loader is known to be dead."""
+"""Nodes and chunks whose owner is known to be dead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from random import Random
 
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle
 from sync_tasks.errors import ControlError, Retry
-from sync_tasks.models import Chunk, Task
+from sync_tasks.models import Chunk, Node, Task
 from sync_tasks.retry_policy import pause
 from sync_tasks.states import RUNNING, ChunkState
-from sync_tasks.store import windows
+from sync_tasks.store import leases, locks, windows
 
 SUSPECT = 5
 """A chunk that lost so many loaders may be what kills them: from then on a retry window runs."""
 
 
-def free(session: Session, chunks: Iterable[Chunk], now: float, rng: Random) -> None:
-    """Make chunks READY again: the first time at once, then after growing pauses, within the retry window."""
+def free_nodes(session: Session, freed: Collection[str]) -> None:
+    """Send nodes at once whose leases were freed, in this transaction, under these names."""
+    if not freed:
+        return
+    mine = leases.OF_NODE.in_(freed)
+    locks.tasks(session, session.scalars(select(Node.task_id).where(mine)))
+    session.execute(
+        update(Node)
+        .where(mine)
+        .values(dispatched_at=None, next_at=None, in_sync=False, delay_ms=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def free_chunks(session: Session, where: ColumnElement[bool], now: float, rng: Random) -> list[Chunk]:
+    """Make running chunks that match READY again: the first time at once, then after growing pauses.
+
+    Args:
+        now: Unix seconds, for the pauses and the retry window in which they lie.
+    """
+    lost = (Chunk.state == ChunkState.RUNNING, where)
+    tasks = locks.tasks(session, session.scalars(select(Chunk.task_id).where(*lost).distinct()))
+    query = select(Chunk).where(*lost, Chunk.task_id.in_(tasks)).order_by(Chunk.id)
+    chunks = list(session.scalars(query.with_for_update(skip_locked=True)))
     for chunk in chunks:
         chunk.state = ChunkState.READY
         chunk.owner = None
@@ -28,16 +51,16 @@ def free(session: Session, chunks: Iterable[Chunk], now: float, rng: Random) -> 
         chunk.attempts += 1
         chunk.next_at = now + pause(chunk.attempts - 1, rng) if chunk.attempts > 1 else None
         if chunk.attempts >= SUSPECT:
-            _suspect(session, chunk, now, rng)
+            _suspect(session, tasks[chunk.task_id], chunk, now, rng)
+    return chunks
 
 
-def _suspect(session: Session, chunk: Chunk, now: float, rng: Random) -> None:
+def _suspect(session: Session, task: Task, chunk: Chunk, now: float, rng: Random) -> None:
     error = ControlError(
         f"a load worker has died or failed {chunk.attempts} times over chunk {chunk.id}",
         hint="see the log of the load workers, and whether the machine is out of memory",
         code="loader-died",
         retry=Retry.OTHER,
     )
-    task = session.get_one(Task, chunk.task_id, with_for_update=True)
     if task.state in RUNNING and windows.failed(session, task, error, windows.LOAD, now, rng)[1]:
         lifecycle.fail(session, task, error)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Float, Select, String, and_, case, cast, func, literal, select
+from sqlalchemy import Float, Select, and_, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from sync_tasks import names
-from sync_tasks.models import Big, Chunk, Lease, Node, Task
+from sync_tasks.models import Big, Chunk, Event, Lease, Node, Op, Task
 from sync_tasks.spec import TaskSpec, mapping
-from sync_tasks.states import ChunkState, TaskState
-from sync_tasks.views import ChunkView, LoadState, NodeView, TaskView
+from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
+from sync_tasks.store import leases
+from sync_tasks.views import ChunkView, EventView, LoadState, NodeView, OpView, TaskView
 
 # A chunk voided within its own snapshot is on the target already: the stream had begun there.
 _keys = case((Chunk.state == ChunkState.VOID, Chunk.keys), else_=Chunk.keys_done)
@@ -21,15 +21,13 @@ _bytes = case(
     else_=func.coalesce(cast(_part, Big), 0),
 )
 
-_LEASE_PREFIX = names.node_lease(0).removesuffix("0")
-
 KEYS_DONE = func.coalesce(func.sum(_keys), 0)
 BYTES_DONE = func.coalesce(func.sum(_bytes), 0)
 
 NODE_FIELDS = (
     "id", "task_id", "number", "wanted", "fresh", "begun", "gen", "replid", "snapshot_offset", "stream_db",
     "snapshot_done", "received_offset", "applied_offset", "source_offset", "delay_ms", "in_sync", "settled",
-    "held", "keys_total", "bytes_total",
+    "held", "keys_total", "bytes_total", "spool", "turn", "finished",
 )  # fmt: skip
 CHUNK_FIELDS = (
     "id", "node_id", "task_id", "gen", "seq", "db", "shard", "huge", "path", "keys", "bytes",
@@ -58,6 +56,8 @@ def task_view(row: Task) -> TaskView:
         connection_min=spec.retry.connection_min,
         other_min=spec.retry.other_min,
         error=row.error,
+        finishing=row.finishing,
+        created_at=row.created_at,
     )
 
 
@@ -66,7 +66,7 @@ def nodes(session: Session, where: Select[Any]) -> list[NodeView]:
     query = (
         select(Node, func.coalesce(func.max(Lease.epoch), 0), KEYS_DONE, BYTES_DONE)
         .outerjoin(Chunk, and_(Chunk.node_id == Node.id, Chunk.gen == Node.gen))
-        .outerjoin(Lease, Lease.name == literal(_LEASE_PREFIX) + cast(Node.id, String))
+        .outerjoin(Lease, Lease.name == leases.OF_NODE)
         .where(Node.id.in_(where))
         .group_by(Node.id)
         .order_by(Node.task_id, Node.number)
@@ -85,6 +85,25 @@ def nodes(session: Session, where: Select[Any]) -> list[NodeView]:
 def chunk_view(row: Chunk) -> ChunkView:
     """A copy of a chunk's row."""
     return ChunkView(**{name: getattr(row, name) for name in CHUNK_FIELDS}, state=ChunkState(row.state))
+
+
+def op_view(row: Op) -> OpView:
+    """A copy of an operation's row."""
+    return OpView(
+        id=row.id,
+        task_id=row.task_id,
+        kind=OpKind(row.kind),
+        state=OpState(row.state),
+        options=dict(row.options),
+        attempts=row.attempts,
+        epoch=row.epoch,
+        error=row.error,
+    )
+
+
+def event_view(row: Event) -> EventView:
+    """A copy of an event's row."""
+    return EventView(id=row.id, task_id=row.task_id, at=row.at, kind=row.kind, text=row.text)
 
 
 def load_state(session: Session, node_id: int, gen: int) -> LoadState:

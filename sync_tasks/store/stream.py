@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
@@ -17,7 +17,7 @@ from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.states import RUNNING, ChunkState, TaskState
 from sync_tasks.store import leases, rows, windows
 from sync_tasks.store.database import Database
-from sync_tasks.views import ChunkView, LoadState, NodeView, TaskView
+from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 
 PROGRESS = frozenset(
     {
@@ -40,6 +40,8 @@ class StreamHandle:
         publish: sends LOAD for chunk ids after a commit; never raises.
         clock: wall time in Unix seconds.
         rng: jitter of pauses.
+        spool: id of the owner's spool; None: one that all workers share.
+        moved: the last owner had another spool: what lies in this one is older than the stream.
     """
 
     def __init__(
@@ -52,8 +54,11 @@ class StreamHandle:
         publish: Callable[[list[int]], None],
         clock: Callable[[], float],
         rng: Random,
+        spool: str | None = None,
+        moved: bool = False,
     ) -> None:
         self.task = task
+        self.moved = moved
         self.epoch = epoch
         self.node_id = node_id
         self.owner = owner
@@ -61,6 +66,7 @@ class StreamHandle:
         self._publish = publish
         self._clock = clock
         self._rng = rng
+        self._spool = spool
         self._lease = names.node_lease(node_id)
         self._lock = threading.RLock()
         self._clean: set[str] = set()  # sides without an open window, as far as this owner knows
@@ -70,11 +76,13 @@ class StreamHandle:
         with self._db.read() as session:
             return rows.nodes(session, select(Node.id).where(Node.id == self.node_id))[0]
 
-    def renew(self) -> bool:
-        """Beat of the lease; the node's `wanted`. Raises Fenced when the lease is lost."""
+    def renew(self) -> Orders:
+        """Beat of the lease; what is asked of the job. Raises Fenced when the lease is lost."""
+        asked = select(Node.wanted, Node.turn, Task.finishing).join(Task, Task.id == Node.task_id)
         with self._lock, self._db.write() as session:
             leases.renew(session, self._lease, self.owner, self.epoch)
-            return bool(session.scalar(select(Node.wanted).where(Node.id == self.node_id)))
+            wanted, turn, finishing = session.execute(asked.where(Node.id == self.node_id)).one()
+        return Orders(wanted=wanted, turn=turn, finishing=finishing)
 
     def raise_epoch(self, epoch: int) -> None:
         """Take a higher epoch; clears `fresh`. A lower one changes nothing else."""
@@ -128,6 +136,7 @@ class StreamHandle:
                 bytes=size,
                 state=ChunkState.READY,
                 dispatched_at=self._clock(),
+                spool=self._spool,
             )
             session.add(chunk)
             session.flush()
@@ -178,13 +187,13 @@ class StreamHandle:
         self._publish(sent)
 
     def void_chunks(self, gen: int) -> None:
-        """Open chunks of a snapshot will not be loaded any more: the target streams already."""
+        """Open chunks of snapshots up to `gen` will not be loaded any more: the target streams already."""
         with self._write() as (session, node, task):
             session.execute(
                 update(Chunk)
                 .where(
                     Chunk.node_id == node.id,
-                    Chunk.gen == gen,
+                    Chunk.gen <= gen,
                     Chunk.state.in_([ChunkState.READY, ChunkState.RUNNING]),
                 )
                 .values(state=ChunkState.VOID, owner=None)
@@ -194,11 +203,26 @@ class StreamHandle:
     def begin_stream(self) -> None:
         """The first window was committed: `begun`; the task synchronizes once all its nodes do."""
         with self._write() as (session, node, task):
-            node.begun = True
+            node.begun = node.snapshot_done = True  # the latter may have been lost with the last commits
             session.flush()
             to = lifecycle.phase(session, task.id)
             if task.state == TaskState.INITIALIZING and to is TaskState.SYNCHRONIZING:
                 lifecycle.move(session, task, to, "the snapshot is loaded, the stream begins")
+
+    def took_up(self) -> None:
+        """The job works by the task's present settings: a task that was being modified goes on."""
+        with self._write() as (session, _node, task):
+            if task.state == TaskState.MODIFYING:
+                lifecycle.move(session, task, lifecycle.phase(session, task.id), "goes on with its new settings")
+
+    def finished(self) -> None:
+        """The target has everything and is closed to this stream; with the last one, the task is finished."""
+        with self._write() as (session, node, task):
+            node.finished, node.wanted = True, False
+            session.flush()
+            left = session.scalar(select(func.count()).where(Node.task_id == task.id, Node.finished.is_(False)))
+            if not left:
+                lifecycle.move(session, task, TaskState.FINISHED, "cut over: it never writes to the target again")
 
     def progress(self, values: Mapping[str, Any]) -> None:
         """Set columns of the node.

@@ -79,6 +79,7 @@ def view(rows: Sequence[RetryWindow], now: float) -> list[RetryView]:
             side=row.side,
             attempts=row.attempts,
             seconds_left=max(0.0, row.deadline - now, row.length_s - row.seen_s),
+            code=row.error["code"],
             last_error=_line(row.error),
             opened_at=row.opened_at,
         )

@@ -18,7 +18,7 @@ def upgrade() -> None:
         "lease",
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("owner", sa.String(length=200), nullable=True),
-        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("epoch", BIG, nullable=False),
         sa.Column("beat", BIG, nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
     )

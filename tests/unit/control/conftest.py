@@ -1,9 +1,9 @@
-"""A store on SQLite with a clock that only tests move."""
+"""A store on SQLite and on PostgreSQL, with a clock that only tests move."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 
@@ -12,10 +12,13 @@ import pytest
 from sync_tasks import names
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
+from sync_tasks.messages import Message
 from sync_tasks.secrets import SecretBox, new_key
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import TaskState
-from sync_tasks.store import Store, migrate
+from sync_tasks.store import Store
+from tests.unit.control import lock_order
+from tests.unit.control.databases import Emptied, Postgresql, Sqlite, created
 
 SOURCE = Endpoint.parse("redis://mover:s3cr%40t@source.example:7000", Side.SOURCE)
 TARGET = Endpoint.parse("redis://:hush@target.example:7001", Side.TARGET)
@@ -36,18 +39,20 @@ class Outbox:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, int]] = []
+        self.messages: list[Message] = []  # the same, whole
         self.broken = False
         self.queued = 0  # messages that no worker has taken
 
-    def send(self, name: str, row_id: int) -> None:
+    def send(self, message: Message) -> None:
         if self.broken:
             raise ConnectionRefusedError
-        self.sent.append((name, row_id))
+        self.sent.append((message.name, message.id))
+        self.messages.append(message)
 
-    def waiting(self, name: str) -> int:
+    def waiting(self, queue: str) -> int:
         if self.broken:
             raise ConnectionRefusedError
-        return self.queued if name == names.LOAD else 0
+        return self.queued if queue == names.QUEUE_LOAD else 0
 
 
 @pytest.fixture
@@ -60,35 +65,71 @@ def outbox() -> Outbox:
     return Outbox()
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/keyferry.db"
+BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+only_sqlite = pytest.mark.parametrize("backend", BACKENDS[:1])
+only_postgresql = pytest.mark.parametrize("backend", BACKENDS[1:])
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The kind of database: every test that uses one runs on each kind."""
+    found: str = request.param
+    return found
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database without tasks, to be copied: making one takes longer than most tests."""
-    path = tmp_path_factory.mktemp("template") / "keyferry.db"
-    migrate(f"sqlite:///{path}")
-    return path
+def sqlite_rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqlite]:
+    rows = Sqlite(tmp_path_factory.mktemp("rows"))
+    yield rows
+    rows.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_rows(postgres: str) -> Iterator[Postgresql]:
+    with created(postgres) as url:
+        rows = Postgresql(url)
+        yield rows
+        rows.close()
 
 
 @pytest.fixture
-def store(template: Path, tmp_path: Path, url: str, wall: Wall, outbox: Outbox) -> Iterator[Store]:
-    shutil.copy(template, tmp_path / "keyferry.db")
-    made = Store(url, SecretBox(new_key()), outbox.send, clock=wall, rng=Random(1))
-    yield made
-    made.dispose()
+def rows(backend: str, request: pytest.FixtureRequest) -> Emptied:
+    """A database with all tables and no rows."""
+    found: Emptied = request.getfixturevalue(f"{backend}_rows")
+    found.clear()
+    return found
+
+
+@pytest.fixture
+def url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database without tables."""
+    if backend == "sqlite":
+        yield f"sqlite:///{tmp_path}/empty.db"
+    else:
+        with created(request.getfixturevalue("postgres")) as found:
+            yield found
+
+
+@pytest.fixture
+def store(rows: Emptied, wall: Wall, outbox: Outbox) -> Iterator[Store]:
+    made = Store(rows.url, SecretBox(new_key()), outbox.send, clock=wall, rng=Random(1))
+    made.database = rows.database
+    with nullcontext() if made.database.sqlite else lock_order.watched():
+        yield made
+
+
+def started(store: Store, task_id: int) -> int:
+    """The same task, started."""
+    store.transition(task_id, TaskState.PRECHECKING, "test")
+    store.transition(task_id, TaskState.PRECHECK_PASSED, "test")
+    store.start(task_id)
+    return task_id
 
 
 @pytest.fixture
 def task_id(store: Store) -> int:
     """A task that was started; its node is number 0, id 1."""
-    task = store.create_task(TaskSpec(), SOURCE, TARGET)
-    store.transition(task.id, TaskState.PRECHECKING, "test")
-    store.transition(task.id, TaskState.PRECHECK_PASSED, "test")
-    store.start(task.id)
-    return task.id
+    return started(store, store.create_task(TaskSpec(), SOURCE, TARGET).id)
 
 
 def chunk(seq: int = 0, gen: int = 1, keys: int = 10, size: int = 1000) -> dict[str, object]:

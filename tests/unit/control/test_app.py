@@ -6,10 +6,11 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
+from celery import current_app
 
 from sync_tasks import app as module
-from sync_tasks import names
-from sync_tasks.errors import ControlError
+from sync_tasks import messages, names
+from sync_tasks.messages import Message
 from sync_tasks.settings import Settings
 
 MEASURED = {
@@ -65,27 +66,25 @@ def test_the_transport(settings: Settings, tmp_path: Path) -> None:
 
 def test_queues_and_routes(settings: Settings) -> None:
     app = module.make_app(settings)
-    assert {queue.name for queue in app.conf.task_queues} == {names.QUEUE_STREAM, names.QUEUE_LOAD}
+    assert {queue.name for queue in app.conf.task_queues} == {names.QUEUE_STREAM, names.QUEUE_LOAD, names.QUEUE_OPS}
     assert app.conf.include == list(names.TASK_MODULES)
-    for task, queue in ((names.FOLLOW, names.QUEUE_STREAM), (names.LOAD, names.QUEUE_LOAD)):
+    for task, queue in names.QUEUES.items():
         assert app.amqp.router.route({}, task)["queue"].name == queue
 
 
-def test_settings_reach_forked_children(settings: Settings) -> None:
-    app = module.configure(settings)
-    assert module.current_app() is app
+def test_a_worker_of_one_spool_knows_its_queues(settings: Settings) -> None:
+    app = module.make_app(settings, ["kf.load.0123456789ab"])
+    assert "kf.load.0123456789ab" in {queue.name for queue in app.conf.task_queues}
+
+
+def test_tasks_find_the_settings_in_forked_children(settings: Settings) -> None:
+    module.make_app(settings)
     context = multiprocessing.get_context("fork")
     mine, theirs = context.Pipe()
-    child = context.Process(target=lambda: theirs.send(str(module.current_settings().state_dir)))
+    child = context.Process(target=lambda: theirs.send(str(current_app.keyferry_settings.state_dir)))
     child.start()
     assert mine.recv() == str(settings.state_dir)
     child.join()
-
-
-def test_before_configure_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_configured", [])
-    with pytest.raises(ControlError):
-        module.current_settings()
 
 
 class Sent:
@@ -100,12 +99,15 @@ class Sent:
 
 def test_messages_carry_an_id_alone_and_stream_messages_expire() -> None:
     app = Sent()
-    module.send_by(app, names.FOLLOW, 7)  # type: ignore[arg-type]
-    module.send_by(app, names.LOAD, 8)  # type: ignore[arg-type]
-    assert app.calls == [
-        (names.FOLLOW, {"args": [7], "queue": names.QUEUE_STREAM, "expires": module.FOLLOW_EXPIRES_S}),
-        (names.LOAD, {"args": [8], "queue": names.QUEUE_LOAD, "expires": None}),
-    ]
+    module.send(app, messages.follow(7, "orders-move", 0, None))  # type: ignore[arg-type]
+    module.send(app, messages.load(8, "orders-move", 0, 3, 2, 2, "0123456789ab", 9))  # type: ignore[arg-type]
+    (follow, of_stream), (load, of_chunk) = app.calls
+    assert (follow, load) == (names.FOLLOW, names.LOAD)
+    assert (of_stream["args"], of_chunk["args"]) == ([7], [8])
+    assert (of_stream["expires"], of_chunk["expires"]) == (module.FOLLOW_EXPIRES_S, None)
+    assert (str(of_stream["queue"].name), of_chunk["queue"].name) == ("kf.stream", "kf.load.0123456789ab")  # type: ignore[attr-defined]
+    assert of_stream["argsrepr"] == "('orders-move', 'node 0')"
+    assert of_chunk["argsrepr"] == "('orders-move', 'node 0', 'db 3', 'shard 2', 'chunk 3 of 9')"
 
 
 def test_a_broker_that_is_away_is_noticed_within_a_second(settings: Settings) -> None:
@@ -114,7 +116,7 @@ def test_a_broker_that_is_away_is_noticed_within_a_second(settings: Settings) ->
     app = module.make_app(settings)
     begun = time.monotonic()
     with pytest.raises(Exception, match="connecting to"):
-        module.send_by(app, names.LOAD, 1)
+        module.send(app, Message(names.LOAD, 1))
     with pytest.raises(Exception, match="connecting to"):
-        module.waiting(app, names.LOAD)
+        module.waiting(app, names.QUEUE_LOAD)
     assert time.monotonic() - begun < 2.0

@@ -9,12 +9,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 from sync_tasks.errors import ControlError
 from sync_tasks.migrations import HEAD, KNOWN
 from sync_tasks.models import Base
 from sync_tasks.store import migrate
+from tests.unit.control.conftest import only_sqlite
+from tests.unit.control.databases import Emptied
+from tests.unit.control.processes import PROCESSES, in_processes
 
 
 def revision(url: str) -> str | None:
@@ -30,10 +33,19 @@ def stamp(url: str, value: str | None) -> None:
             connection.execute(text("INSERT INTO alembic_version VALUES (:v)"), {"v": value})
 
 
-def schema(url: str) -> set[tuple[str, str]]:
-    with create_engine(url).connect() as connection:
-        rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
-    return {(name, " ".join(sql.replace('"', "").split())) for name, sql in rows}
+def schema(url: str) -> dict[str, object]:
+    """What each table consists of."""
+    found = inspect(create_engine(url))
+    return {
+        table: (
+            sorted((c["name"], str(c["type"]), c["nullable"], bool(c["default"])) for c in found.get_columns(table)),
+            found.get_pk_constraint(table),
+            sorted(map(str, found.get_foreign_keys(table))),
+            sorted(map(str, found.get_indexes(table))),
+            sorted(map(str, found.get_unique_constraints(table))),
+        )
+        for table in found.get_table_names()
+    }
 
 
 def test_a_fresh_database_is_of_this_version(url: str) -> None:
@@ -44,22 +56,26 @@ def test_a_fresh_database_is_of_this_version(url: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_the_migrations_lead_to_the_same_tables_as_the_models(url: str, tmp_path: object) -> None:
+def test_the_migrations_lead_to_the_same_tables_as_the_models(url: str, rows: Emptied) -> None:
     """A database from before the first revision, upgraded step by step, against one made at once."""
-    older = f"sqlite:///{tmp_path}/older.db"
-    with create_engine(older).begin() as connection:
+    with create_engine(url).begin() as connection:
         connection.execute(
             text(
                 "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
                 " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
             )
         )
-    migrate(older)
     migrate(url)
-    assert revision(older) == HEAD
-    assert schema(older) == schema(url)
-    with create_engine(older).connect() as connection:
+    assert revision(url) == HEAD
+    assert len(schema(url)) == len(Base.metadata.tables) + 1
+    assert schema(url) == schema(rows.url)
+    with create_engine(url).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_of_several_that_start_at_once_one_makes_the_tables(url: str) -> None:
+    assert in_processes(lambda _: migrate(url)) == [None] * PROCESSES
+    assert len(schema(url)) == len(Base.metadata.tables) + 1
 
 
 def test_a_newer_database_is_left_alone(url: str) -> None:
@@ -72,11 +88,12 @@ def test_a_newer_database_is_left_alone(url: str) -> None:
     assert revision(url) == "9999"
 
 
-def test_the_list_of_revisions_is_alembics(url: str) -> None:
+def test_the_list_of_revisions_is_alembics() -> None:
     script = ScriptDirectory(str(sys.modules["sync_tasks.migrations"].__path__[0]))
     assert tuple(reversed([found.revision for found in script.walk_revisions()])) == KNOWN
 
 
+@only_sqlite
 def test_the_usual_start_imports_neither_alembic_nor_celery(url: str) -> None:
     """A third of a second that a foreground start does not have."""
     code = (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
 
 import sync_tasks
-from sync_tasks.errors import Side
+from sync_tasks import config_file
+from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.settings import Settings
 
 
@@ -39,5 +41,91 @@ def test_the_environment_is_read_and_passwords_stay_hidden(monkeypatch: pytest.M
 def test_no_other_file_reads_the_environment() -> None:
     root = Path(sync_tasks.__file__).parent
     reading = re.compile(r"os\.(environ|getenv)")
-    control = [*root.glob("*.py"), *root.glob("store/*.py"), *(root.parent / "scheduler").glob("*.py")]
-    assert [path.name for path in control if reading.search(path.read_text())] == []
+    files = [path for layer in ("sync_tasks", "workers", "scheduler") for path in (root.parent / layer).rglob("*.py")]
+    assert [path.name for path in files if reading.search(path.read_text())] == ["settings.py"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory, and no configuration file of this machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config_file, "SYSTEM", tmp_path / "system.toml")
+    monkeypatch.delenv("KEYFERRY_CONFIG", raising=False)
+    return tmp_path
+
+
+def test_the_environment_counts_more_than_the_file_and_an_argument_more_than_both(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "keyferry.toml").write_text('flower_port = 1\nflower_user = "filed"\nhost = "filed"\nspool_shared = true\n')
+    monkeypatch.setenv("KEYFERRY_FLOWER_PORT", "2")
+    monkeypatch.setenv("KEYFERRY_HOST", "named")
+    monkeypatch.setenv("KEYFERRY_FLOWER_USER", "")
+    settings = Settings(host="given")
+    assert (settings.flower_port, settings.flower_user, settings.host) == (2, "filed", "given")
+    assert settings.spool_shared is True
+    origins = Settings.origins()
+    assert origins["flower_port"] == "environment KEYFERRY_FLOWER_PORT"
+    assert origins["flower_user"] == "file keyferry.toml", "an empty variable counts as none"
+    assert origins["state_dir"] == "default"
+
+
+def test_the_file_that_is_named_counts_before_the_one_here_and_that_before_the_machines(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "system.toml").write_text("flower_port = 1\n")
+    assert Settings().flower_port == 1
+    (here / "keyferry.toml").write_text("flower_port = 2\n")
+    assert Settings().flower_port == 2
+    (here / "named.toml").write_text("flower_port = 3\n")
+    monkeypatch.setenv("KEYFERRY_CONFIG", "named.toml")
+    assert Settings().flower_port == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("brokr_url = 'redis://b'", "unknown setting brokr_url", "did you mean broker_url?"),
+        ("extend_expiry_s = 1", "unknown setting extend_expiry_s", "a setting of a task"),
+        ("qqqqqqqq = 1", "unknown setting qqqqqqqq", "known are: broker_url"),
+        ("flower_port =", "is not TOML", ""),
+        ("flower_port = 99999", "the setting flower_port (file keyferry.toml)", "correct it there"),
+        ("host = 'a:b'", "the setting host (file keyferry.toml)", ""),
+        ("stream_shift_s = 0", "the setting stream_shift_s (file keyferry.toml)", ""),
+    ],
+)
+def test_a_wrong_file_is_an_error_that_helps(here: Path, text: str, message: str, hint: str) -> None:
+    (here / "keyferry.toml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        Settings()
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_a_named_file_that_is_not_there_is_an_error(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYFERRY_CONFIG", str(here / "none.toml"))
+    with pytest.raises(UsageError, match="is not there"):
+        Settings()
+
+
+def test_a_wrong_variable_is_named_and_its_value_is_not_shown(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYFERRY_FLOWER_PORT", "hush")
+    with pytest.raises(UsageError, match=r"flower_port \(environment KEYFERRY_FLOWER_PORT\)") as caught:
+        Settings()
+    assert "hush" not in caught.value.line()
+
+
+def test_the_key_is_the_one_given_or_that_of_its_file(here: Path) -> None:
+    (here / "key").write_text("filed\n")
+    assert Settings().key() is None
+    assert Settings(secret_key_file=here / "key").key() == b"filed"
+    assert Settings(secret_key_file=here / "key", secret_key="given").key() == b"given"
+    with pytest.raises(ControlError, match="cannot read the secret key file") as caught:
+        Settings(secret_key_file=here / "none").key()
+    assert caught.value.code == "secret-key"
+
+
+def test_the_spool_and_the_host_have_places_of_their_own(here: Path) -> None:
+    assert Settings(spool_dir=Path("elsewhere")).spool == here / "elsewhere"
+    assert Settings().hostname == socket.gethostname()
+    assert Settings(host="rack-3").hostname == "rack-3"

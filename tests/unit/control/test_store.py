@@ -6,9 +6,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.engine import make_url
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ControlError, Side, UsageError
+from sync_tasks.errors import ControlError, Side, TargetError, UsageError
+from sync_tasks.models import Base
 from sync_tasks.secrets import SecretBox, new_key
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import TaskState
@@ -18,6 +21,16 @@ from sync_tasks.views import ChunkView, NodeView
 from tests.unit.control.conftest import SOURCE, TARGET, chunk
 
 SECRETS = ("s3cr@t", "s3cr%40t", "hush")
+
+
+def written(store: Store) -> bytes:
+    """All that stands in the database."""
+    if not store.database.sqlite:
+        with store.database.read() as session:
+            rows = [row for table in Base.metadata.sorted_tables for row in session.execute(select(table))]
+        return repr(rows).encode()
+    store.dispose()
+    return b"".join(path.read_bytes() for path in Path(make_url(store.database.url).database or "").parent.iterdir())
 
 
 def test_a_new_task(store: Store) -> None:
@@ -34,15 +47,14 @@ def test_a_new_task(store: Store) -> None:
     assert (node.keys_total, node.applied_offset, node.delay_ms, node.held) == (None, None, None, None)
 
 
-def test_addresses_come_back_with_their_secrets_and_are_shown_without(store: Store, tmp_path: Path) -> None:
+def test_addresses_come_back_with_their_secrets_and_are_shown_without(store: Store) -> None:
     task = store.create_task(TaskSpec(), SOURCE, TARGET)
     assert store.endpoints(task.id) == (SOURCE, TARGET)
     shown = f"{task}{store.events(task.id)}{store!r}{store.database!r}"
-    store.dispose()
-    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    held = written(store)
     for secret in SECRETS:
         assert secret not in shown
-        assert secret.encode() not in written
+        assert secret.encode() not in held
 
 
 def test_a_database_password_is_not_shown_either() -> None:
@@ -50,9 +62,9 @@ def test_a_database_password_is_not_shown_either() -> None:
     assert "hush" not in f"{store!r}{store.database!r}"
 
 
-def test_another_key_cannot_open_the_addresses_until_they_are_given_again(store: Store, url: str) -> None:
+def test_another_key_cannot_open_the_addresses_until_they_are_given_again(store: Store) -> None:
     task = store.create_task(TaskSpec(), SOURCE, TARGET)
-    other = Store(url, SecretBox(new_key()))
+    other = Store(store.database.url, SecretBox(new_key()))
     with pytest.raises(ControlError, match="another key"):
         other.endpoints(task.id)
     changed = replace(SOURCE, password="new")
@@ -102,18 +114,35 @@ def test_a_task_that_is_not_there(store: Store) -> None:
         store.task(9)
 
 
-def test_a_database_that_was_never_set_up_says_so(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path}/none.db", SecretBox())
-    with pytest.raises(ControlError, match="no such table") as caught:
+def test_a_database_that_was_never_set_up_says_so(url: str) -> None:
+    store = Store(url, SecretBox())
+    with pytest.raises(ControlError, match=r"no such table|does not exist") as caught:
         store.tasks()
     assert "not set up" in caught.value.hint
     store.dispose()
 
 
-def test_a_wrong_database_url_is_not_repeated() -> None:
-    with pytest.raises(ControlError) as caught:
-        Store("hush", SecretBox()).tasks()
+@pytest.mark.parametrize("url", ["hush", "mysql://u:hush@h/k", "x+y://u:hush@h/k"])
+def test_a_wrong_database_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(ControlError, match="cannot be read") as caught:
+        Store(url, SecretBox()).tasks()
     assert "hush" not in caught.value.line()
+
+
+def test_addresses_of_any_length_make_a_name(store: Store) -> None:
+    long = replace(SOURCE, host="h" * 253)
+    task = store.create_task(TaskSpec(), long, replace(TARGET, host="g" * 253))
+    assert len(task.name) == 300
+    assert task.name.startswith("h" * 253)
+
+
+def test_no_text_is_refused(store: Store, task_id: int) -> None:
+    """Errors quote what servers say and what keys are called: that may be any bytes."""
+    store.fail(task_id, TargetError("the key a\0b\udcff\u20ac", hint="\0"))
+    error = store.task(task_id).error
+    assert error is not None
+    assert (error["message"], error["hint"]) == ("the key a\\0b\\udcff\u20ac", "\\0")
+    assert "a\\0b" in store.events(task_id)[-1].text
 
 
 def test_events_go_on_from_where_one_has_read(store: Store, task_id: int) -> None:

@@ -49,12 +49,12 @@ def test_only_one_owner(store: Store, handle: StreamHandle) -> None:
     assert second is not None
     assert second.epoch == handle.epoch + 1
     store.release_node(1, handle.epoch)
-    assert second.renew(), "a late release of the first does not touch the second"
+    assert second.renew().wanted, "a late release of the first does not touch the second"
 
 
 def test_what_is_not_wanted_cannot_be_claimed(store: Store, task_id: int, handle: StreamHandle) -> None:
     store.stop(task_id)
-    assert handle.renew() is False
+    assert not handle.renew().wanted
     store.release_node(1, handle.epoch)
     assert store.claim_node(1, "h:9:9:y") is None
 
@@ -68,6 +68,8 @@ WRITES = {
     "reload": lambda h: h.reload([1]),
     "void_chunks": lambda h: h.void_chunks(1),
     "begin_stream": lambda h: h.begin_stream(),
+    "took_up": lambda h: h.took_up(),
+    "finished": lambda h: h.finished(),
     "progress": lambda h: h.progress({"applied_offset": 1}),
     "failing": lambda h: h.failing(ConnectionLost("cut", side=Side.SOURCE)),
     "healed": lambda h: h.healed("source"),
@@ -105,7 +107,13 @@ def test_an_operators_start_takes_a_higher_epoch(store: Store, handle: StreamHan
     assert (handle.epoch, handle.node().epoch, handle.node().fresh) == (41, 41, False)
     handle.raise_epoch(7)
     assert (handle.epoch, handle.node().epoch) == (41, 41)
-    assert handle.renew()
+    assert handle.renew().wanted
+
+
+def test_epochs_of_many_operators_starts_fit(handle: StreamHandle) -> None:
+    handle.raise_epoch(10_000 * 2**20)
+    assert handle.node().epoch == 10_000 * 2**20
+    assert handle.renew().wanted
 
 
 def test_a_snapshot_is_recorded(store: Store, task_id: int, handle: StreamHandle, outbox: Outbox) -> None:
@@ -302,7 +310,7 @@ def test_a_release_of_owners_takes_whole_names_alone(store: Store, handle: Strea
         if other in ("h", "h:12:"):
             continue
         store.release_owner(other)
-        assert taken.renew()
+        assert taken.renew().wanted
     store.release_owner("h:12:")
     with pytest.raises(Fenced):
         taken.renew()

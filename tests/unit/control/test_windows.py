@@ -36,6 +36,7 @@ def test_default_lengths(store: Store, task_id: int, handle: StreamHandle, error
     (window,) = store.retries(task_id)
     assert window.seconds_left == minutes * 60
     assert (window.kind, window.side, window.attempts) == (error.retry.value, error.side.value, 1)
+    assert window.code == error.code
     assert store.task(task_id).state is TaskState.RETRYING
 
 

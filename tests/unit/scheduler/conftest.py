@@ -9,9 +9,20 @@ import pytest
 from scheduler.leader import Leader
 from scheduler.tick import Ticker
 from sync_tasks.store import Store
-from tests.unit.control.conftest import Outbox, Wall, outbox, store, task_id, template, url, wall
+from tests.unit.control.conftest import (
+    Outbox,
+    Wall,
+    backend,
+    outbox,
+    postgresql_rows,
+    rows,
+    sqlite_rows,
+    store,
+    task_id,
+    wall,
+)
 
-__all__ = ["outbox", "store", "task_id", "template", "url", "wall"]
+__all__ = ["backend", "outbox", "postgresql_rows", "rows", "sqlite_rows", "store", "task_id", "wall"]
 
 
 class Time:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 from scheduler.leader import RENEW_S, Leader
 from scheduler.watch import LEASE_TTL_S
@@ -62,3 +63,22 @@ def test_of_two_that_see_the_same_dead_leader_one_wins(store: Store) -> None:
         assert second._take(session, seen) == 2
     with store.database.write() as session:
         assert third._take(session, seen) is None
+
+
+def test_of_two_that_come_first_at_once_one_wins(store: Store) -> None:
+    """Neither has seen a lease; on PostgreSQL the second waits for what the first has not committed yet."""
+    first, second = Leader(store.database), Leader(store.database)
+    won: list[int | None] = []
+
+    def come() -> None:
+        with store.database.write() as session:
+            won.append(second._take(session, None))
+
+    thread = threading.Thread(target=come)
+    with store.database.write() as session:
+        won.append(first._take(session, None))
+        thread.start()
+        thread.join(0.2)
+    thread.join(10)
+    assert won == [1, None]
+    assert not second.leads(0.0)

@@ -1,0 +1,226 @@
+"""Operations that a worker carries out: precheck, restart, release. A row says what; a message says where to look."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from sync_tasks import lifecycle, names
+from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry
+from sync_tasks.models import Chunk, Lease, Node, Op, Task
+from sync_tasks.retry_policy import pause
+from sync_tasks.states import MAY, ChunkState, OpKind, OpState, TaskState
+from sync_tasks.store import locks, rows
+from sync_tasks.store.base import StoreBase
+from sync_tasks.store.jobs import due
+from sync_tasks.store.runs import begin, stop
+from sync_tasks.views import OpView, TaskView
+
+MOST_ATTEMPTS = 8
+"""Failures that a retry may heal, after which an operation is given up: with their pauses about a minute."""
+
+OPEN = (OpState.READY, OpState.RUNNING)
+DONE_TO = {OpKind.PRECHECK: "prechecked", OpKind.RESTART: "restarted", OpKind.RELEASE: "released"}
+
+
+class Ops(StoreBase):
+    """Operations, asked for and carried out."""
+
+    def request(self, task_id: int, kind: OpKind, *, start: bool = False, force: bool = False) -> OpView:
+        """Ask for an operation; of one that is open already, that one.
+
+        Args:
+            start: a precheck that passes starts the task.
+            force: a release goes on although the target cannot be reached.
+
+        Raises:
+            ControlError: the task's state does not allow it, or another operation is open.
+        """
+        with self._task(task_id) as (session, task):
+            found = open_op(session, task_id)
+            if found is not None:
+                return rows.op_view(_same(found, kind, start=start, force=force))
+            return rows.op_view(_ask(session, task, kind, start=start, force=force))
+
+    def op(self, op_id: int) -> OpView:
+        """One operation. Raises ControlError if there is none."""
+        with self.database.read() as session:
+            found = session.get(Op, op_id)
+            if found is None:
+                raise ControlError(f"there is no operation {op_id}", hint="see the task's events", code="no-op")
+            return rows.op_view(found)
+
+    def ops(self, task_id: int) -> list[OpView]:
+        """All operations of a task, oldest first."""
+        query = select(Op).where(Op.task_id == task_id).order_by(Op.id)
+        with self.database.read() as session:
+            return [rows.op_view(row) for row in session.scalars(query)]
+
+    def claim_op(self, op_id: int, owner: str) -> OpHandle | None:
+        """An operation to carry out, or None: taken, done, not due yet, or somebody still works for its task."""
+        with self.database.write() as session:
+            asked = session.execute(select(Op.task_id, Op.kind).where(Op.id == op_id)).one_or_none()
+            if asked is None or (asked.kind != OpKind.PRECHECK and _at_work(session, asked.task_id)):
+                return None
+            op = session.get(Op, op_id, with_for_update={"skip_locked": True})
+            if op is None or op.state != OpState.READY or not due(op.next_at, self._clock()):
+                return None
+            task = session.get_one(Task, op.task_id)
+            op.state = OpState.RUNNING
+            op.owner = owner
+            op.epoch += 1
+            op.beat = 0
+            return OpHandle(self, rows.task_view(task), rows.op_view(op), owner)
+
+
+class OpHandle:
+    """One worker's hold on one operation; every write is fenced by its epoch."""
+
+    def __init__(self, store: Ops, task: TaskView, op: OpView, owner: str) -> None:
+        self.task = task
+        self.op = op
+        self._store = store
+        self._owner = owner
+
+    def renew(self) -> None:
+        """A beat. Raises Fenced when it was taken away."""
+        with self._store.database.write() as session:
+            self._held(session).beat += 1
+
+    def done(self) -> None:
+        """Carried out: what it means for the task, in the same transaction."""
+        with self._store._run(self.task.id) as (session, task):
+            op = self._held(session)
+            op.state, op.owner, op.error = OpState.DONE, None, None
+            _DONE[OpKind(op.kind)](session, task, op)
+
+    def failed(self, error: KeyferryError) -> None:
+        """It failed: tried again after a pause if that can help, else over."""
+        with self._store._task(self.task.id) as (session, task):
+            op = self._held(session)
+            op.owner, op.error = None, lifecycle.as_dict(error)
+            op.attempts += 1
+            if op.kind != OpKind.PRECHECK and error.retry is not Retry.FATAL and op.attempts < MOST_ATTEMPTS:
+                op.state, op.dispatched_at = OpState.READY, None
+                op.next_at = self._store._clock() + pause(op.attempts, self._store._rng)
+                return
+            op.state = OpState.FAILED
+            if op.kind == OpKind.PRECHECK:
+                lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "the precheck failed", error)
+                return
+            lifecycle.note(session, task.id, f"{op.kind}-failed", error.line())
+            if task.state != TaskState.FAILED:
+                # What made it fail decides what may be done with it: that stays.
+                task.error = lifecycle.as_dict(error)
+
+    def event(self, kind: str, text: str) -> None:
+        """Record what people should know."""
+        with self._store._task(self.task.id) as (session, task):
+            self._held(session)
+            lifecycle.note(session, task.id, kind, text)
+
+    def _held(self, session: Session) -> Op:
+        op = session.get(Op, self.op.id, with_for_update=True, populate_existing=True)
+        if op is None or op.state != OpState.RUNNING or op.epoch != self.op.epoch or op.owner != self._owner:
+            raise Fenced(f"operation {self.op.id} was taken away", hint="nothing to do: its new owner goes on")
+        return op
+
+
+def open_op(session: Session, task_id: int) -> Op | None:
+    """The operation of a held task that is not over."""
+    return session.scalar(select(Op).where(Op.task_id == task_id, Op.state.in_(OPEN)))
+
+
+def revoke(session: Session, task: Task, op_id: int) -> None:
+    """End an operation of a held task that somebody revoked, unless it is over."""
+    op = session.get(Op, op_id, with_for_update=True)
+    if op is None or op.state not in OPEN:
+        return
+    error = ControlError(f"its {op.kind} was revoked", hint="ask for it again", code="revoked")
+    op.state, op.owner, op.error = OpState.FAILED, None, lifecycle.as_dict(error)
+    if op.kind == OpKind.PRECHECK:
+        lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "revoked", error)
+    else:
+        lifecycle.note(session, task.id, "revoked", error.line())
+
+
+def busy(op: Op) -> ControlError:
+    """What is said to whoever comes in between."""
+    return ControlError(f"its {op.kind} is not over yet", hint="wait for it: see the task's events", code="busy")
+
+
+def _ask(session: Session, task: Task, kind: OpKind, *, start: bool, force: bool) -> Op:
+    state = TaskState(task.state)
+    if state not in MAY[kind]:
+        hint = "suspend or finish it first" if kind is OpKind.RELEASE else "see its events"
+        raise ControlError(f"a task that is {state} cannot be {DONE_TO[kind]}", hint=hint, code="transition")
+    return _add(session, task, kind, start=start, force=force)
+
+
+def _add(session: Session, task: Task, kind: OpKind, *, start: bool, force: bool) -> Op:
+    stop(session, task, f"for its {kind}")
+    done = (Op.task_id == task.id, Op.kind == OpKind.RESTART, Op.state == OpState.DONE)
+    again = session.scalar(select(Op.id).where(*done).limit(1)) is not None
+    options = {"start": start, "force": force, "again": again}
+    op = Op(task_id=task.id, kind=kind, state=OpState.READY, options=options)
+    session.add(op)
+    if kind is OpKind.PRECHECK:
+        lifecycle.move(session, task, TaskState.PRECHECKING, "asked")
+    else:
+        lifecycle.note(session, task.id, kind, "asked")
+    session.flush()
+    return op
+
+
+def _same(op: Op, kind: OpKind, *, start: bool, force: bool) -> Op:
+    if op.kind != kind:
+        raise busy(op)
+    asked = {"start": start, "force": force}
+    op.options = {**op.options, **{name: wanted or op.options[name] for name, wanted in asked.items()}}
+    return op
+
+
+def _at_work(session: Session, task_id: int) -> bool:
+    """Whether a stream or a loader of the task has not ended; no stream begins before the transaction ends."""
+    ids = session.scalars(select(Node.id).where(Node.task_id == task_id)).all()
+    held = [names.node_lease(node_id) for node_id in ids]
+    locks.leases(session, held)
+    owned = select(Lease.name).where(Lease.name.in_(held), Lease.owner.is_not(None)).limit(1)
+    running = select(Chunk.id).where(Chunk.task_id == task_id, Chunk.state == ChunkState.RUNNING).limit(1)
+    return session.scalar(owned) is not None or session.scalar(running) is not None
+
+
+def _prechecked(session: Session, task: Task, op: Op) -> None:
+    lifecycle.move(session, task, TaskState.PRECHECK_PASSED, "the precheck passed")
+    if op.options["start"]:
+        begin(session, task)
+
+
+def _restarted(session: Session, task: Task, op: Op) -> None:
+    """The old run is fenced and its keys are gone: another begins under names of its own."""
+    session.execute(delete(Chunk).where(Chunk.task_id == task.id))
+    task.uid = secrets.token_hex(8)
+    task.finishing = False
+    session.execute(
+        update(Node)
+        .where(Node.task_id == task.id)
+        .values(
+            begun=False, gen=0, replid=None, snapshot_offset=None, stream_db=0, snapshot_done=False, spool=None,
+            received_offset=None, applied_offset=None, source_offset=None, held=None, keys_total=None,
+            bytes_total=None, finished=False, turn=False, in_sync=False, settled=False, delay_ms=None,
+        )
+    )  # fmt: skip
+    session.flush()
+    _add(session, task, OpKind.PRECHECK, start=True, force=False)
+
+
+def _released(session: Session, task: Task, op: Op) -> None:
+    """What is secret is forgotten; the row stays for those who look up what was."""
+    session.execute(delete(Chunk).where(Chunk.task_id == task.id))
+    task.source = task.target = b""
+    lifecycle.move(session, task, TaskState.RELEASED, "released")
+
+
+_DONE = {OpKind.PRECHECK: _prechecked, OpKind.RESTART: _restarted, OpKind.RELEASE: _released}

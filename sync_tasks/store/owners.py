@@ -1,0 +1,63 @@
+"""Owners of jobs, by name: who holds what, and the freeing of what the dead hold."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute
+
+from sync_tasks import names
+from sync_tasks.models import Chunk, Lease, Node
+from sync_tasks.states import ChunkState
+from sync_tasks.store import locks, orphans
+from sync_tasks.store.base import StoreBase
+
+
+class Owners(StoreBase):
+    """Who holds leases and chunks. A name is <host>:<worker's main process>:<process>:<random>."""
+
+    def owners(self, prefix: str) -> list[str]:
+        """Owners of leases and running chunks whose name begins so."""
+        with self.database.read() as session:
+            leases = session.scalars(select(Lease.owner).where(Lease.owner.startswith(prefix, autoescape=True)))
+            chunks = session.scalars(
+                select(Chunk.owner).where(
+                    Chunk.state == ChunkState.RUNNING, Chunk.owner.startswith(prefix, autoescape=True)
+                )
+            )
+            return [owner for owner in [*leases, *chunks] if owner is not None]
+
+    def owned(self, task_id: int) -> bool:
+        """Whether a stream job of the task still holds its node."""
+        with self.database.read() as session:
+            ids = session.scalars(select(Node.id).where(Node.task_id == task_id)).all()
+            leases = [names.node_lease(node_id) for node_id in ids]
+            query = select(func.count()).where(Lease.name.in_(leases), Lease.owner.is_not(None))
+            return bool(session.scalar(query))
+
+    def release_owner(self, owner_prefix: str) -> None:
+        """Free what owners so named hold: "host:pid" of a process known to be dead, and its children."""
+        prefix = owner_prefix.rstrip(":")
+        with self.database.write() as session:
+            theirs = session.scalars(select(Lease.name).where(_is(Lease.owner, prefix))).all()
+            locks.leases(session, theirs)
+            freed = session.scalars(
+                update(Lease)
+                .where(Lease.name.in_(theirs), _is(Lease.owner, prefix))
+                .values(owner=None)
+                .returning(Lease.name)
+            ).all()
+            orphans.free_nodes(session, freed)
+        with self.database.write() as session:
+            orphans.free_chunks(session, _is(Chunk.owner, prefix), self._clock(), self._rng)
+
+    def release_all(self) -> None:
+        """Free what every owner of a lease holds: call it where all of them are known to be dead."""
+        with self.database.read() as session:
+            owners = set(session.scalars(select(Lease.owner).where(Lease.owner.is_not(None))))
+        for owner in owners:
+            if owner is not None:
+                self.release_owner(":".join(owner.split(":")[:2]))
+
+
+def _is(owner: InstrumentedAttribute[str | None], prefix: str) -> ColumnElement[bool]:
+    return or_(owner == prefix, owner.startswith(prefix + ":", autoescape=True))

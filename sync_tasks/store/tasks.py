@@ -1,0 +1,117 @@
+"""Tasks: their addresses and settings."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from sync_tasks import lifecycle, names
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import ControlError, Side, UsageError
+from sync_tasks.models import Lease, Node, Task
+from sync_tasks.spec import TaskSpec, mapping
+from sync_tasks.states import TaskState
+from sync_tasks.store import locks, rows
+from sync_tasks.store.base import StoreBase
+from sync_tasks.views import TaskView
+
+LONGEST_NAME = 300
+"""Characters of a task's name; PostgreSQL counts them. Two addresses may be longer."""
+
+
+class Tasks(StoreBase):
+    """The store's tasks."""
+
+    def create_task(self, spec: TaskSpec, source: Endpoint, target: Endpoint) -> TaskView:
+        """A new task with one node, not started. Raises UsageError if URLs contradict `databases`."""
+        mapping(spec.databases, source.db, target.db)
+        with self.database.write() as session:
+            task = Task(
+                uid=secrets.token_hex(8),
+                name=spec.name or f"{source.address()} to {target.address()}"[:LONGEST_NAME],
+                state=TaskState.NOT_STARTED,
+                spec=spec.model_dump(mode="json"),
+            )
+            self._seal(task, source, target)
+            session.add(task)
+            session.flush()
+            node = Node(task_id=task.id, number=0)
+            session.add(node)
+            session.flush()
+            session.add(Lease(name=names.node_lease(node.id)))
+            lifecycle.note(session, task.id, "created", f"{task.source_safe} to {task.target_safe}")
+            return rows.task_view(task)
+
+    def tasks(self) -> list[TaskView]:
+        """All tasks, oldest first."""
+        with self.database.read() as session:
+            return [rows.task_view(row) for row in session.scalars(select(Task).order_by(Task.id))]
+
+    def task(self, task_id: int) -> TaskView:
+        """One task. Raises ControlError if there is none."""
+        with self.database.read() as session:
+            return rows.task_view(locks.found(session.get(Task, task_id), task_id))
+
+    def only_task(self) -> TaskView | None:
+        """The task of a foreground state directory, if it has one. Raises ControlError if it has several."""
+        found = self.tasks()
+        if len(found) > 1:
+            raise ControlError(
+                f"the state directory holds {len(found)} tasks",
+                hint="`keyferry sync` needs a directory of its own: give another --state",
+                code="many-tasks",
+            )
+        return found[0] if found else None
+
+    def set_endpoints(self, task_id: int, source: Endpoint, target: Endpoint) -> None:
+        """New addresses or credentials of the same servers, sealed anew."""
+        with self._task(task_id) as (session, task):
+            old = rows.task_view(task).databases
+            new = mapping(rows.spec_of(task).databases, source.db, target.db)
+            _same_databases(session, task, old, new)
+            self._seal(task, source, target)
+
+    def endpoints(self, task_id: int) -> tuple[Endpoint, Endpoint]:
+        """Source and target, with credentials. Raises ControlError if they were sealed with another key."""
+        with self.database.read() as session:
+            task = locks.found(session.get(Task, task_id), task_id)
+            source, target = task.source, task.target
+        return (
+            Endpoint.parse(self._box.open(source), Side.SOURCE),
+            Endpoint.parse(self._box.open(target), Side.TARGET),
+        )
+
+    def update_spec(self, task_id: int, spec: TaskSpec) -> None:
+        """New settings. Raises UsageError if databases change once data has been copied."""
+        with self._task(task_id) as (session, task):
+            set_spec(session, task, spec)
+
+    def _seal(self, task: Task, source: Endpoint, target: Endpoint) -> None:
+        task.source = self._box.seal(source.url())
+        task.target = self._box.seal(target.url())
+        task.source_safe = source.safe()
+        task.target_safe = target.safe()
+        task.source_db = source.db
+        task.target_db = target.db
+
+
+def set_spec(session: Session, task: Task, spec: TaskSpec) -> None:
+    """Give a task new settings. Raises UsageError if databases change once data has been copied."""
+    old = rows.task_view(task).databases
+    new = mapping(spec.databases, task.source_db, task.target_db)
+    _same_databases(session, task, old, new)
+    task.spec = spec.model_dump(mode="json")
+    if spec.name:
+        task.name = spec.name
+
+
+def _same_databases(session: Session, task: Task, old: dict[int, int] | None, new: dict[int, int] | None) -> None:
+    begun = session.scalar(select(Node.id).where(Node.task_id == task.id, Node.gen > 0).limit(1))
+    if old != new and begun is not None:
+        raise UsageError(
+            "the databases to copy cannot change once copying has begun",
+            hint="use the same databases as before, or another --state directory",
+            code="databases",
+        )

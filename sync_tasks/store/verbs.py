@@ -1,0 +1,164 @@
+"""What operators ask of a running task: rest, go on, change, end. Each one transaction with its event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from sync_tasks import lifecycle, names
+from sync_tasks.errors import ControlError, Side
+from sync_tasks.models import Chunk, Lease, Node, Op, Task
+from sync_tasks.spec import TaskSpec
+from sync_tasks.states import ENDED, RESTING, RUNNING, UNBEGUN, OpState, TaskState
+from sync_tasks.store import leases, rows
+from sync_tasks.store.base import StoreBase
+from sync_tasks.store.ops import busy, open_op, revoke
+from sync_tasks.store.runs import begin, stop
+from sync_tasks.store.tasks import set_spec
+from sync_tasks.views import TaskView
+
+Change = Callable[[TaskSpec], TaskSpec]
+
+FOR_GOOD = {
+    "fenced": "a copy of the database has taken over: go on there, or restart the task here",
+    "refused-command": "mend the key on the target, then restart the task",
+    "cannot-continue": "restart the task: it copies everything again, over what is on the target",
+}
+"""Failures that a resumption cannot heal, and what to do instead."""
+
+
+class Verbs(StoreBase):
+    """Verbs of operators; illegal ones raise ControlError with the reason."""
+
+    def halt(self, task_id: int, reason: str = "asked") -> TaskView:
+        """The streams stop at a checkpoint, the task is suspended; nothing happens if it is."""
+        with self._task(task_id) as (session, task):
+            if task.state not in RUNNING and task.state != TaskState.SUSPENDED:
+                raise _illegal(task, "be suspended")
+            stop(session, task, reason)
+            return rows.task_view(task)
+
+    def resume(self, task_id: int) -> TaskView:
+        """Go on from the checkpoint; nothing happens if it runs. A failed task may be resumed, too."""
+        with self._run(task_id) as (session, task):
+            if task.state in RUNNING:
+                return rows.task_view(task)
+            if task.state not in RESTING:
+                raise _illegal(task, "be resumed")
+            _raise_for_good(task)
+            _raise_busy(session, task)
+            begin(session, task)
+            return rows.task_view(task)
+
+    def modify(self, task_id: int, spec: TaskSpec | Change) -> TaskView:
+        """New settings. A stream takes them up at its next checkpoint; one that still loads, with its next shift.
+
+        Args:
+            spec: all of them, or what makes them of the present ones.
+
+        Raises:
+            UsageError: databases change once data has been copied; or what `spec` raises.
+        """
+        with self._task(task_id) as (session, task):
+            if task.state in ENDED:
+                raise _illegal(task, "be modified")
+            if (op := open_op(session, task_id)) is not None and op.state == OpState.RUNNING:
+                raise busy(op)  # it works by the settings that it began with
+            before = rows.spec_of(task)
+            after = spec(before) if callable(spec) else spec
+            set_spec(session, task, after)
+            changed = sorted(k for k, v in after.model_dump().items() if v != before.model_dump()[k])
+            lifecycle.note(session, task.id, "modified", ", ".join(changed) or "nothing changed")
+            if changed and task.state in RUNNING:
+                _take_up(session, task)
+            return rows.task_view(task)
+
+    def finish(self, task_id: int) -> TaskView:
+        """Cut over: the streams drain what the source has written, settle expiries, close the target for good.
+
+        One that is suspended in between, or fails, goes on with that when it is resumed.
+        """
+        with self._run(task_id) as (session, task):
+            if task.state == TaskState.FINISHED:
+                return rows.task_view(task)
+            if task.state not in RUNNING and task.state != TaskState.SUSPENDED:
+                raise _illegal(task, "be finished")
+            _raise_busy(session, task)
+            if not task.finishing:
+                task.finishing = True
+                lifecycle.note(session, task.id, "finishing", "drains, settles expiries, then closes the target")
+            if task.state == TaskState.SUSPENDED:
+                begin(session, task)
+            return rows.task_view(task)
+
+    def revoked(self, name: str, row_id: int) -> None:
+        """Somebody revoked a Celery task: what it worked for rests, so that nobody sends it again.
+
+        Args:
+            name: of the Celery task.
+            row_id: its argument.
+        """
+        tables = {names.FOLLOW: Node.task_id, names.LOAD: Chunk.task_id, names.OPS: Op.task_id}
+        column = tables[name]
+        with self.database.read() as session:
+            task_id = session.scalar(select(column).where(column.class_.id == row_id))
+        if task_id is None:
+            return
+        with self._task(task_id) as (session, task):
+            if name == names.OPS:
+                revoke(session, task, row_id)
+            elif task.state in RUNNING:
+                stop(session, task, f"its {name} was revoked")
+
+    def drain(self, owner_prefix: str) -> int:
+        """Streams of owners so named end at a checkpoint and go to others. How many."""
+        prefix = owner_prefix.rstrip(":") + ":"
+        with self.database.read() as session:
+            theirs = session.scalars(
+                select(Node.id)
+                .join(Lease, Lease.name == leases.OF_NODE)
+                .where(Lease.owner.startswith(prefix, autoescape=True))
+            ).all()
+        for node_id in theirs:
+            with self.database.write() as session:
+                session.execute(update(Node).where(Node.id == node_id).values(turn=True))
+        return len(theirs)
+
+
+def _take_up(session: Session, task: Task) -> None:
+    """End the shifts of streams that have a checkpoint to end at; a load would have to begin anew."""
+    streaming = [Node.task_id == task.id, Node.begun]
+    if lifecycle.can(task, TaskState.MODIFYING):
+        lifecycle.move(session, task, TaskState.MODIFYING, "the stream takes up its new settings")
+    elif task.state != TaskState.MODIFYING:
+        streaming.append(Node.applied_offset.is_not(None))
+    session.execute(update(Node).where(*streaming).values(turn=True))
+
+
+def _raise_busy(session: Session, task: Task) -> None:
+    """An operation on the target and a stream of the same task must not meet."""
+    op = open_op(session, task.id)
+    if op is not None:
+        raise busy(op)
+
+
+def _raise_for_good(task: Task) -> None:
+    error = task.error or {}
+    hint = FOR_GOOD.get(error.get("code", ""))
+    if task.state == TaskState.FAILED and hint is not None:
+        raise ControlError(
+            f"it failed for good: {error['message']}", code=error["code"], side=Side(error["side"]), hint=hint
+        )
+
+
+def _illegal(task: Task, verb: str) -> ControlError:
+    hints = dict.fromkeys(UNBEGUN, "start it first") | {
+        TaskState.PRECHECK_FAILED: "see its error, mend that, and start it",
+        TaskState.FAILED: "see its error; resume it, or restart it",
+        TaskState.FINISHED: "it is cut over: make a new task",
+        TaskState.RELEASED: "it is released: make a new task",
+    }
+    hint = hints.get(TaskState(task.state), "see its events")
+    return ControlError(f"a task that is {task.state} cannot {verb}", hint=hint, code="transition")
