@@ -9,6 +9,7 @@ import argparse
 import random
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests import bank
@@ -35,20 +36,22 @@ def populate(source: Server, gigabytes: float) -> None:
         client.execute_command("DEBUG", "POPULATE", count, name, size)
 
 
+def order(kinds: list[str], rng: random.Random) -> Iterator[str]:
+    """Each kind once, in random order, so that a campaign of as many kills leaves none out; then any."""
+    first = list(kinds)
+    rng.shuffle(first)
+    yield from first
+    while True:
+        yield rng.choice(kinds)
+
+
 class Chaos:
     """One campaign."""
 
     def __init__(self, source: Server, target: Server, state: Path, rng: random.Random) -> None:
         self.source, self.target, self.state, self.rng = source, target, state, rng
         self.ferry = self._start()
-        self.counts: dict[str, int] = {}
-
-    def _start(self) -> Keyferry:
-        return Keyferry(self.source.url(), self.target.url(), self.state).start()
-
-    def hurt(self) -> str:
-        """Do one bad thing; its name."""
-        todo = {
+        self.kinds: dict[str, Callable[[], object]] = {
             "kill everything": self._kill_tree,
             "kill the stream job": lambda: self.ferry.kill("stream worker", child=True),
             "kill the stream worker": lambda: self.ferry.kill("stream worker"),
@@ -59,9 +62,17 @@ class Chaos:
             "cut the source's connections": lambda: self._cut(self.source, "replica"),
             "cut the target's connections": lambda: self._cut(self.target, "normal"),
         }
-        what = self.rng.choice(list(todo))
-        todo[what]()
-        self.counts[what] = self.counts.get(what, 0) + 1
+        self.plan = order(list(self.kinds), rng)
+        self.counts = dict.fromkeys(self.kinds, 0)
+
+    def _start(self) -> Keyferry:
+        return Keyferry(self.source.url(), self.target.url(), self.state).start()
+
+    def hurt(self) -> str:
+        """Do the next bad thing; its name."""
+        what = next(self.plan)
+        self.kinds[what]()
+        self.counts[what] += 1
         return what
 
     def _kill_tree(self) -> None:
@@ -97,7 +108,9 @@ def run(options: argparse.Namespace, source: Server, target: Server, state: Path
         print(f"in sync after {seconds:.0f} s, {snapshots(source)} snapshots; comparing", flush=True)
         equal(source, target)
         assert bank.total(target.client()) == bank.TOTAL
-        print("equal, key by key", flush=True)
+        print("equal, key by key, after:", flush=True)
+        for what, times in chaos.counts.items():
+            print(f"{times:6} x {what}", flush=True)
     finally:
         chaos.ferry.kill_tree()
 

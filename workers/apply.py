@@ -5,33 +5,35 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Side, TargetError
-from sync_tasks.names import checkpoint_key, closed_key, marks_key
+from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, TargetError
+from sync_tasks.names import closed_key
 from sync_tasks.views import NodeView, TaskView
-from workers.codec.resp_cy import ReplyError, encode
+from workers.clock import Clock
+from workers.closing import Closing
+from workers.codec.resp_cy import ReplyError
+from workers.cutover import CutOver
+from workers.inquire import Inquiry
 from workers.moment import now_ms
+from workers.own_keys import own_keys
 from workers.ports import StreamPort
 from workers.pump import Pump
+from workers.rewrite import Rewriter
+from workers.scope import Scope
+from workers.search import Search
 from workers.settle import Settler
 from workers.snapshot import Stopped
 from workers.source.ask import Source
 from workers.spool.log import Cursor, Log
-from workers.spool.tables import read_tables
-from workers.sweep import sweep
-from workers.target.claim import STREAMING, Checkpoint, Claim, claim, look, peek_epoch
+from workers.takeover import check_aborted, take_over
+from workers.target.claim import STREAMING, Checkpoint, Claim, Finished, look
+from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
-from workers.target.windows import Chain, Run, Window
-from workers.times import Clock
-from workers.translate import Scope, Translator
-
-STRIDE = 1 << 20
-"""An operator's start takes the next multiple of it, a take-over the next number: so no number of take-overs lets an
-older copy of a state directory catch up with a newer one."""
+from workers.target.windows import Chain, Window
+from workers.translate import Translator
 
 
 @dataclass(slots=True)
@@ -68,22 +70,25 @@ class Applier(threading.Thread):
         self.node = port.node()
         self.stop_event = threading.Event()
         self.loaded = threading.Event()
+        self.finishing = threading.Event()  # the cut-over is asked for
+        self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
         self.border = threading.Lock()
         self.error: BaseException | None = None
         self.progress = Progress()
         self.clock = Clock(self.task.extend_expiry_s * 1000)
+        if self.task.finishing:
+            self.finishing.set()
         self.chain: Chain | None = None
         self._nonce = secrets.token_hex(8)
         self._aborted_at: int | None = None
         self._proven: set[int] = set()
         self._loaded_files: list[tuple[int, Path]] | None = None
-        self.fields = False  # whether the target's hashes may hold field expiries
 
     # --- life
 
     def run(self) -> None:
         try:
-            while not self.stop_event.is_set():
+            while not self.stop_event.is_set() and self.closed_at is None:
                 try:
                     self._life()
                 except Stopped:
@@ -113,9 +118,11 @@ class Applier(threading.Thread):
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.node.number}", self.home)
         try:
             self._proven = {self.home}
-            claimed = self._claim(link)
+            self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.extend_expiry_s * 1000
+            claimed = take_over(self.port, link, self._nonce)
             found = claimed.found
-            self._check_abort(found)
+            aborted_at, self._aborted_at = self._aborted_at, None
+            check_aborted(found, aborted_at)
             if found is None or found.state != STREAMING:
                 found = self._close_load(link, claimed)
             elif not self.node.begun:
@@ -123,33 +130,13 @@ class Applier(threading.Thread):
                 self.port.void_chunks(found.gen)
                 self.port.begin_stream()
             self._stream(link, claimed, found)
+        except Finished as done:
+            if not self.finishing.is_set():
+                raise
+            self.closed_at = self.progress.committed = done.offset  # we had done it, and died before we could say so
         finally:
             self.progress.streaming, self.progress.settled_at = False, None
             link.close()
-
-    def _claim(self, link: TargetLink) -> Claim:
-        node = self.port.node()
-        if node.fresh:
-            highest = max(self.port.epoch, peek_epoch(link, self.task.uid, node.number))
-            self.port.raise_epoch((highest // STRIDE + 1) * STRIDE)
-        self.port.renew()
-        claimed = claim(link, self.task.uid, node.number, self.port.epoch, self._nonce)
-        if node.begun and claimed.found is None:
-            raise CannotContinue(
-                "the target no longer has the checkpoint of this task: it was emptied, or restarted without its data",
-                side=Side.TARGET,
-                hint="start over with an empty target and a new --state directory",
-            )
-        return claimed
-
-    def _check_abort(self, found: Checkpoint | None) -> None:
-        at, self._aborted_at = self._aborted_at, None
-        if at is not None and found is not None and found.offset > at:
-            raise CannotContinue(
-                f"a window behind the refused one at offset {at} was committed: its commands are missing on the target",
-                side=Side.TARGET,
-                hint="start over with an empty target and a new --state directory",
-            )
 
     # --- from load to stream
 
@@ -166,7 +153,8 @@ class Applier(threading.Thread):
 
     def _close_load(self, link: TargetLink, claimed: Claim) -> Checkpoint:
         """Wait for the load, see its marks on the target, fence its loaders, write the first checkpoint."""
-        self.port.healed("target")
+        if not self._is_loaded(self.port.node()):
+            self.port.healed("target")  # it took our claim, and is asked for no more yet; else the first window tells
         while True:
             while not self.loaded.wait(0.05):
                 if self.stop_event.is_set():
@@ -175,99 +163,68 @@ class Applier(threading.Thread):
                 raise Stopped
             with self.border:
                 node = self.port.node()
-                state = self.port.load_state(node.gen)
-                if node.snapshot_done and state.done == state.chunks:
+                if self._is_loaded(node) and self._has_log(node):
                     return self._close_now(link, claimed, node)
                 self.loaded.clear()  # the source began a new snapshot meanwhile
 
-    def _close_now(self, link: TargetLink, claimed: Claim, node: NodeView) -> Checkpoint:
+    def _is_loaded(self, node: NodeView) -> bool:
+        state = self.port.load_state(node.gen)
+        return node.snapshot_done and state.done == state.chunks
+
+    def _has_log(self, node: NodeView) -> bool:
+        """Whether the log goes on behind the snapshot: a power cut may have taken that away."""
         assert node.replid is not None
         assert node.snapshot_offset is not None
-        gen = node.gen
-        marks = set(link.ask(b"HKEYS", marks_key(self.task.uid, self.node.number, gen)))
-        missing = [c.id for c in self.port.chunks(gen) if b"%d" % c.seq not in marks]
+        self.log.want(node.replid, node.snapshot_offset)
+        return self.log.covers(node.replid, node.snapshot_offset)
+
+    def _close_now(self, link: TargetLink, claimed: Claim, node: NodeView) -> Checkpoint:
+        closing = Closing(self.port, node, self.scope, self.directory, self.home)
+        missing = closing.missing(link)
         if missing:
             self.loaded.clear()
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
-        self._sweep(link, gen)
-        chain = self._chain(link, claimed, gen, node.snapshot_offset)
-        first = self._first_window(gen, node.replid, node.snapshot_offset, node.stream_db)
-        chain.push(first)
-        files = [(self.scope.target(c.db), Path(c.path)) for c in self.port.chunks(gen)]
-        self._loaded_files = [(db, path) for db, path in files if db is not None]
+        closing.sweep(link)
+        chain = self._chain(link, claimed, closing.gen, closing.offset)
+        chain.push(closing.first_window())
+        self._loaded_files = closing.files()
         while chain.flying:
             chain.pump(0.5)
         self.port.begin_stream()
-        return Checkpoint(
-            node.replid, node.snapshot_offset, node.stream_db, self.port.epoch, claimed.nonce,
-            node.snapshot_offset, STREAMING, gen, True,
-        )  # fmt: skip
-
-    def _first_window(self, gen: int, replid: str, offset: int, db: int) -> Window:
-        """Window 1 of a task: fences the loaders, brings function libraries and scripts, writes the checkpoint."""
-        _, functions, scripts = read_tables(self.directory / f"gen-{gen}")
-        commands = [[b"FUNCTION", b"LOAD", b"REPLACE", code] for code in functions]
-        commands += [[b"SCRIPT", b"LOAD", script] for script in scripts]
-        commands.append([b"SET", closed_key(self.task.uid, self.node.number, gen), b"1"])
-        window = Window(start=offset, end=offset, db=db, replid=replid, held=True)
-        window.runs.append(Run(0, 0, offset, False))
-        for command in commands:
-            window.body += encode(command)
-            window.commands += 1
-        return window
-
-    def _chain(self, link: TargetLink, claimed: Claim, gen: int, seen: int) -> Chain:
-        if self.chain is None or self.chain.link is not link:
-            self.chain = Chain(link, claimed, self.task.uid, self.node.number, self.home, self.port.epoch, gen)
-            self.chain.seen = seen
-        return self.chain
-
-    def _sweep(self, link: TargetLink, gen: int) -> None:
-        """Remove what snapshots that broke off had loaded and this one no longer has."""
-        if gen > 1:
-            chunks = [(c.gen, c.db, Path(c.path)) for g in range(1, gen + 1) for c in self.port.chunks(g)]
-            removed = sweep(link, chunks, gen, self.home, self.task.uid, self.node.number, self.scope)
-            if removed:
-                self.port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")
+        return replace(closing.checkpoint(claimed.nonce), extend_ms=chain.extend_ms)
 
     # --- streaming
 
-    def _own_keys(self, gen: int, tok: bytes) -> Callable[[list[int]], list[list[bytes]]]:
-        """Commands that put our keys in order behind FLUSHDB, FLUSHALL, SWAPDB; the window's tail rewrites the rest."""
-        uid, number = self.task.uid, self.node.number
-        ours = [checkpoint_key(uid, number), tok, marks_key(uid, number, gen)]
-        ours += [closed_key(uid, number, g) for g in range(1, gen + 1)]
-
-        def own(databases: list[int]) -> list[list[bytes]]:
-            if self.home not in databases:
-                return []
-            out: list[list[bytes]] = []
-            for other in databases:
-                if other != self.home:
-                    out += [[b"SELECT", b"%d" % other], [b"DEL", *ours]]
-            out.append([b"SELECT", b"%d" % self.home])
-            return out + [[b"SET", closed_key(uid, number, g), b"1"] for g in range(1, gen + 1)]
-
-        return own
+    def _chain(self, link: TargetLink, claimed: Claim, gen: int, seen: int) -> Chain:
+        """The one chain of this connection."""
+        if self.chain is None or self.chain.link is not link:
+            self.chain = Chain(link, claimed, self.task.uid, self.node.number, self.home, self.port.epoch, gen)
+            self.chain.seen = seen
+            self.chain.extend_ms = self.clock.extend_ms
+        return self.chain
 
     def _stream(self, link: TargetLink, claimed: Claim, found: Checkpoint) -> None:
         self._await_log(found)
         chain = self._chain(link, claimed, found.gen, found.seen)
         chain.held = found.held
         self.clock.loading = True
-        self._measure_clock(link)
+        expiries = Expiries(self.endpoint, self.home, self._measure(link), self.clock.observe)
         loaded, self._loaded_files = self._loaded_files, None
-        settler = Settler(self, chain, found, loaded)
-        translator = Translator(
-            found.offset, found.db, self.scope, self.clock, self.home,
-            self._own_keys(found.gen, claimed.tok), settler.touch, settler.disturb,
-        )  # fmt: skip
+        search = Search(expiries, self.scope, found.held, loaded)
+        inquiry = Inquiry(self.source, self.scope)
+        settler = Settler(self.clock, chain, expiries, search, inquiry)
+        own = own_keys(self.task.uid, self.node.number, self.home, found.gen, claimed.tok)
+        rewriter = Rewriter(self.scope, self.clock, self.home, own, settler.touch, settler.disturb)
         chain.tip = (found.offset, found.db, found.replid)
+        # A checkpoint of an earlier version does not say: it was settled with the task's.
+        chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
+        settler.extend(self.clock.extend_ms, found.offset)
         self.progress.committed, self.progress.streaming = found.offset, True
         cursor = Cursor(self.log, found.offset)
         try:
-            Pump(chain, translator, cursor, settler, self).run()
+            translator = Translator(found.offset, found.db, rewriter)
+            Pump(chain, translator, cursor, settler, CutOver(chain, settler, inquiry), self).run()
         finally:
             cursor.close()
             settler.close()
@@ -277,12 +234,7 @@ class Applier(threading.Thread):
         while not self.log.covers(found.replid, found.offset):
             if self.stop_event.is_set():
                 raise Stopped
-            if self.log.end is not None and self.log.end >= found.offset:
-                raise CannotContinue(
-                    f"the log on disk does not hold what follows offset {found.offset} of {found.replid}",
-                    side=Side.SOURCE,
-                    hint="start over with an empty target and a new --state directory",
-                )
+            self.log.want(found.replid, found.offset)
             self.stop_event.wait(0.1)
 
     def checkpoint(self) -> Checkpoint | None:
@@ -300,13 +252,15 @@ class Applier(threading.Thread):
         except KeyferryError:
             return False
 
-    def _measure_clock(self, link: TargetLink) -> None:
+    def _measure(self, link: TargetLink) -> bool:
+        """Read the target's clock, and its version: whether its hashes may hold field expiries."""
         info: bytes = link.ask(b"INFO", b"server")
         valkey = re.search(rb"valkey_version:(\d+)", info)
         found = valkey or re.search(rb"redis_version:(\d+)", info)
-        self.fields = found is not None and int(found[1]) >= (9 if valkey else 8)
+        before = now_ms()
         seconds, micros = link.ask(b"TIME")
-        self.clock.skew_ms = int(seconds) * 1000 + int(micros) // 1000 - now_ms()
+        self.clock.observe(before, int(seconds) * 1000 + int(micros) // 1000, now_ms())
+        return found is not None and int(found[1]) >= (9 if valkey else 8)
 
     def prove(self, databases: set[int]) -> None:
         """SELECT each database once, and see the answer, before a window may name it. The chain must be empty."""

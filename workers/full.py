@@ -8,20 +8,22 @@ PEXPIREAT changes `closed` only if it exists, and so spoils the batch; unlike SE
 from __future__ import annotations
 
 import mmap
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Fenced, KeyferryError, Side, TargetError
+from sync_tasks.errors import Fenced, KeyferryError, Malformed, Side, TargetError
 from sync_tasks.names import closed_key, marks_key
+from workers.beat import Beat
 from workers.codec import RestoreEncoder
 from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
 from workers.expiry import FIELD_HOLD, HOLD
 from workers.huge import load_huge
 from workers.ports import ChunkPort
+from workers.spool.chunks import count_keys
+from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
 from workers.target.link import TargetLink
 from workers.target.windows import named
@@ -29,7 +31,6 @@ from workers.target.windows import named
 BATCH_KEYS = 200
 BATCH_BYTES = 128 << 10
 FLYING = 4
-RENEW_S = 1.0
 FAR = 1 << 53
 
 MULTI = encode([b"MULTI"])
@@ -44,10 +45,20 @@ class FencedBatches:
         uid, node, gen: whose load.
         home: database of Keyferry's keys.
         db: database of the data.
+        check: called now and then; what it raises ends the sending.
     """
 
-    def __init__(self, link: TargetLink, uid: str, node: int, gen: int, home: int, db: int) -> None:
-        self.link, self.home, self.db = link, home, db
+    def __init__(
+        self,
+        link: TargetLink,
+        uid: str,
+        node: int,
+        gen: int,
+        home: int,
+        db: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.link, self.home, self.db, self._check = link, home, db, check
         closed = closed_key(uid, node, gen)
         self._gate = encode([b"WATCH", closed]) + encode([b"PEXPIREAT", closed, FAR]) + MULTI
         self._select = encode([b"SELECT", db]) if db != home else b""
@@ -64,6 +75,7 @@ class FencedBatches:
         self._push(body, commands)
 
     def _push(self, body: bytes, commands: int) -> None:
+        self._check()
         while len(self._flying) >= FLYING:
             self._read()
         self.link.send(self._gate + body + EXEC)
@@ -74,6 +86,7 @@ class FencedBatches:
         self.finish()
         self.link.send(self._gate + self._select + head)
         for block in blocks:
+            self._check()
             self.link.send(block)
         self.link.send(tail + self._back + EXEC)
         name = encode([b"RESTORE"])
@@ -122,37 +135,20 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
         target_db: where the chunk's keys go.
     Raises ConnectionLost, TargetBusy, TargetError, Malformed, Fenced.
     """
-    chunk = port.chunk
-    path = Path(chunk.path)
-    version, _, _ = read_tables(path.parent)
-    link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
-    try:
-        _prove(link, target_db, home)
-        batches = FencedBatches(link, port.task.uid, port.node_number, chunk.gen, home, target_db)
-        beat = _beat(port)
-        if chunk.huge:
-            load_huge(port, batches, version, beat)
-        else:
-            _load_records(path, batches, RestoreEncoder(version, HOLD, FIELD_HOLD), beat)
-        batches.finish()
-        mark = encode([b"HSET", marks_key(port.task.uid, port.node_number, chunk.gen), chunk.seq, chunk.keys])
-        batches.send_home(mark, 1)
-        batches.finish()
-    finally:
-        link.close()
-    port.done(chunk.keys)
-
-
-def _beat(port: ChunkPort) -> Callable[[int], None]:
-    last = time.monotonic()
-
-    def beat(keys: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= RENEW_S:
-            last = time.monotonic()
-            port.renew(keys)
-
-    return beat
+    loader = _Loader(port)
+    with Beat(lambda: port.renew(loader.keys)) as beat:
+        link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
+        try:
+            _prove(link, target_db, home)
+            uid, number, gen = port.task.uid, port.node_number, port.chunk.gen
+            batches = FencedBatches(link, uid, number, gen, home, target_db, beat.check)
+            loader.load(batches)
+            batches.finish()
+            batches.send_home(encode([b"HSET", marks_key(uid, number, gen), port.chunk.seq, port.chunk.keys]), 1)
+            batches.finish()
+        finally:
+            link.close()
+    port.done(port.chunk.keys)
 
 
 def _prove(link: TargetLink, db: int, home: int) -> None:
@@ -167,16 +163,49 @@ def _prove(link: TargetLink, db: int, home: int) -> None:
         ) from e
 
 
-def _load_records(path: Path, batches: FencedBatches, encoder: RestoreEncoder, beat: Callable[[int], None]) -> None:
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:
+class _Loader:
+    """Reads one chunk file into batches. What it finds must be what was recorded: a torn file loses keys silently."""
+
+    def __init__(self, port: ChunkPort) -> None:
+        self._port, self._chunk = port, port.chunk
+        self._path = Path(port.chunk.path)
+        self.keys = 0  # so far
+
+    def load(self, batches: FencedBatches) -> None:
+        """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded."""
+        version, _, _ = read_tables(self._path.parent)
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError as e:
+            raise damaged(self._path, "is missing") from e
+        if size != self._chunk.bytes:
+            raise damaged(self._path, f"has {size} bytes, not {self._chunk.bytes}")
+        if self._chunk.huge:
+            load_huge(self._port, batches, version)
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as data:
-            position, done = 0, 0
-            while position < len(data):
+        try:
+            self._send(batches, RestoreEncoder(version, HOLD, FIELD_HOLD))
+        except Malformed as e:
+            self.keys = count_keys(self._path)  # the source's fault, unless the records are other ones
+            self._compare(e)
+            raise
+        self._compare()
+
+    def _send(self, batches: FencedBatches, encoder: RestoreEncoder) -> None:
+        with (
+            self._path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
+            memoryview(pages) as data,
+        ):
+            position, keys = 0, 1
+            while keys and position < len(data):
                 body, keys, position = encoder.encode(data, position, BATCH_KEYS, BATCH_BYTES)
-                batches.send(body, keys)
-                done += keys
-                beat(done)
+                if keys:
+                    batches.send(body, keys)
+                self.keys += keys
+            if position < len(data):
+                raise damaged(self._path, f"ends in the middle of a key, behind byte {position}")
 
-
+    def _compare(self, cause: Exception | None = None) -> None:
+        if self.keys != self._chunk.keys:
+            raise damaged(self._path, f"holds {self.keys} keys, not {self._chunk.keys}") from cause

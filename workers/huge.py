@@ -5,17 +5,17 @@ Memory is bounded by a piece. Types that cannot be rebuilt by commands travel as
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from sync_tasks.errors import Malformed, TargetError
+from sync_tasks.errors import TargetError
 from sync_tasks.names import tmp_key
 from workers.codec import can_piece, crc64, pieces
 from workers.codec.resp_cy import encode
 from workers.expiry import FIELD_HOLD, hold
 from workers.ports import ChunkPort
 from workers.spool.chunks import RECORD, TO_THE_END
+from workers.spool.damage import damaged
 
 if TYPE_CHECKING:
     from workers.full import FencedBatches
@@ -25,38 +25,31 @@ LARGEST_BULK = 512 << 20
 BLOCK = 1 << 20
 
 
-def load_huge(port: ChunkPort, batches: FencedBatches, version: int, beat: Callable[[int], None]) -> None:
-    """Load the one value of a huge chunk. Raises as load_chunk."""
+def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> None:
+    """Load the one value of a huge chunk, whose file is as long as recorded. Raises as load_chunk."""
     path = Path(port.chunk.path)
     with path.open("rb") as file:
         expire_ms, key_size, value_size = RECORD.unpack(file.read(RECORD.size))
         if value_size != TO_THE_END:
-            raise Malformed("a huge chunk does not begin as one", 0)
+            raise damaged(path, "does not begin as a long value does")
         key = file.read(key_size)
         kind = file.read(1)[0]
         written = hold(expire_ms) if expire_ms >= 0 else 0
         if can_piece(kind):
-            _in_pieces(port, batches, file, key, kind, written, beat)
+            _in_pieces(port, batches, file, key, kind, written)
         else:
             size = path.stat().st_size - RECORD.size - key_size - 1
             _whole(batches, file, key, kind, size, version, written)
 
 
 def _in_pieces(
-    port: ChunkPort,
-    batches: FencedBatches,
-    file: BinaryIO,
-    key: bytes,
-    kind: int,
-    written: int,
-    beat: Callable[[int], None],
+    port: ChunkPort, batches: FencedBatches, file: BinaryIO, key: bytes, kind: int, written: int
 ) -> None:
     """Two attempts never share a temporary name, and nobody sees half a key."""
     temporary = tmp_key(port.task.uid, port.chunk.id, port.chunk.epoch)
     batches.send(encode([b"UNLINK", temporary]), 1)
     for command, arguments in pieces(file.read, kind, BLOCK, 512, FIELD_HOLD):
         batches.send(encode([command, temporary, *arguments]), 1)
-        beat(0)
     last = [[b"RENAME", temporary, key]]
     if written:
         last.append([b"PEXPIREAT", key, b"%d" % written])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from sync_tasks.errors import KeyferryError
-from sync_tasks.views import ChunkView, LoadState, NodeView, TaskView
+from sync_tasks.views import ChunkView, LoadState, NodeView, OpView, Orders, TaskView
 
 
 class StreamPort(Protocol):
@@ -17,8 +17,10 @@ class StreamPort(Protocol):
 
     def node(self) -> NodeView: ...
 
-    def renew(self) -> bool:
-        """Beat of the lease. Returns the node's `wanted`; raises `Fenced` when the lease is lost."""
+    moved: bool  # the last owner's spool is another one: what lies in ours is older than the stream
+
+    def renew(self) -> Orders:
+        """Beat of the lease; what is asked of the job. Raises `Fenced` when the lease is lost."""
 
     def raise_epoch(self, epoch: int) -> None:
         """Take a higher epoch (operator's start over a copy); clears `fresh`."""
@@ -52,6 +54,12 @@ class StreamPort(Protocol):
     def healed(self, side: str) -> None:
         """Close the retry windows of a side; cheap when none is open."""
 
+    def took_up(self) -> None:
+        """The job works by the task's present settings."""
+
+    def finished(self) -> None:
+        """The target is closed to this stream for good."""
+
     def event(self, kind: str, text: str) -> None: ...
 
 
@@ -66,3 +74,18 @@ class ChunkPort(Protocol):
         """Beat and progress; raises `Fenced` when taken away or void."""
 
     def done(self, keys: int) -> None: ...
+
+
+class OpPort(Protocol):
+    """One claimed operation. Writes are fenced by its epoch."""
+
+    task: TaskView
+    op: OpView
+
+    def renew(self) -> None:
+        """A beat; raises `Fenced` when it was taken away."""
+
+    def done(self) -> None:
+        """Carried out: the task moves on."""
+
+    def event(self, kind: str, text: str) -> None: ...

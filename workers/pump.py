@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workers.cutover import CutOver
 from workers.moment import now_ms
 from workers.settle import Settler
-from workers.spool.log import Cursor
+from workers.spool.log import Block, Cursor
 from workers.target.link import SILENCE_S, lost
 from workers.target.windows import Chain, Window
 from workers.translate import Translator
@@ -29,13 +31,22 @@ STOP_S = 5.0
 
 
 class Pump:
-    """One connection's life of streaming; ends by an error, or when the job is to stop."""
+    """One connection's life of streaming; ends by an error, when the job is to stop, or with the cut-over."""
 
     def __init__(
-        self, chain: Chain, translator: Translator, cursor: Cursor, settler: Settler, applier: Applier
+        self,
+        chain: Chain,
+        translator: Translator,
+        cursor: Cursor,
+        settler: Settler,
+        cutover: CutOver,
+        applier: Applier,
     ) -> None:
         self.chain, self.translator, self.cursor, self.settler = chain, translator, cursor, settler
+        self.cutover = cutover
         self.applier, self.progress, self.log = applier, applier.progress, applier.log
+        self._block: Block | None = None  # read, but behind where the target must stop
+        self._fed = cursor.offset
         self._committed_at = 0.0
         self._gather_until = 0.0
         self._asked_at = 0.0
@@ -48,14 +59,15 @@ class Pump:
         while True:
             now = time.monotonic()
             stopping = self.applier.stop_event.is_set()
+            if self.chain.closed and not self.chain.flying:
+                self.applier.closed_at = self.chain.tip[0]
+                return
             if stopping:
                 stop_by = stop_by or now + STOP_S
                 if not self.chain.flying or now > stop_by:
                     return
-            elif self._settle_now():
-                self._settle()
-            else:
-                self._fill(now)
+            elif not self.chain.closed:
+                self._work(now)
             self._report()
             if not self.chain.flying:
                 heard = now
@@ -73,6 +85,19 @@ class Pump:
             elif now - heard > SILENCE_S:
                 raise lost(f"the target has been silent for {SILENCE_S:.0f} s")
             self._catch_up(now)
+
+    def _work(self, now: float) -> None:
+        """Whatever is next: the end, settling, more of the stream."""
+        self.settler.glance()
+        if self.applier.finishing.is_set():
+            self.cutover.begin(self.translator.offset)
+        if self.cutover.due(now):
+            if not self.chain.flying:
+                self.cutover.close(now)
+        elif self._settle_now():
+            self._settle()
+        else:
+            self._fill(now)
 
     def _settle_now(self) -> bool:
         """Settling takes turns with traffic, and begins once what is in flight is answered."""
@@ -97,10 +122,12 @@ class Pump:
                     return
                 translator.full.pop(0)
                 continue
-            block = self.cursor.read()
+            block = self._next()
             if block is not None:
                 translator.feed(block)
                 continue
+            if self._at_stop():
+                self._stop_there()
             if not self._worth_taking(now) or (self.applier.unproven(translator.window) and chain.flying):
                 return
             window = translator.take()
@@ -108,7 +135,34 @@ class Pump:
                 return
             self._push(window)
 
+    def _next(self) -> Block | None:
+        """The next block of the log; nothing behind the offset at which the target must come to a stop."""
+        block, self._block = self._block or self.cursor.read(), None
+        stop = self.settler.limit
+        if block is not None and stop is not None and block.end > stop:
+            size = stop - block.offset
+            if size <= 0:
+                self._block = block
+                return None
+            self._block = replace(block, offset=stop, data=block.data[size:])
+            block = replace(block, data=block.data[:size])
+        if block is not None:
+            self._fed = block.end
+        return block
+
+    def _at_stop(self) -> bool:
+        return self.settler.limit is not None and self._fed >= self.settler.limit
+
+    def _stop_there(self) -> None:
+        """All up to the stop has been read: what is there of a command must be a whole one."""
+        self.translator.flush()
+        if self.translator.window.end < self._fed:
+            self.settler.give_up()
+
     def _worth_taking(self, now: float) -> bool:
+        goal = self.settler.limit or self.cutover.goal
+        if goal is not None and self.chain.tip[0] < goal <= self.translator.window.end:
+            return True
         if not self.translator.window.commands:
             return now - self._committed_at > CHECKPOINT_S
         if not self.chain.flying:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -12,12 +13,15 @@ from typing import Protocol
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, ConnectionLost, Fenced, KeyferryError, Side
+from sync_tasks.views import NodeView
 from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.snapshot import SnapshotReader, Stopped
 from workers.source.psync import RECV_BYTES, SILENCE_S, Continued, Full, ReplicaLink
 from workers.spool.chunks import Closed
+from workers.spool.damage import forget_damage, is_damaged
 from workers.spool.log import BACKLOG, Log
+from workers.spool.publish import Publisher
 from workers.spool.room import when_there_is_room
 from workers.target.claim import Checkpoint
 
@@ -67,10 +71,11 @@ class Receiver(threading.Thread):
         self._checkpoint, self._border = checkpoint, border
         self.stop_event = threading.Event()
         self.error: BaseException | None = None
-        self.snapshot: SnapshotReader | None = None
-        self.received_bytes = 0
         self.connected = False
-        self._full = False
+        self.received_bytes = 0  # of the snapshot that is coming, or came last
+        self._ailing = False  # a retry window of our own side may be open
+        self._publisher: Publisher | None = None  # of a snapshot received whole
+        self._gone: tuple[str | None, int | None] | None = None  # where the source could not go on from
         self._fresh_until = 0
         self._acked_at = 0.0
 
@@ -84,21 +89,25 @@ class Receiver(threading.Thread):
                 except (Fenced, CannotContinue):
                     raise
                 except KeyferryError as error:
-                    self.connected = False
                     self.stop_event.wait(self.port.failing(error))
         except BaseException as error:  # noqa: BLE001 - handed to the job, which ends with it
             self.error = error
         finally:
+            with contextlib.suppress(Exception):  # not known whole, the next run takes the snapshot again
+                self._await_publisher()
             self.log.close()
 
     def _follow(self) -> None:
         """One life of the link."""
+        self._await_publisher()
+        self._mend_log()
         node = self.port.node()
+        goes_on = self._goes_on(node)
+        if not goes_on:
+            self._ask_target_first(node)
         link = ReplicaLink(self.endpoint)
         try:
-            if node.begun and self.log.replid is None:
-                self._rejoin()
-            if node.snapshot_done and self.log.replid is not None:
+            if goes_on:
                 self._resume(link)
             else:
                 self._start(link)
@@ -107,11 +116,49 @@ class Receiver(threading.Thread):
             self.port.healed("source")
             self._stream(link)
         finally:
+            self.connected = False
             link.close()
 
-    def _rejoin(self) -> None:
-        """The spool was lost, but the target knows where the stream stands."""
+    def _await_publisher(self) -> None:
+        """See the last snapshot recorded whole, if one was received. Raises what came in between."""
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            publisher.wait()
+
+    def _mend_log(self) -> None:
+        """Begin the log anew where the applier needs it: a power cut has left a gap, or the disk spoiled a block."""
+        if self.log.wanted is not None:
+            replid, offset = self.log.wanted
+            self.log.reset(replid, offset)
+            self._ailing = True
+            self.port.event("log", f"the log on disk was damaged: the stream is fetched again behind offset {offset}")
+
+    def _goes_on(self, node: NodeView) -> bool:
+        """Whether the stream goes on behind the log; else a snapshot is needed."""
+        here = (self.log.replid, self.log.end)
+        snapshot = self.snapshots / f"gen-{node.gen}"
+        damaged = is_damaged(snapshot)
+        if node.snapshot_done and self.log.replid is not None and here != self._gone and not damaged:
+            return True
         found = self._checkpoint()
+        if not node.begun and found is None:
+            self._ailing |= damaged
+            return False
+        # The database, too, may have lost its last commits: the target knows.
+        forget_damage(snapshot)
+        if self.log.replid is None:
+            self._rejoin(found)
+        elif here == self._gone and not self._skip_ahead(found):
+            raise self._too_late()
+        return True
+
+    def _ask_target_first(self, node: NodeView) -> None:
+        """A snapshot costs the source a fork: not even a second one is asked for while the target takes no write."""
+        self._begin(node.gen)
+        self.port.healed("target")
+
+    def _rejoin(self, found: Checkpoint | None) -> None:
+        """The spool was lost, but the target knows where the stream stands."""
         if found is None:
             raise CannotContinue(
                 "neither the log on disk nor the target's checkpoint is there any more",
@@ -129,7 +176,28 @@ class Receiver(threading.Thread):
             if answer.replid is not None:
                 self.log.rename(answer.replid)
             return
+        self._gone = (self.log.replid, self.log.end)
+        if self._skip_ahead(self._checkpoint()):
+            raise ConnectionLost(
+                f"the source no longer has the stream that we have; the target has it up to {self.log.end}",
+                side=Side.SOURCE,
+                hint="Keyferry goes on from there by itself",
+            )
         self._take(link, answer)
+
+    def _skip_ahead(self, found: Checkpoint | None) -> bool:
+        """What the source no longer has may be on the target: another copy of the state directory went further."""
+        if found is None or found.offset <= (self.log.end or 0):
+            return False
+        self.log.reset(found.replid, found.offset)
+        return True
+
+    def _too_late(self) -> CannotContinue:
+        return CannotContinue(
+            f"the source no longer has the stream behind offset {self.log.end} of {self.log.replid}",
+            side=Side.SOURCE,
+            hint="raise repl-backlog-size on the source; start over with an empty target and another --state",
+        )
 
     def _start(self, link: ReplicaLink) -> None:
         answer = link.psync(None, 0)
@@ -143,32 +211,36 @@ class Receiver(threading.Thread):
         parts = link.snapshot()
         size = next(parts)
         assert not isinstance(size, bytes)
-        with self._border:
-            if self.port.node().begun or self._checkpoint() is not None:
-                raise CannotContinue(
-                    f"the source no longer has the stream behind offset {self.log.end} of {self.log.replid}",
-                    side=Side.SOURCE,
-                    hint="raise repl-backlog-size on the source; start over with an empty target and another --state",
-                )
-            gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, self.source.keys(), size)
-            self._begin(gen)
-        self.port.healed("target")
-        self.port.event("snapshot", f"snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
+        gen = self._new_generation(answer, size)
+        publisher = Publisher(partial(self._record, gen), self._waiting, self.stop_event.is_set)
         reader = SnapshotReader(
             self.snapshots / f"gen-{gen}",
-            closed=lambda chunk: self._record(gen, chunk),
+            closed=publisher.put,
             progress=self._progress,
             stopping=self.stop_event.is_set,
             waiting=self._waiting,
         )
-        self.snapshot = reader
         try:
             reader.read(link, parts)
-        except TimeoutError as e:
-            raise classify(e, Side.SOURCE) from e
+        except BaseException as e:
+            publisher.abandon()
+            if isinstance(e, TimeoutError):
+                raise classify(e, Side.SOURCE) from e
+            raise
         self.log.reset(answer.replid, answer.offset)
         self.port.progress({"stream_db": reader.stream_db})
-        self.port.end_snapshot(gen, reader.chunks.keys, reader.chunks.bytes)
+        publisher.end(partial(self.port.end_snapshot, gen, reader.chunks.keys, reader.chunks.bytes))
+        self._publisher = publisher
+
+    def _new_generation(self, answer: Full, size: int | None) -> int:
+        """The number of the new generation; what was loaded of earlier ones is closed."""
+        with self._border:
+            if self.port.node().begun or self._checkpoint() is not None:
+                raise self._too_late()
+            gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, self.source.keys(), size)
+            self._begin(gen)
+        self.port.event("snapshot", f"snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
+        return gen
 
     def _record(self, gen: int, c: Closed) -> None:
         self.port.add_chunk(
@@ -181,20 +253,23 @@ class Receiver(threading.Thread):
 
     def _waiting(self, error: Exception) -> float:
         assert isinstance(error, KeyferryError)
-        self._full = True
+        self._ailing = True
         return self.port.failing(error)
 
     def _has_room(self) -> None:
-        """A write went through: the window of a full disk, if one is open, closes."""
-        if self._full:
-            self._full = False
+        """A write went through: the window of a full or failing disk, if one is open, closes."""
+        if self._ailing:
+            self._ailing = False
             self.port.healed("control")
 
     def _stream(self, link: ReplicaLink) -> None:
         """Write what arrives to the log, and acknowledge what the target has."""
         link.settimeout(STEP_S)
         heard = time.monotonic()
+        snapshot = self.snapshots / f"gen-{self.port.node().gen}"
         while not self.stop_event.is_set():
+            if self.log.wanted is not None or is_damaged(snapshot) or (self._publisher and self._publisher.error):
+                return
             self._acknowledge(link)
             try:
                 data = link.receive()
@@ -212,9 +287,7 @@ class Receiver(threading.Thread):
             assert end is not None
             flags = BACKLOG if end < self._fresh_until else 0
             moment = now_ms()
-            when_there_is_room(
-                partial(self.log.append, data, moment, flags), self._waiting, self.stop_event.is_set
-            )
+            when_there_is_room(partial(self.log.append, data, moment, flags), self._waiting, self.stop_event.is_set)
             self._has_room()
 
     def _acknowledge(self, link: ReplicaLink) -> None:

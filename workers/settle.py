@@ -1,271 +1,330 @@
-"""Settling: once caught up, bring every held expiry on the target to the source's time plus the extension.
+"""Settling: once caught up, bring expiries on the target to the source's time plus the extension.
 
-The target itself says what is held (workers.expiry). A pass walks it by SCAN; after that, keys written with a hold are
+The target itself says what is held (workers.expiry). A search finds it there; after that, keys written with a hold are
 known from the stream. All writes are ordinary windows of the applier, the one writer; times are read while nothing of
 ours is in flight, so they cannot change in between.
+
+What the target does not say, the source is asked: the time below an inexact hold, and every time when the extension has
+changed. Its answer is true at one offset of its stream. The stream is fed up to exactly there, and there the answer is
+written: whatever the stream has done to the key by then, it has done at the source, too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from sync_tasks.errors import KeyferryError, Retry
-from sync_tasks.names import KEY_PREFIX
-from workers.codec.resp_cy import encode
-from workers.expiry import FIELD_HOLD, held, held_field, source_time
-from workers.source.ask import Source
-from workers.spool.chunks import volatile_keys
-from workers.target.claim import Checkpoint
-from workers.target.expiries import Expiries
-from workers.target.windows import Chain, Run, Window
-
-if TYPE_CHECKING:
-    from workers.apply import Applier
+from workers.clock import Clock
+from workers.compose import emit, select
+from workers.expiry import held, hold, source_time
+from workers.hashes import Fields, Hashes, Part
+from workers.inquire import Inquiry
+from workers.pending import Key, Pending
+from workers.search import Search
+from workers.source.ask import GONE, Times
+from workers.target.claim import MIXED
+from workers.target.expiries import Expiries, Expiry
+from workers.target.windows import Chain, Window
 
 BATCH = 1000
 MOST_PENDING = 200_000
+MOST_WAITING = 20_000
+"""With so many keys past their time, no more are looked for until the source has deleted some."""
 WAIT_S = 1.0
 """A key that has expired on the source is looked at again after this long; its DEL comes by the stream."""
+PATIENCE_S = 10.0
+"""If the stream does not come to where an answer is true, the source is asked again."""
 
-Key = tuple[int, bytes]
+
+@dataclass(slots=True)
+class Asked:
+    """What the source says, to be written when the target has the stream up to exactly `said.at`."""
+
+    db: int
+    said: Times
+    least: int  # no write before this offset is among them
+    keys: list[tuple[Expiry, int]] = field(default_factory=list)  # with their offsets; either keys
+    fields: Fields = field(default_factory=list)  # or fields of the hashes at hand
+    by: float = field(default_factory=lambda: time.monotonic() + PATIENCE_S)
 
 
 class Settler:
-    """Knows which expiries are held, and makes the windows that settle them.
+    """Knows which expiries are to be settled, and makes the windows that do it.
 
     Args:
-        applier: whose clock, scope and connections are used.
-        chain: of this connection.
-        found: the checkpoint: whether anything may be held, and from which offset on.
-        loaded: (target database, chunk file) of a load that this very connection has closed: its keys with expiries
-            are all that is held so far. None: unknown, the target has to be walked.
+        clock: says whether we are behind, and what the extension is; is told whether holds may be left.
+        chain: of this connection; knows whether anything may be held so far.
+        expiries: of the target.
+        search: finds what was held before.
+        inquiry: of the source.
     """
 
-    def __init__(
-        self, applier: Applier, chain: Chain, found: Checkpoint, loaded: list[tuple[int, Path]] | None
-    ) -> None:
-        self._clock, self._chain = applier.clock, chain
-        self._source: Source = applier.source
-        self._expiries = Expiries(applier.endpoint, applier.home, applier.fields)
-        self._scope = applier.scope
-        self._pending: dict[Key, int] = {}  # to the stream offset of its last held write
-        self._asked: list[tuple[Key, int, int, int, int]] = []  # key, time on target, low, high, source's time
-        self._waiting: dict[Key, int] = {}
+    def __init__(self, clock: Clock, chain: Chain, expiries: Expiries, search: Search, inquiry: Inquiry) -> None:
+        self._clock, self._chain, self._expiries = clock, chain, expiries
+        self._search, self._inquiry = search, inquiry
+        self._pending = Pending()
+        self._hashes = Hashes(clock, expiries)
+        self._asked: Asked | None = None
+        self._every = False  # times may carry another extension
+        self._doubtful: set[Key] = set()  # those keys, as far as they are known
         self._wait_until = 0.0
-        self._dirty = found.held
-        self._walk: list[int] | None = None  # databases still to scan
-        self._cursor = 0
-        self._files = list(loaded or [])
-        self._scan_wanted = found.held
+        self._dirty = chain.held
         self._clock.unsettled = lambda: self._dirty
-        self._known = loaded is not None
-        self._offset = found.offset
-        self._scan_from = -1
-        self._source_away_until = 0.0
+
+    # --- what is to be done
 
     def touch(self, db: int, key: bytes, offset: int, sure: bool) -> None:
         """A command at `offset` wrote a held expiry to `key` (sure), or may have moved one there."""
         if not sure and not self._dirty:
             return
         self._dirty = True
-        self._waiting.pop((db, key), None)
-        self._pending[db, key] = offset
+        self._pending.touch((db, key), offset)
+        if self._every and not sure:
+            self._doubtful.add((db, key))
         if len(self._pending) > MOST_PENDING:
-            self._pending.clear()
             self.disturb(offset - 1)
 
     def disturb(self, before: int) -> None:
-        """Held keys may be anywhere: walk the target again, once it has what follows `before` in the stream."""
-        if self._dirty:
-            self._scan_from = before
-            self._asked.clear()
-            self._scan_wanted, self._walk, self._known = True, None, False
+        """Keys may be anywhere: walk the target again, once it has what follows `before` in the stream."""
+        if not self._dirty:
+            return
+        self._search.again(before, self._every)
+        self._pending.clear()
+        self._hashes.clear()
+        self._doubtful.clear()
+        self._asked = None
+
+    def extend(self, extend_ms: int, before: int) -> None:
+        """From now on the extension is this. If it was another, settle every expiry once more, held or not.
+
+        Args:
+            before: stream offset behind the last command that was rewritten with the former one.
+        """
+        self._clock.extend_ms, former = extend_ms, self._clock.extend_ms
+        if former == extend_ms == self._chain.extend_ms or (former == extend_ms and self._every):
+            return
+        self._chain.extend_ms = MIXED
+        self._every = self._dirty = True
+        self.disturb(before - 1)
+
+    @property
+    def limit(self) -> int | None:
+        """The stream offset at which the target must have come to a stop, or None."""
+        return None if self._asked is None else self._asked.said.at.offset
+
+    @property
+    def settled(self) -> bool:
+        """Whether no expiry is looked for any more, and none carries another extension."""
+        return not self._every and not self._search.wanted
 
     def due(self) -> bool:
         """Whether there is something to do now."""
-        if not self._dirty or self._clock.holding:
+        if not self._dirty:
             return False
-        if time.monotonic() < self._source_away_until:
-            return False
-        if self._can_scan() or self._eligible(1) or self._answerable():
-            return True
-        if self._scan_wanted or self._pending or self._asked:
-            return False  # the stream has to come so far first
-        return not self._waiting or time.monotonic() > self._wait_until
-
-    def _can_scan(self) -> bool:
-        return self._scan_wanted and self._chain.tip[0] > self._scan_from
-
-    def _eligible(self, most: int) -> list[Key]:
-        """Pending keys of one database whose write is behind us already."""
         tip = self._chain.tip[0]
-        keys = list(islice((at for at, offset in self._pending.items() if offset <= tip), most))
-        return [at for at in keys if at[0] == keys[0][0]]
-
-    def _answerable(self) -> bool:
-        return bool(self._asked) and min(a[3] for a in self._asked) <= self._chain.tip[0]
+        if self._asked is not None:
+            if not self._void(self._asked):
+                return tip == self._asked.said.at.offset
+            self.give_up()
+        if self._clock.holding or self._inquiry.away():
+            return False
+        if self._hashes.parts or self._pending.due(tip):
+            return True
+        if self._search.wanted and len(self._pending.waiting) < MOST_WAITING:
+            return self._search.possible(tip)
+        if self._pending.waiting:
+            return time.monotonic() > self._wait_until
+        return not len(self._pending)  # else the stream has to come so far first
 
     def state(self) -> tuple[int | None, int | None]:
         """(holds known, None while a walk is due; the offset up to which nothing is held, None likewise)."""
         if not self._dirty:
             return 0, 1 << 62
-        if self._scan_wanted or self._clock.loading:
+        if self._search.wanted or self._clock.loading:
             return None, None
-        offsets = [*self._pending.values(), *self._waiting.values(), *(a[2] for a in self._asked)]
-        return len(offsets), min(offsets, default=1 << 62) - 1
+        asked = self._asked
+        known = len(self._pending) + len(self._hashes.parts) + (len(asked.keys) if asked else 0)
+        least = min(self._pending.least(), self._hashes.least, asked.least if asked else 1 << 62)
+        return known, least - 1
+
+    def glance(self) -> None:
+        """Keep an eye on the target's clock."""
+        self._expiries.glance()
+
+    # --- doing it
 
     def step(self) -> Window | None:
         """One batch, with nothing in flight: a window to commit, or None."""
         window = self._chain.own_window()
-        self._offset = window.end
-        if self._answerable():
-            self._answer(window)
-        elif batch := self._eligible(BATCH):
+        if self._asked is not None:
+            self._answer(window, self._asked)
+        elif self._hashes.parts:
+            self._part(window)
+        elif batch := self._pending.eligible(window.end, BATCH):
             self._settle(window, batch)
-        elif self._scan_wanted:
-            if self._can_scan():
-                self._scan()
-        elif self._waiting:
+        elif self._search.wanted and len(self._pending.waiting) < MOST_WAITING:
+            if self._search.possible(window.end):
+                self._look()
+        elif self._pending.waiting:
             self._look_again()
-        elif not self._pending and not self._asked:
-            self._dirty = False
-            self._chain.held = False
-            return window
-        return window if window.commands else None
+        return window if self._nothing_left() or window.commands else None
 
-    def _scan(self) -> None:
-        """Find more of what is held: in the chunks just loaded, else by walking the target."""
-        if self._known:
-            self._read_file()
-        else:
-            self._scan_target()
-
-    def _read_file(self) -> None:
-        if not self._files:
-            self._scan_wanted = False
-            return
-        db, path = self._files.pop()
-        for key in volatile_keys(path):
-            self._pending.setdefault((db, key), self._offset)
-
-    def _scan_target(self) -> None:
-        if self._walk is None:
-            self._walk = self._expiries.databases(self._scope)
-            self._cursor = 0
-        if not self._walk:
-            self._scan_wanted, self._walk = False, None
-            return
-        db = self._walk[0]
-        self._cursor, keys = self._expiries.scan(db, self._cursor, BATCH)
-        keys = [k for k in keys if not k.startswith(KEY_PREFIX)]
-        for key, when, fields in self._expiries.read(db, keys):
-            if held(when) or any(held_field(t) for t in fields.values()):
-                self._pending.setdefault((db, key), self._offset)
-        if self._cursor == 0:
-            self._walk.pop(0)
-
-    def _settle(self, window: Window, batch: list[Key]) -> None:
-        db = batch[0][0]
-        unsure: list[tuple[Key, int]] = []
-        for key, when, fields in self._expiries.read(db, [key for _, key in batch]):
-            at = (db, key)
-            offset = self._pending.pop(at)
-            done = self._fields(window, db, key, fields)
-            if held(when):
-                exact_time, exact = source_time(when)
-                if not exact:
-                    unsure.append((at, when))
-                    self._pending[at] = offset
-                    continue
-                done = self._write(window, db, key, exact_time) and done
-            if not done:
-                self._waiting[at] = offset
-        if unsure:
-            with self._patience():
-                self._ask(db, unsure)
-
-    def _ask(self, db: int, unsure: list[tuple[Key, int]]) -> None:
-        """Exact times of keys whose expiry came as a relative one; applied once the stream has got there."""
-        answer = self._source.times(self._source_db(db), [key for (_, key), _ in unsure])
-        for (at, when), exact in zip(unsure, answer.times, strict=True):
-            offset = self._pending.pop(at)
-            if offset <= answer.low:
-                self._asked.append((at, when, answer.low, answer.high, exact))
-            else:
-                self._pending[at] = offset
-
-    def _source_db(self, target: int) -> int:
-        databases = self._scope.databases
-        return target if databases is None else next(s for s, t in databases.items() if t == target)
-
-    def _answer(self, window: Window) -> None:
-        """Put the times asked for, unless the stream has touched the key since."""
-        ready = [a for a in self._asked if a[3] <= window.end]
-        self._asked = [a for a in self._asked if a[3] > window.end]
-        for db in {a[0][0] for a in ready}:
-            some = {a[0][1]: a for a in ready if a[0][0] == db}
-            for key, when, _ in self._expiries.read(db, list(some)):
-                at, asked, low, _, exact = some[key]
-                if self._pending.get(at, 0) > low or when != asked:
-                    continue  # written anew: whatever it carries now is looked at on its own
-                self._pending.pop(at, None)
-                if exact == -1:
-                    self._emit(window, db, [b"PERSIST", key])
-                elif exact == -2 or not self._write(window, db, key, exact):
-                    self._waiting[at] = low
-
-    def _fields(self, window: Window, db: int, key: bytes, fields: dict[bytes, int]) -> bool:
-        done = True
-        for field, when in fields.items():
-            if not held_field(when):
-                continue
-            plain = when - FIELD_HOLD + self._clock.extend_ms
-            if plain > self._clock.target_now() + 1000:
-                self._emit(window, db, [b"HPEXPIREAT", key, b"%d" % plain, b"FIELDS", b"1", field])
-            else:
-                done = False
-        return done
-
-    def _write(self, window: Window, db: int, key: bytes, exact: int) -> bool:
-        """Settle one key; False when its time has come on the source, whose DEL must do the rest."""
-        plain = exact + self._clock.extend_ms
-        if plain <= self._clock.target_now() + 1000:
+    def _nothing_left(self) -> bool:
+        """Whether something has come to its end that the checkpoint should say."""
+        if self._search.wanted or self._hashes.parts or self._asked is not None:
             return False
-        self._emit(window, db, [b"PEXPIREAT", key, b"%d" % plain])
-        return True
+        uniform = self._every and not self._doubtful
+        if uniform:
+            self._every = False
+            self._chain.extend_ms = self._clock.extend_ms
+        if not self._every and not len(self._pending):
+            self._dirty = self._chain.held = False
+        return uniform or not self._dirty
 
-    def _emit(self, window: Window, db: int, command: list[bytes]) -> None:
-        for argv in ([[b"SELECT", b"%d" % db]] if window.selected != db else []) + [command]:
-            window.runs.append(Run(window.commands, len(window.body), window.end, False))
-            window.body += encode(argv)
-            window.commands += 1
-        window.selected = db
-        window.databases.add(db)
+    def _look(self) -> None:
+        for at in self._search.step():
+            self._pending.find(at, 0)
+            if self._every:
+                self._doubtful.add(at)
 
     def _look_again(self) -> None:
         """Keys past their time: make the source notice, then look whether the DEL has come."""
-        with self._patience():
-            for db in {at[0] for at in self._waiting}:
-                keys = [key for at, key in self._waiting if at == db]
-                for start in range(0, len(keys), BATCH):
-                    self._source.touch(self._source_db(db), keys[start : start + BATCH])
-        self._pending, self._waiting = self._waiting, {}
+        self._inquiry.touch(list(self._pending.waiting))
+        self._pending.again()
         self._wait_until = time.monotonic() + WAIT_S
 
-    @contextmanager
-    def _patience(self) -> Iterator[None]:
-        """A source that does not answer now is asked again later: the receiver watches over it, not we."""
-        try:
-            yield
-        except KeyferryError as error:
-            if error.retry is Retry.FATAL:
-                raise
-            self._source_away_until = time.monotonic() + WAIT_S
+    def _settle(self, window: Window, batch: list[Key]) -> None:
+        db = batch[0][0]
+        unsure: list[Expiry] = []
+        for found in self._expiries.read(db, [key for _, key in batch]):
+            at, done = (db, found.key), True
+            if held(found.when):
+                exact_time, exact = source_time(found.when)
+                if not exact:
+                    unsure.append(found)
+                    continue
+                done = self._write(window, db, found, exact_time)
+            elif found.when >= 0 and at in self._doubtful:
+                unsure.append(found)
+                continue
+            self._end(db, found, self._pending.pop(at), done)
+        if unsure:
+            self._ask(db, unsure)
+
+    def _end(self, db: int, found: Expiry, offset: int, done: bool) -> None:
+        """A key's own time is done with; so is the key, unless its fields may have times."""
+        at = (db, found.key)
+        part = Part(at, offset, at in self._doubtful, done)
+        if found.hashed:
+            self._hashes.add(part)
+        else:
+            self._ended(part)
+
+    def _ended(self, part: Part) -> None:
+        self._doubtful.discard(part.at)
+        if not part.done:
+            self._pending.wait(part.at, part.offset)
+
+    def _part(self, window: Window) -> None:
+        """The next part of the hashes at hand."""
+        db = self._hashes.parts[0].at[0]
+        fields = self._hashes.read(window)
+        said = self._inquiry.field_times(db, fields) if fields else None
+        if said is not None:
+            self._asked = Asked(db, said, self._hashes.least, fields=fields)
+        elif not fields:
+            self._turn()
+
+    def _turn(self) -> None:
+        for part in self._hashes.turn():
+            self._ended(part)
+
+    # --- asking the source
+
+    def _ask(self, db: int, unsure: Sequence[Expiry]) -> None:
+        """Of all or some of the keys."""
+        said = self._inquiry.times(db, [found.key for found in unsure])
+        if said is not None:
+            keys = [(found, self._pending.pop((db, found.key))) for found in unsure[: len(said.times)]]
+            self._asked = Asked(db, said, min(offset for _, offset in keys), keys)
+
+    def _void(self, asked: Asked) -> bool:
+        """Whether the answer cannot be used any more."""
+        offset, _, replid = self._chain.tip
+        goal = asked.said.at
+        gone_by = offset > goal.offset or (offset == goal.offset and replid != goal.replid)
+        return gone_by or self._clock.holding or time.monotonic() > asked.by
+
+    def give_up(self) -> None:
+        """The target cannot stop where the answer is true: ask anew, later."""
+        asked, self._asked = self._asked, None
+        self._inquiry.rest()
+        if asked is not None:
+            for found, offset in asked.keys:
+                self._pending.find((asked.db, found.key), offset)
+
+    def _answer(self, window: Window, asked: Asked) -> None:
+        """Put what the source has said; the target is just where the source was then."""
+        self._asked = None
+        if asked.fields:
+            self._hashes.put(window, asked.db, asked.fields, asked.said.times)
+            self._turn()
+            return
+        now = self._expiries.read(asked.db, [found.key for found, _ in asked.keys], hashes=False)
+        for there, time_ms, (found, offset) in zip(now, asked.said.times, asked.keys, strict=True):
+            self._end(asked.db, found, offset, self._put(window, asked.db, there, time_ms))
+
+    def _put(self, window: Window, db: int, there: Expiry, time_ms: int) -> bool:
+        """Settle one key by what the source says; False when it has to wait."""
+        if there.when < 0:
+            return True
+        if time_ms == GONE:
+            return not held(there.when)  # its DEL follows; if it is not held, it may be a key of the target's own
+        if time_ms == -1:
+            _emit(window, db, [b"PERSIST", there.key])
+            return True
+        return self._write(window, db, there, time_ms)
+
+    def _write(self, window: Window, db: int, there: Expiry, time_ms: int) -> bool:
+        """Settle one key; False when its time has come on the source, whose DEL must do the rest."""
+        plain = self._clock.key(time_ms)
+        done = self._clock.ahead(plain)
+        wanted = plain if done else hold(time_ms)
+        if wanted != there.when:
+            _emit(window, db, [b"PEXPIREAT", there.key, b"%d" % wanted])
+            window.held |= held(wanted)
+        return done
+
+    # --- the end
+
+    def closable(self) -> bool:
+        """Whether what is left fits into one window."""
+        busy = self._asked is not None or self._hashes.parts or self._clock.holding
+        return self.settled and not busy and len(self._pending) <= BATCH
+
+    def last(self, window: Window) -> bool:
+        """Put all that is held as it is at the source, though its time may be over: nothing follows that renews it.
+
+        False when something is not known for sure yet; the window is of no use then.
+        """
+        keys = self._pending.all_but_later(window.end)
+        for db in {db for db, _ in keys}:
+            for found in self._expiries.read(db, [key for other, key in keys if other == db]):
+                at = (db, found.key)
+                if held(found.when):
+                    time_ms, exact = source_time(found.when)
+                    if not exact and at not in self._pending.waiting:
+                        return False
+                    _emit(window, db, [b"PEXPIREAT", found.key, b"%d" % self._clock.key(time_ms)])
+                if found.hashed:
+                    self._hashes.last(window, at)
+        return True
 
     def close(self) -> None:
         self._expiries.close()
+
+
+def _emit(window: Window, db: int, command: list[bytes]) -> None:
+    select(window, db, window.end)
+    emit(window, command, window.end)

@@ -5,25 +5,29 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import KeyferryError
 from sync_tasks.names import tmp_key
+from sync_tasks.views import Orders
 from workers.apply import Applier
+from workers.beat import Beat
 from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.receive import Receiver
+from workers.scope import Scope
 from workers.source.ask import Source
 from workers.spool.log import Log
+from workers.target.claim import FINISHED
 from workers.target.link import TargetLink
-from workers.translate import Scope
 
-RENEW_S = 1.0
 TICK_S = 0.1
 REPORT_S = 0.4
 ASK_S = 0.4
+SAY_S = 1.0
 
 
 class StreamJob:
@@ -34,47 +38,103 @@ class StreamJob:
         source, target: both ends.
         spool: the spool's directory.
         home: the checkpoint's database on the target.
+        shift_s: after so long it ends at a checkpoint, and another shift begins somewhere.
+        say: shows a line to people who watch the job; called about once a second.
     """
 
-    def __init__(self, port: StreamPort, source: Endpoint, target: Endpoint, spool: Path, home: int) -> None:
+    def __init__(
+        self,
+        port: StreamPort,
+        source: Endpoint,
+        target: Endpoint,
+        spool: Path,
+        home: int,
+        shift_s: float = float("inf"),
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.port, self.target, self.home = port, target, home
         self.node = port.node()
         self.directory = spool / port.task.uid / str(self.node.number)
-        self.log = Log(self.directory / "log", port.epoch)
         self.source = Source(source)
-        scope = Scope(port.task.databases)
-        self.applier = Applier(target, port, self.log, Source(source), self.directory, scope, home)
-        self.receiver = Receiver(
-            source, port, self.log, self.directory, Source(source),
-            committed=lambda: self.applier.progress.committed, begin=self.applier.close_earlier,
-            checkpoint=self.applier.checkpoint, border=self.applier.border,
-        )  # fmt: skip
+        self._source = source
+        self.orders = Orders()  # as of the last beat
+        self._beat = Beat(self._renew)
         self._sample: int | None = None  # the source's offset when last asked
         self._in_sync = False
-        self._renewed = self._reported = self._asked = 0.0
-        self._tidied = False
+        self._reported = self._asked = 0.0
+        self._tidied = self._took_up = False
+        self._over_at = time.monotonic() + shift_s
+        self._say, self._said = say, 0.0
 
     def run(self) -> None:
         """Until it is no longer wanted. Raises what ended it: Fenced, CannotContinue, a fatal error."""
-        self.receiver.start()
-        self.applier.start()
-        try:
-            while self._tick():
-                time.sleep(TICK_S)
-        finally:
-            self._end()
+        with self._beat:
+            self._open()
+            try:
+                while self._tick():
+                    time.sleep(TICK_S)
+            finally:
+                self._end()
+            closed_at = self._closed_at()
+            if closed_at is not None:
+                self._finish(closed_at)
+                return
         for thread in (self.receiver, self.applier):
             if thread.error is not None:
                 raise thread.error
 
+    def _closed_at(self) -> int | None:
+        """The offset at which the target is closed; None: it is not.
+
+        An earlier owner may have closed it, and what it then left to the source need not go on any more.
+        """
+        if self.applier.closed_at is None and self.receiver.error is not None and self.applier.finishing.is_set():
+            with contextlib.suppress(KeyferryError):
+                found = self.applier.checkpoint()
+                return found.offset if found is not None and found.state == FINISHED else None
+        return self.applier.closed_at
+
+    def _finish(self, offset: int) -> None:
+        """The target is closed: say so, and up to where the source was followed."""
+        self._take_up()  # a task that is being modified must go on before it can end
+        self.port.progress({"held": 0, "settled": True, "source_offset": offset, "applied_offset": offset})
+        self.port.event("closed", f"node {self.node.number}: closed at offset {offset}; what follows is not carried")
+        self.port.finished()
+
+    def _open(self) -> None:
+        """Read the log there is, which can take its time, and start both threads."""
+        if self.port.moved and self.directory.exists():
+            # The stream has gone on in another host's spool since: what lies here is of the past.
+            shutil.rmtree(self.directory)
+        self.log = Log(self.directory / "log", self.port.epoch)
+        scope = Scope(self.port.task.databases)
+        self.applier = Applier(
+            self.target, self.port, self.log, Source(self._source), self.directory, scope, self.home
+        )
+        self.receiver = Receiver(
+            self._source, self.port, self.log, self.directory, Source(self._source),
+            committed=lambda: self.applier.progress.committed, begin=self.applier.close_earlier,
+            checkpoint=self.applier.checkpoint, border=self.applier.border,
+        )  # fmt: skip
+        self.receiver.start()
+        self.applier.start()
+
+    def _renew(self) -> None:
+        self.orders = self.port.renew()
+
     def _tick(self) -> bool:
+        self._beat.check()
         if self.receiver.error is not None or self.applier.error is not None:
             return False
+        if self.applier.closed_at is not None or not self.orders.wanted or self.orders.turn:
+            return False
+        if self.orders.finishing:
+            self.applier.finishing.set()
         now = time.monotonic()
-        if now - self._renewed >= RENEW_S:
-            self._renewed = now
-            if not self.port.renew():
-                return False
+        if now > self._over_at and self.applier.progress.streaming:
+            return False
+        if self.applier.progress.streaming:
+            self._take_up()
         if not self.applier.progress.streaming:
             self._load()
         elif not self._tidied and self.applier.progress.settled_at is not None:
@@ -87,6 +147,12 @@ class StreamJob:
             self._reported = now
             self._report()
         return True
+
+    def _take_up(self) -> None:
+        """Say once that we work by the task's present settings."""
+        if not self._took_up:
+            self.port.took_up()
+            self._took_up = True
 
     def _load(self) -> None:
         """Tell the applier once every chunk of the snapshot is in."""
@@ -152,6 +218,18 @@ class StreamJob:
             "delay_ms": self._delay(),
         }
         self.port.progress(values)
+        if time.monotonic() - self._said >= SAY_S:
+            self._said = time.monotonic()
+            self._say(self._in_words())
+
+    def _in_words(self) -> str:
+        """What it does, for people."""
+        if not self.applier.progress.streaming:
+            node = self.port.node()
+            return f"snapshot {node.gen}: {node.keys_done} of {node.keys_total or 'unknown'} keys loaded"
+        delay = self._delay()
+        late = "" if delay is None else f", {delay:.0f} ms behind"
+        return f"offset {self.applier.progress.committed}{late}{', in sync' if self._in_sync else ''}"
 
     def _delay(self) -> float | None:
         progress = self.applier.progress

@@ -1,81 +1,105 @@
 """After a snapshot that broke off: keys it had loaded and the next snapshot no longer has are removed from the target.
 
-Both snapshots' chunk files are compared by 128-bit hashes of the keys, one partition of them at a time.
+Both snapshots' chunk files are compared by 128-bit hashes of the keys, as many of them at a time as memory holds.
 """
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
-from workers.codec import RestoreEncoder
+from sync_tasks.views import ChunkView
 from workers.codec.resp_cy import encode
 from workers.full import FencedBatches
-from workers.spool.chunks import RECORD, TO_THE_END
+from workers.spool.chunks import count_keys, keys_of
+from workers.spool.damage import damaged
 from workers.target.link import TargetLink
 
 if TYPE_CHECKING:
-    from workers.translate import Scope
+    from workers.scope import Scope
 
-PARTITIONS = 16
+MOST_HASHES = 3_000_000
+"""Of one pass over the files, some 60 MB."""
+HASH_BYTES = 16
 BATCH = 200
 
 
-def keys_of(path: Path) -> Iterator[bytes]:
-    """Keys of a chunk file. Only whole records count: a broken-off file may end in the middle of one."""
-    size = path.stat().st_size
-    if size < RECORD.size:
-        return
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
-        memoryview(pages) as data,
-    ):
-        _, key_size, value_size = RECORD.unpack_from(data, 0)
-        if value_size == TO_THE_END:
-            yield bytes(data[RECORD.size : RECORD.size + key_size])
-            return
-        yield from (key for key, _ in RestoreEncoder(0).iter_keys(data))
+class Hashes:
+    """A set of hashes that takes little more than their own bytes; Python's takes seven times that."""
+
+    def __init__(self) -> None:
+        self._buckets = [bytearray() for _ in range(1 << 16)]
+
+    def add(self, value: bytes) -> None:
+        """Put a hash in; not one that is in already."""
+        self._buckets[value[0] << 8 | value[1]] += value
+
+    def __contains__(self, value: bytes) -> bool:
+        bucket = self._buckets[value[0] << 8 | value[1]]
+        at = bucket.find(value)
+        while at % HASH_BYTES and at > 0:
+            at = bucket.find(value, at + 1)
+        return at >= 0
 
 
-def _hash(db: int, key: bytes) -> bytes:
-    return blake2b(b"%d:%b" % (db, key), digest_size=16).digest()
+def _part(chunk: ChunkView, number: int, passes: int) -> Iterator[tuple[bytes, bytes]]:
+    """Keys of a chunk file that belong to one pass, and their hashes."""
+    for key in keys_of(Path(chunk.path)):
+        if crc32(key) % passes == number:
+            yield key, blake2b(b"%d:%b" % (chunk.db, key), digest_size=HASH_BYTES).digest()
+
+
+def _check(chunk: ChunkView) -> None:
+    """A key that a torn file has lost would seem to be gone from the source."""
+    path = Path(chunk.path)
+    keys = count_keys(path) if path.exists() else 0
+    if keys != chunk.keys:
+        raise damaged(path, f"holds {keys} keys, not {chunk.keys}")
 
 
 def sweep(
-    link: TargetLink, chunks: list[tuple[int, int, Path]], gen: int, home: int, uid: str, node: int, scope: Scope
+    link: TargetLink, chunks: list[ChunkView], gen: int, home: int, uid: str, node: int, scope: Scope
 ) -> int:
     """Remove what snapshots before `gen` may have loaded and `gen` has not; fenced like a loader of `gen`.
 
     Args:
         link: to the target, in `home`.
-        chunks: (gen, source database, file) of every chunk of every snapshot so far.
-    Returns how many keys were asked to be removed.
+        chunks: of every snapshot so far.
+    Returns how many keys were asked to be removed. Raises ControlError if a file of `gen` is not what was recorded.
     """
+    passes = 1 + sum(c.keys for c in chunks) // MOST_HASHES
+    present = [c for c in chunks if c.gen == gen]
+    former = [(c, scope.target(c.db)) for c in chunks if c.gen < gen and Path(c.path).exists()]
+    for chunk in present:
+        _check(chunk)
     removed = 0
-    for partition in range(PARTITIONS):
-        kept: set[bytes] = set()
-        for _, db, path in (c for c in chunks if c[0] == gen):
-            kept.update(h for h in (_hash(db, k) for k in keys_of(path)) if h[0] % PARTITIONS == partition)
-        for _, db, path in (c for c in chunks if c[0] < gen and c[2].exists()):
-            target = scope.target(db)
-            if target is None:
+    for number in range(passes):
+        known = Hashes()
+        for chunk in present:
+            for _, value in _part(chunk, number, passes):
+                known.add(value)
+        for chunk, db in former:
+            if db is None:
                 continue
-            batches = FencedBatches(link, uid, node, gen, home, target)
-            gone: list[bytes] = []
-            for key in keys_of(path):
-                h = _hash(db, key)
-                if h[0] % PARTITIONS == partition and h not in kept:
-                    kept.add(h)
-                    gone.append(key)
-                    removed += 1
-                if len(gone) >= BATCH:
-                    batches.send(encode([b"UNLINK", *gone]), 1)
-                    gone = []
-            if gone:
-                batches.send(encode([b"UNLINK", *gone]), 1)
+            batches = FencedBatches(link, uid, node, gen, home, db)
+            removed += _remove(batches, chunk, number, passes, known)
             batches.finish()
     return removed
+
+
+def _remove(batches: FencedBatches, chunk: ChunkView, number: int, passes: int, known: Hashes) -> int:
+    """Unlink what is not known; it then is."""
+    removed, gone = 0, []
+    for key, value in _part(chunk, number, passes):
+        if value not in known:
+            known.add(value)
+            gone.append(key)
+        if len(gone) == BATCH:
+            batches.send(encode([b"UNLINK", *gone]), 1)
+            removed, gone = removed + len(gone), []
+    if gone:
+        batches.send(encode([b"UNLINK", *gone]), 1)
+    return removed + len(gone)

@@ -6,20 +6,24 @@ import contextlib
 import logging
 import os
 import secrets
-import socket
 from functools import partial
 from typing import Any
 
 import psutil
 from billiard.exceptions import WorkerLostError
 from celery import Celery, shared_task
-from celery.signals import task_failure
+from celery.signals import task_failure, task_revoked
 
 from sync_tasks import names
-from sync_tasks.app import send_by
+from sync_tasks.app import send
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry
+from sync_tasks.settings import Settings
+from sync_tasks.spool import identity
 from sync_tasks.store import Store
+from sync_tasks.store.ops import OpHandle
 from workers.full import load_chunk
+from workers.ops import carry_out
+from workers.shown import shown
 from workers.stream import StreamJob
 
 log = logging.getLogger("keyferry.tasks")
@@ -32,13 +36,13 @@ def _store(app: Celery) -> Store:
     store = _stores.get(os.getpid())
     if store is None:
         _stores.clear()
-        store = _stores[os.getpid()] = Store.of(app.keyferry_settings, partial(send_by, app))
+        store = _stores[os.getpid()] = Store.of(app.keyferry_settings, partial(send, app))
     return store
 
 
-def _owner() -> str:
+def _owner(app: Celery) -> str:
     """<host>:<worker's main process>:<this process>:<random>; the first two let a supervisor free what died."""
-    return f"{socket.gethostname()}:{os.getppid()}:{os.getpid()}:{secrets.token_hex(4)}"
+    return f"{app.keyferry_settings.hostname}:{os.getppid()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def home_db(databases: dict[int, int] | None) -> int:
@@ -50,13 +54,15 @@ def home_db(databases: dict[int, int] | None) -> int:
 def follow(self: Any, node_id: int) -> None:
     """Follow one source node for as long as it is wanted."""
     store = _store(self.app)
-    port = store.claim_node(node_id, _owner())
+    settings: Settings = self.app.keyferry_settings
+    port = store.claim_node(node_id, _owner(self.app), identity(settings))
     if port is None:
         return
     try:
         source, target = store.endpoints(port.task.id)
         home = home_db(port.task.databases)
-        StreamJob(port, source, target, self.app.keyferry_settings.spool, home).run()
+        with shown(self) as say:
+            StreamJob(port, source, target, settings.spool, home, settings.stream_shift_s, say).run()
     except Fenced as error:
         _fenced(store, port, error)
     except KeyferryError as error:
@@ -92,7 +98,7 @@ def _fenced(store: Store, port: Any, error: Fenced) -> None:
 def load(self: Any, chunk_id: int) -> None:
     """Load one chunk of a snapshot."""
     store = _store(self.app)
-    port = store.claim_chunk(chunk_id, _owner())
+    port = store.claim_chunk(chunk_id, _owner(self.app))
     if port is None:
         return
     databases = port.task.databases
@@ -101,7 +107,8 @@ def load(self: Any, chunk_id: int) -> None:
         _, target = store.endpoints(port.task.id)
         if goal is None:
             port.done(0)
-        else:
+            return
+        with shown(self) as port.say:
             load_chunk(port, target, home_db(databases), goal)
     except Fenced as error:
         log.info("chunk %s: %s", chunk_id, error.line())
@@ -113,6 +120,34 @@ def load(self: Any, chunk_id: int) -> None:
         store.chunk_failed(chunk_id, port.chunk.epoch, _unexpected())
 
 
+@shared_task(name=names.OPS, bind=True)
+def operate(self: Any, op_id: int) -> None:
+    """Carry out one operation on a task."""
+    store = _store(self.app)
+    port = store.claim_op(op_id, _owner(self.app))
+    if port is None:
+        return
+    task = port.task
+    try:
+        nodes, chunks = store.nodes(task.id), store.chunks(task.id)
+        spool = self.app.keyferry_settings.spool
+        carry_out(port, lambda: store.endpoints(task.id), nodes, chunks, spool, home_db(task.databases))
+    except Fenced as error:
+        log.info("operation %s: %s", op_id, error.line())
+    except KeyferryError as error:
+        log.warning("operation %s: %s", op_id, error.line())
+        _op_failed(port, error)
+    except Exception:
+        log.exception("operation %s", op_id)
+        _op_failed(port, _unexpected())
+
+
+def _op_failed(port: OpHandle, error: KeyferryError) -> None:
+    """Whoever has taken it since tries for himself; a database that is away now frees it by and by."""
+    with contextlib.suppress(KeyferryError):
+        port.failed(error)
+
+
 def _unexpected() -> ControlError:
     return ControlError("an internal error", hint="see the worker's log; please report it", retry=Retry.OTHER)
 
@@ -122,10 +157,21 @@ def _died(sender: Any, exception: BaseException | None = None, **_: Any) -> None
     """In the worker's main process: a pool child was killed; what it held can go to others at once."""
     if not isinstance(exception, WorkerLostError):
         return
-    prefix = f"{socket.gethostname()}:{os.getpid()}:"
+    prefix = f"{sender.app.keyferry_settings.hostname}:{os.getpid()}:"
     alive = {str(child.pid) for child in psutil.Process().children(recursive=True)}
     store = _store(sender.app)
     for owner in store.owners(prefix):
         pid = owner.removeprefix(prefix).split(":")[0]
         if pid not in alive:
             store.release_owner(f"{prefix}{pid}")
+
+
+@task_revoked.connect
+def _revoked(sender: Any, request: Any, expired: bool = False, **_: Any) -> None:
+    """In the worker's main process: somebody revoked it, in Flower. The task rests, and nobody sends it again.
+
+    A message that has expired in its queue counts as revoked for Celery; the scheduler has sent another.
+    """
+    if not expired and request.args:
+        with contextlib.suppress(KeyferryError):
+            _store(sender.app).revoked(sender.name, int(request.args[0]))

@@ -9,15 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync_tasks.errors import CannotContinue, Side
+from workers.clock import Clock
 from workers.codec import RestoreEncoder
 from workers.codec.resp_cy import arguments
-from workers.expiry import FIELD_HOLD, REAL_FIELD, held, held_field, hold, hold_field
-from workers.moment import now_ms
+from workers.expiry import FIELD_HOLD, held, held_field
 from workers.spool.chunks import RECORD
-from workers.spool.log import BACKLOG
-
-MARGIN_MS = 1000
-"""A time nearer than this to the target's now is held: on its way it could pass."""
 
 HASH_WITH_EXPIRY = 22  # RDB type of Valkey 9
 UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
@@ -29,54 +25,6 @@ class Retimed:
 
     commands: list[list[bytes]]
     keys: list[bytes]
-
-
-class Clock:
-    """Decides what time is written for a source's time.
-
-    Args:
-        extend_ms: what a caught-up task adds to each expiry.
-        now_ms: this host's wall clock; `skew_ms` brings it to the target's.
-    """
-
-    def __init__(self, extend_ms: int, now_ms: Callable[[], int] = now_ms) -> None:
-        self.extend_ms = extend_ms
-        self.now_ms = now_ms
-        self.skew_ms = 0  # target's clock minus ours
-        self.loading = True
-        self.behind = False
-        self.unsettled: Callable[[], bool] = lambda: True  # whether holds may be left on the target
-        self.received_ms = 0
-        self._lag_ms = max(1000, extend_ms // 2)
-
-    def at(self, received_ms: int, flags: int) -> None:
-        """The moment when the commands that follow were received."""
-        self.received_ms = received_ms
-        self.behind = bool(flags & BACKLOG) or self.now_ms() - received_ms > self._lag_ms
-
-    @property
-    def holding(self) -> bool:
-        return self.loading or self.behind
-
-    def target_now(self) -> int:
-        return self.now_ms() + self.skew_ms
-
-    def write(self, time_ms: int, exact: bool) -> int:
-        """The time to write for a source's time."""
-        plain = time_ms + self.extend_ms
-        if not exact or self.holding or plain <= self.target_now() + MARGIN_MS:
-            return hold(time_ms, exact)
-        return plain
-
-    def write_field(self, time_ms: int) -> int:
-        """The same for a field of a hash."""
-        plain = time_ms + self.extend_ms
-        if self.holding or plain <= self.target_now() + MARGIN_MS:
-            return hold_field(time_ms)
-        return min(plain, FIELD_HOLD - 1) if time_ms < REAL_FIELD else time_ms
-
-    def absolute(self, value: bytes, unit: int, relative: bool) -> int:
-        return int(value) * unit + (self.received_ms if relative else 0)
 
 
 def retime(argv: list[bytes], clock: Clock) -> Retimed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,34 @@ import redis
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Side
+from sync_tasks.errors import Side, SourceError
+
+Hashes = Sequence[tuple[bytes, list[bytes]]]
+"""Hashes, and some fields of each."""
+Command = tuple[bytes | str | int, ...]
+
+GONE = -2
+NO_HASH = -3
+LEAST = 16
+"""So few keys are read within one millisecond sooner or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the source's stream."""
+
+    replid: str
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Expiries in ms since the epoch; -1 none, -2 no such key. Each was read at an offset from `low` to `high`."""
+    """Expiries in ms since the epoch; all true at one place of the stream.
 
-    low: int
-    high: int
+    -1: none; -2 (GONE): no such key or field; -3 (NO_HASH): no such hash.
+    """
+
+    at: Position
     times: list[int]
 
 
@@ -29,8 +49,8 @@ class Source:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._client: redis.Redis | None = None
         self._dbs: dict[int, redis.Redis] = {}
+        self._knows: dict[str, bool] = {}  # command to whether this server has it
 
     def _connect(self, db: int = 0) -> redis.Redis:
         client = self._dbs.get(db)
@@ -42,58 +62,110 @@ class Source:
         for client in self._dbs.values():
             client.close()
         self._dbs.clear()
+        self._knows.clear()
+
+    def _lost(self, error: Exception) -> Exception:
+        self.close()
+        return classify(error, Side.SOURCE)
 
     def _info(self, section: str) -> dict[str, Any]:
         try:
             info: dict[str, Any] = self._connect().info(section)
             return info
         except (redis.RedisError, OSError) as e:
-            self.close()
-            raise classify(e, Side.SOURCE) from e
+            raise self._lost(e) from e
 
     def offset(self) -> int:
         """The source's replication offset now."""
-        return int(self._info("replication")["master_repl_offset"])
+        return self.position().offset
+
+    def position(self) -> Position:
+        """Up to where the source has written now."""
+        return _position(self._info("replication"))
 
     def keys(self) -> int | None:
         """Keys in all databases, roughly."""
         spaces = self._info("keyspace")
         return sum(int(space["keys"]) for space in spaces.values() if isinstance(space, dict))
 
-    def times(self, db: int, keys: list[bytes]) -> Times:
-        """Exact expiries on a source that has no PEXPIRETIME (before 7.0).
+    def times(self, db: int, keys: Sequence[bytes]) -> Times:
+        """Exact expiries of keys: of the first ones alone, if not all can be read at once."""
+        return self._modern_times(db, keys) if self._has("PEXPIRETIME") else self._old_times(db, keys)
+
+    def field_times(self, db: int, hashes: Hashes) -> Times:
+        """Expiries of fields, hash by hash. A server whose fields have none is said to have no such hash.
+
+        A hash with a field that is gone may only hide it: it sends its HDEL later, unlike the DEL of a key.
+        """
+        if not self._has("HPEXPIRETIME", "FIELDS", "1", "f"):
+            return Times(self.position(), [NO_HASH for _, names in hashes for _ in names])
+        commands: list[Command] = [("EXISTS", key) for key, _ in hashes]
+        commands += [("HPEXPIRETIME", key, "FIELDS", len(names), *names) for key, names in hashes]
+        *answers, info = self._at_once(db, [*commands, ("INFO", "replication")])
+        times: list[int] = []
+        for (_, names), there, said in zip(hashes, answers[: len(hashes)], answers[len(hashes) :], strict=True):
+            known = there and not isinstance(said, redis.ResponseError)
+            times += said if known else [NO_HASH] * len(names)
+        return Times(_position(info), times)
+
+    def _has(self, command: str, *arguments: str) -> bool:
+        """Whether the server knows a command that reads a key's time."""
+        if command not in self._knows:
+            try:
+                self._connect().execute_command(command, "keyferry:none", *arguments)  # type: ignore[no-untyped-call]
+                self._knows[command] = True
+            except redis.ResponseError as e:
+                if "unknown command" not in str(e).lower():
+                    raise self._lost(e) from e
+                self._knows[command] = False
+            except (redis.RedisError, OSError) as e:
+                raise self._lost(e) from e
+        return self._knows[command]
+
+    def _modern_times(self, db: int, keys: Sequence[bytes]) -> Times:
+        *times, info = self._at_once(db, [*(("PEXPIRETIME", key) for key in keys), ("INFO", "replication")])
+        return Times(_position(info), times)
+
+    def _old_times(self, db: int, keys: Sequence[bytes]) -> Times:
+        """Before 7.0 there is no PEXPIRETIME.
 
         PTTL counts from the server's clock; two TIMEs around the PTTLs that show one millisecond prove which.
         """
         while True:
-            pipe = self._connect(db).pipeline(transaction=True)
-            pipe.time()
-            for key in keys:
-                pipe.pttl(key)
-            pipe.time()
-            pipe.info("replication")
-            try:
-                before, *ttls, after, info = pipe.execute()
-            except (redis.RedisError, OSError) as e:
-                self.close()
-                raise classify(e, Side.SOURCE) from e
+            ask: list[Command] = [("TIME",), *(("PTTL", key) for key in keys), ("TIME",), ("INFO", "replication")]
+            before, *ttls, after, info = self._at_once(db, ask)
             now = before[0] * 1000 + before[1] // 1000
             if now == after[0] * 1000 + after[1] // 1000:
-                times = [ttl if ttl < 0 else now + ttl for ttl in ttls]
-                offset = int(info["master_repl_offset"])
-                return Times(offset, offset, times)
-            if len(keys) > 64:
-                middle = len(keys) // 2
-                first, second = self.times(db, keys[:middle]), self.times(db, keys[middle:])
-                return Times(first.low, second.high, first.times + second.times)
+                return Times(_position(info), [ttl if ttl < 0 else now + ttl for ttl in ttls])
+            keys = keys[: max(LEAST, len(keys) // 2)]
+
+    def _at_once(self, db: int, commands: list[Command]) -> list[Any]:
+        """A transaction's answers. A key that is no hash answers with an error, which is returned."""
+        try:
+            pipe = self._connect(db).pipeline(transaction=True)
+            for command in commands:
+                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and "WRONGTYPE" not in str(answer):
+                    raise answer
+            return answers
+        except (redis.RedisError, OSError) as e:
+            raise self._lost(e) from e
 
     def touch(self, db: int, keys: list[bytes]) -> None:
         """Let a master notice that keys have expired, so that it sends their DEL."""
-        pipe = self._connect(db).pipeline(transaction=False)
-        for key in keys:
-            pipe.exists(key)
         try:
+            pipe = self._connect(db).pipeline(transaction=False)
+            for key in keys:
+                pipe.exists(key)
             pipe.execute()
         except (redis.RedisError, OSError) as e:
-            self.close()
-            raise classify(e, Side.SOURCE) from e
+            raise self._lost(e) from e
+
+
+def _position(info: dict[str, Any]) -> Position:
+    try:
+        return Position(str(info["master_replid"]), int(info["master_repl_offset"]))
+    except (KeyError, TypeError, ValueError) as e:
+        raise SourceError("the source does not say where its stream stands", hint="allow INFO to its user") from e

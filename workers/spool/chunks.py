@@ -5,14 +5,16 @@ A file is a run of records `<qII` (expiry in ms or -1, key length, value length)
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
+from workers.codec import RestoreEncoder
 from workers.codec.volatile_cy import volatile
-from workers.spool.files import disk_error, write_all
+from workers.spool.files import disk_error, make_durable, write_all
 
 RECORD = Struct("<qII")
 TO_THE_END = 0xFFFFFFFF
@@ -60,6 +62,25 @@ def volatile_keys(path: Path) -> list[bytes]:
         raise disk_error(e) from e
 
 
+def keys_of(path: Path) -> Iterator[bytes]:
+    """Keys of a chunk file, of its whole records alone."""
+    with path.open("rb") as file:
+        head = file.read(RECORD.size)
+        if len(head) < RECORD.size:
+            return
+        _, key_size, value_size = RECORD.unpack(head)
+        if value_size == TO_THE_END:
+            yield file.read(key_size)
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as data:
+            yield from (key for key, _ in RestoreEncoder(0).iter_keys(data))
+
+
+def count_keys(path: Path) -> int:
+    """How many whole records a chunk file holds."""
+    return sum(1 for _ in keys_of(path))
+
+
 class ChunkWriter:
     """Distributes the records of one snapshot over chunk files.
 
@@ -77,8 +98,9 @@ class ChunkWriter:
         self.keys = 0
         self.bytes = 0
         directory.mkdir(parents=True, exist_ok=True)
-        for old in directory.glob("*.chunk"):
+        for old in directory.iterdir():
             old.unlink()
+        make_durable(directory)
 
     def _create(self) -> _Open:
         path = str(self.directory / f"{self._seq:06d}.chunk")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from sync_tasks.errors import ControlError, SpoolFull
 
@@ -27,6 +28,22 @@ def write_all(fd: int, parts: Sequence[bytes | bytearray | memoryview], size: in
     except OSError as e:
         os.ftruncate(fd, size)
         os.lseek(fd, size, os.SEEK_SET)
+        raise disk_error(e) from e
+
+
+def make_durable(path: Path) -> None:
+    """Return once a file's bytes and its name are on the disk: a power cut takes neither away any more.
+
+    Raises SpoolFull, ControlError: what was written may be gone, a second call would not tell.
+    """
+    try:
+        for place in (path, path.parent):
+            fd = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    except OSError as e:
         raise disk_error(e) from e
 
 

@@ -2,7 +2,10 @@
 
 A segment is named `<first offset>-<replication id>-<owner>.seg`. A block is a header (magic, length, offset, moment of
 receipt, flags, CRC-32 of the bytes), then the bytes. Offsets count stream bytes as the source does: a block at
-offset O holds the bytes O+1 .. O+length. A tail torn by a crash is cut off when the log is opened.
+offset O holds the bytes O+1 .. O+length.
+
+Nothing waits for the disk: what a power cut takes away is fetched again. A torn tail is cut off when the log is opened;
+a reader that misses what it needs, or finds it damaged, says so by `want`, and the log begins anew there.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 from struct import Struct
 from zlib import crc32
 
-from sync_tasks.errors import ControlError
+from sync_tasks.errors import ControlError, Retry
 from workers.spool.files import disk_error, write_all
 
 HEADER = Struct("<4sIqqII")
@@ -86,7 +89,9 @@ class Log:
         self._owner = owner
         directory.mkdir(parents=True, exist_ok=True)
         self.grown = threading.Condition()
-        self.segments: list[Segment] = []
+        self.segments: list[Segment] = []  # once recovered, replaced whole under the lock of `grown`: others read it
+        self.damaged = False  # a block between here and the end cannot be read
+        self.wanted: tuple[str, int] | None = None  # replication id and offset
         self._fd = -1
         self._recover()
 
@@ -140,26 +145,42 @@ class Log:
 
     @property
     def start(self) -> int | None:
-        return self.segments[0].start if self.segments else None
+        segments = self.segments
+        return segments[0].start if segments else None
 
     @property
     def end(self) -> int | None:
         """Offset of the last byte on disk."""
-        return self.segments[-1].end if self.segments else None
+        segments = self.segments
+        return segments[-1].end if segments else None
 
     @property
     def replid(self) -> str | None:
-        return self.segments[-1].replid if self.segments else None
+        segments = self.segments
+        return segments[-1].replid if segments else None
 
     def covers(self, replid: str, offset: int) -> bool:
         """Whether reading can go on behind (replid, offset)."""
+        if self.damaged:
+            return False
         return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments) or offset == self.start
+
+    def want(self, replid: str, offset: int) -> None:
+        """A reader needs what follows (replid, offset), and waiting will not bring it: who appends begins anew there.
+
+        Nothing happens if it is only the end that is missing still.
+        """
+        end = self.end
+        if end is not None and end >= offset and not self.covers(replid, offset):
+            self.wanted = (replid, offset)
 
     def reset(self, replid: str, offset: int) -> None:
         """Forget everything; the next byte appended is offset + 1."""
         self.close()
-        self._discard(self.segments)
-        self.segments = []
+        with self.grown:
+            old, self.segments = self.segments, []
+        self._discard(old)
+        self.damaged, self.wanted = False, None
         self._open_segment(replid, offset)
 
     def rename(self, replid: str) -> None:
@@ -170,14 +191,15 @@ class Log:
     def _open_segment(self, replid: str, offset: int) -> None:
         self.close()
         path = self.directory / f"{offset:020d}-{replid}-{self._owner}.seg"
-        if self.segments and self.segments[-1].start == offset:
-            # An empty segment under the former id: nothing was received under it.
-            self.segments.pop().path.unlink(missing_ok=True)
+        # An empty segment under the former id: nothing was received under it.
+        empty = [s for s in self.segments[-1:] if s.start == offset]
+        self._discard(empty)
         try:
             self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         except OSError as e:
             raise disk_error(e) from e
-        self.segments.append(Segment(path, replid, offset, offset, 0))
+        with self.grown:
+            self.segments = [*(s for s in self.segments if s not in empty), Segment(path, replid, offset, offset, 0)]
 
     def append(self, data: bytes | memoryview, received_ms: int, flags: int = 0) -> None:
         """Write one block (at most MAX_BLOCK bytes). Raises SpoolFull with nothing written."""
@@ -200,10 +222,11 @@ class Log:
 
     def prune(self, offset: int, keep: int = 2) -> None:
         """Remove segments that end at or before `offset`, but the last `keep` of them."""
-        old = [s for s in self.segments[:-1] if s.end <= offset]
-        for segment in old[: max(0, len(old) - keep)]:
-            segment.path.unlink(missing_ok=True)
-            self.segments.remove(segment)
+        with self.grown:
+            old = [s for s in self.segments[:-1] if s.end <= offset]
+            gone = old[: max(0, len(old) - keep)]
+            self.segments = [s for s in self.segments if s not in gone]
+        self._discard(gone)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -233,15 +256,17 @@ class Cursor:
     def read(self) -> Block | None:
         """The next block, cut to begin behind the present offset; None: nothing there yet."""
         if self._segment is None or self.offset >= self._segment.end:
-            if self._segment is not None and self._segment is self.log.segments[-1]:
+            if self._segment is not None and self._segment in self.log.segments[-1:]:
                 return None
             if self.offset >= (self.log.end or 0) or not self._enter():
                 return None
         assert self._segment is not None
         while True:
             head = os.pread(self._fd, HEADER.size, self._position)
+            if len(head) < HEADER.size:
+                raise self._damaged()
             magic, length, at, moment, flags, crc = HEADER.unpack(head)
-            if magic != MAGIC:
+            if magic != MAGIC or length > MAX_BLOCK:
                 raise self._damaged()
             if at + length > self.offset:
                 break
@@ -257,10 +282,12 @@ class Cursor:
         return Block(at, moment, flags, self._segment.replid, data)
 
     def _damaged(self) -> ControlError:
+        self.log.damaged = True
         return ControlError(
             f"a block of the log is damaged behind offset {self.offset}",
             code="log-damaged",
-            hint="the disk of the state directory may be failing; start over with a new state directory",
+            hint="the stream is fetched from the source again; the disk of the state directory may be failing",
+            retry=Retry.OTHER,
         )
 
     def close(self) -> None:

@@ -6,7 +6,8 @@ import json
 from base64 import b64decode, b64encode
 from pathlib import Path
 
-from workers.spool.files import disk_error
+from workers.spool.damage import damaged
+from workers.spool.files import disk_error, make_durable
 
 _NAME = "tables.json"
 
@@ -20,18 +21,21 @@ def write_tables(directory: Path, version: int, functions: list[bytes], scripts:
             "scripts": [b64encode(s).decode() for s in scripts],
         }
     )
+    part = directory / (_NAME + ".part")
     try:
-        part = directory / (_NAME + ".part")
         part.write_text(text)
+        make_durable(part)  # else the new name could outlive a power cut without what it names
         part.replace(directory / _NAME)
     except OSError as e:
         raise disk_error(e) from e
+    make_durable(directory / _NAME)
 
 
 def read_tables(directory: Path) -> tuple[int, list[bytes], list[bytes]]:
-    """(RDB version, function libraries' code, scripts); zero and empty when there was no snapshot."""
+    """(RDB version, function libraries' code, scripts). Raises ControlError, the snapshot marked, if it cannot."""
     path = directory / _NAME
-    if not path.exists():
-        return 0, [], []
-    data = json.loads(path.read_text())
-    return data["version"], [b64decode(f) for f in data["functions"]], [b64decode(s) for s in data["scripts"]]
+    try:
+        data = json.loads(path.read_text())
+        return data["version"], [b64decode(f) for f in data["functions"]], [b64decode(s) for s in data["scripts"]]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise damaged(path, "cannot be read") from e

@@ -12,11 +12,15 @@ from sync_tasks.errors import Fenced, TargetError
 from sync_tasks.names import checkpoint_key, over_key, token_key
 from workers.target.link import TargetLink
 
-FIELDS = (b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held")
+FIELDS = (b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held", b"extend")
 
 OVER_S = 30 * 86400
 STREAMING = "streaming"
 """State of a checkpoint whose load is closed; without it the data set is still being loaded."""
+FINISHED = "finished"
+"""State of a checkpoint that is closed for good: nobody may claim it any more."""
+MIXED = -1
+"""In place of an extension: expiries on the target carry one or another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,9 @@ class Checkpoint:
     """What the target knows of the stream.
 
     offset: the last stream byte whose effect the target has; seen: the highest one whose replies were read.
-    db: the stream's database there. state: STREAMING. gen: number of the snapshot below it.
+    db: the stream's database there. state: STREAMING or FINISHED. gen: number of the snapshot below it.
     held: whether some expiries on the target may still carry the hold.
+    extend_ms: what all others are later than the source's, or MIXED; None: not known, an earlier version wrote it.
     """
 
     replid: str
@@ -37,14 +42,33 @@ class Checkpoint:
     state: str
     gen: int
     held: bool
+    extend_ms: int | None = None
 
     def fields(self) -> list[bytes]:
         """Name and value in turn, but the token's name."""
+        extend = [] if self.extend_ms is None else [b"extend", b"%d" % self.extend_ms]
         return [
             b"replid", self.replid.encode(), b"offset", b"%d" % self.offset, b"db", b"%d" % self.db,
             b"epoch", b"%d" % self.epoch, b"nonce", self.nonce.encode(), b"seen", b"%d" % self.seen,
             b"state", self.state.encode(), b"gen", b"%d" % self.gen, b"held", b"%d" % self.held,
+            *extend,
         ]  # fmt: skip
+
+
+class Finished(Fenced):
+    """The target is closed to this stream for good. Nothing was written.
+
+    Args:
+        offset: up to which the target has the stream.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(
+            f"the target is closed to this task: it was ended or cut over at offset {offset},"
+            " and never writes there again",
+            hint="make a new task, with another state directory",
+        )
+        self.offset = offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +82,12 @@ class Claim:
 
 def _read(values: list[bytes | None]) -> Checkpoint | None:
     got = dict(zip(FIELDS, values, strict=True))
-    if got[b"state"] is None or got[b"offset"] is None:
+    if got[b"state"] is None or (got[b"offset"] is None and got[b"state"] != FINISHED.encode()):
         return None
     try:
         return Checkpoint(
             replid=(got[b"replid"] or b"").decode(),
-            offset=int(got[b"offset"]),
+            offset=int(got[b"offset"] or 0),
             db=int(got[b"db"] or 0),
             epoch=int(got[b"epoch"] or 0),
             nonce=(got[b"nonce"] or b"").decode(),
@@ -71,6 +95,7 @@ def _read(values: list[bytes | None]) -> Checkpoint | None:
             state=got[b"state"].decode(),
             gen=int(got[b"gen"] or 0),
             held=got[b"held"] != b"0",
+            extend_ms=None if got[b"extend"] is None else int(got[b"extend"]),
         )
     except ValueError as e:
         hint = "start over with an empty target and a new state directory"
@@ -95,14 +120,16 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
         uid, node: whose checkpoint.
         epoch: of the lease, checked just before.
         nonce: of this owner, the same for all its claims: an answer may be lost, and a failover may take a claim back.
-    Raises Fenced when somebody with a better right was found; the rightful owner claims again by itself.
+    Raises Fenced when somebody with a better right was found; the rightful owner claims again by itself. Raises
+    Finished when there is nothing to own any more.
     """
     ck = checkpoint_key(uid, node)
     tok = token_key(uid, node, secrets.token_hex(8))
     doomed: set[bytes] = set()
     while True:
-        former, other_epoch, other_nonce = link.ask(b"HMGET", ck, b"tok", b"epoch", b"nonce")
-        _check(other_epoch, other_nonce, epoch, nonce)
+        found = link.ask(b"HMGET", ck, *FIELDS)
+        _check(found, epoch, nonce)
+        former = found[FIELDS.index(b"tok")]
         commands: list[list[bytes | int]] = [
             [b"MULTI"],
             [b"HMGET", ck, *FIELDS],
@@ -115,15 +142,20 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
         commands += [[b"HSET", tok, b"0", b"1"], [b"EXEC"]]
         values = link.ask_all(commands)[-1][0]
         before = values[FIELDS.index(b"tok")]
+        _check(values, epoch, nonce)
         if before != former:  # somebody claimed between the two: its token must go, too
-            _check(values[FIELDS.index(b"epoch")], values[FIELDS.index(b"nonce")], epoch, nonce)
             doomed.add(before)
             continue
-        found = _read(values)
-        return Claim(nonce, tok, replace(found, epoch=epoch, nonce=nonce) if found else None)
+        point = _read(values)
+        return Claim(nonce, tok, replace(point, epoch=epoch, nonce=nonce) if point else None)
 
 
-def _check(other_epoch: bytes | None, other_nonce: bytes | None, epoch: int, nonce: str) -> None:
+def _check(values: list[bytes | None], epoch: int, nonce: str) -> None:
+    """Raise what stands against a claim. What a lost race has written by then, no state or offset, does no harm."""
+    got = dict(zip(FIELDS, values, strict=True))
+    if got[b"state"] == FINISHED.encode():
+        raise Finished(int(got[b"offset"] or 0))
+    other_epoch, other_nonce = got[b"epoch"], got[b"nonce"]
     if other_epoch is None:
         return
     theirs = int(other_epoch)

@@ -15,7 +15,7 @@ from sync_tasks.answers import classify
 from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side
 from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
-from workers.target.claim import STREAMING, Checkpoint, Claim
+from workers.target.claim import FINISHED, STREAMING, Checkpoint, Claim
 from workers.target.link import TargetLink, lost
 
 MULTI = encode([b"MULTI"])
@@ -81,6 +81,8 @@ class Chain:
         self.flying_bytes = 0
         self.seen = claim.found.seen if claim.found else 0
         self.held = claim.found.held if claim.found else True
+        self.extend_ms: int | None = None  # what settled expiries on the target are later than the source's, or MIXED
+        self.closed = False  # the window that ends it all has been pushed
         self.tip = (0, 0, "")  # offset, stream's database, replication id behind the last window pushed
         self._out = bytearray()
         self._in = b""
@@ -98,9 +100,11 @@ class Chain:
         n = self.number
         self.held = self.held or window.held
         self.tip = (window.end, window.db, window.replid)
+        state = FINISHED if self.closed else STREAMING
         point = Checkpoint(
-            window.replid, window.end, window.db, self.epoch, self.nonce, self.seen, STREAMING, self.gen, self.held
-        )
+            window.replid, window.end, window.db, self.epoch, self.nonce, self.seen, state, self.gen, self.held,
+            self.extend_ms,
+        )  # fmt: skip
         self._out += self._watch
         self._out += encode([b"HSETNX", self.tok, n - 1, b"0"])
         self._out += MULTI
@@ -111,6 +115,12 @@ class Chain:
         self._out += EXEC
         self.flying.append(window)
         self.flying_bytes += len(window.body)
+
+    def close(self, window: Window) -> None:
+        """Queue the last window there is: behind it nobody claims the target for this stream again."""
+        assert not self.flying
+        self.closed, self.held = True, False
+        self.push(window)
 
     def own_window(self) -> Window:
         """A window for writes of our own behind the last one pushed: it leaves the stream where it is."""

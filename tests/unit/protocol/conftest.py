@@ -14,17 +14,19 @@ import pytest
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError, Retry, Side
 from sync_tasks.states import TaskState
-from sync_tasks.views import LoadState, NodeView, TaskView
+from sync_tasks.views import LoadState, NodeView, Orders, TaskView
 from tests.servers import Server, start
 from workers.apply import Applier
+from workers.clock import Clock
 from workers.codec.resp_cy import encode
+from workers.rewrite import Rewriter
+from workers.scope import Scope
 from workers.source.ask import Source
 from workers.spool.log import Log
 from workers.target.claim import STREAMING, Checkpoint, Claim, claim
 from workers.target.link import TargetLink
 from workers.target.windows import Chain, Run, Window
-from workers.times import Clock
-from workers.translate import Scope, Translator
+from workers.translate import Translator
 
 UID = "0123456789abcdef"
 REPLID = "a" * 40
@@ -44,14 +46,15 @@ class Port:
         self.open: set[str] = set()
         self.opened = 0
         self.events: list[str] = []
+        self.moved = False
 
     def node(self) -> NodeView:
         return self.view
 
-    def renew(self) -> bool:
+    def renew(self) -> Orders:
         if self.lost:
             raise Fenced("lost")
-        return True
+        return Orders()
 
     def raise_epoch(self, epoch: int) -> None:
         self.epoch, self.view = epoch, replace(self.view, fresh=False)
@@ -77,6 +80,10 @@ class Port:
     def void_chunks(self, _: int) -> None: ...
 
     def begin_stream(self) -> None: ...
+
+    def took_up(self) -> None: ...
+
+    def finished(self) -> None: ...
 
     def progress(self, _: Any) -> None: ...
 
@@ -192,7 +199,7 @@ def translator(
     touched: Callable[[int, bytes, int, bool], None] = lambda *_: None,
     disturbed: Callable[..., None] = lambda *_: None,
 ) -> Translator:
-    return Translator(offset, db, Scope(databases), clock or Clock(0), 0, own, touched, disturbed)
+    return Translator(offset, db, Rewriter(Scope(databases), clock or Clock(0), 0, own, touched, disturbed))
 
 
 __all__ = ["NODE", "REPLID", "STREAMING", "TASK", "UID", "Chained", "Checkpoint", "Followed", "Port"]

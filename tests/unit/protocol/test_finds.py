@@ -26,17 +26,22 @@ from tests.unit.protocol.conftest import (
 )
 from workers import settle
 from workers.apply import Applier
+from workers.clock import Clock
 from workers.codec.resp_cy import encode, parse, transaction
 from workers.expiry import FIELD_HOLD, HOLD
+from workers.inquire import Inquiry
+from workers.own_keys import own_keys
 from workers.receive import Receiver
+from workers.scope import Scope
+from workers.search import Search
 from workers.snapshot import SnapshotReader
-from workers.source.ask import Source
+from workers.source.ask import Position, Source
 from workers.spool import chunks
 from workers.spool.log import Block, Cursor, Log
 from workers.target.claim import STREAMING, Checkpoint, claim
+from workers.target.expiries import Expiries
 from workers.target.link import TargetLink
-from workers.times import Clock, retime
-from workers.translate import Scope
+from workers.times import retime
 
 CK = b"keyferry:%s:0:ck" % UID.encode()
 OURS = f"keyferry-{UID}-0"
@@ -147,8 +152,9 @@ def _settler(target: Server, source: Server, path: Path) -> tuple[Chained, Appli
     chained.drain()
     asks = Source(endpoint(source, Side.SOURCE))
     applier = Applier(endpoint(target), Port(), Log(path / "log"), asks, path, Scope(None), 0)  # type: ignore[arg-type]
-    found = Checkpoint(REPLID, 0, 0, 1, chained.claim.nonce, 0, STREAMING, 1, True)
-    made = settle.Settler(applier, chained.chain, found, None)
+    expiries = Expiries(applier.endpoint, 0, False)
+    search = Search(expiries, applier.scope, True, None)
+    made = settle.Settler(applier.clock, chained.chain, expiries, search, Inquiry(asks, applier.scope))
     chained.chain.tip = (0, 0, REPLID)
     return chained, applier, made
 
@@ -172,7 +178,7 @@ def test_a_walk_does_not_begin_before_the_swap_that_asked_for_it(
             client.execute_command("SET", key, "v", "PXAT", time_ms + HOLD)
         chained, applier, settler = _settler(target, source, tmp_path)
         applier.clock.loading = False
-        own = applier._own_keys(1, chained.claim.tok)
+        own = own_keys(UID, 0, 0, 1, chained.claim.tok)
         made = translator(own=own, touched=settler.touch, disturbed=settler.disturb, clock=applier.clock)
         made.feed(Block(0, now_ms(), 0, REPLID, encode([b"SWAPDB", b"0", b"1"])))
         _steps(chained, settler, 1)  # the window with the swap still gathers
@@ -238,7 +244,7 @@ def test_an_answer_of_the_source_after_a_failure_closes_its_retry_window(
             if len(calls) == 1:
                 raise ConnectionLost("no answer in time", side=Side.SOURCE)
             end = stream.log.end or 0
-            return replace(real(db, keys), low=end, high=end)
+            return replace(real(db, keys), at=Position(REPLID, end))
 
         stream.source.times = times  # type: ignore[method-assign]
         stream.write([b"SELECT", b"0"], [b"SET", b"k", b"1"], [b"PEXPIRE", b"k", b"100000"])
@@ -274,6 +280,39 @@ def test_room_on_the_disk_closes_the_retry_window_of_a_snapshot(
     finally:
         receiver.stop_event.set()
         receiver.join()
+
+
+def _snapshots_until_it_hears(source: Server, receiver: Receiver) -> int:
+    """Run it until it has what the source writes; how many snapshots the source has sent for that."""
+    with source.client() as client:
+        before = int(client.info("stats")["sync_full"])
+        receiver.start()
+        try:
+            assert until(lambda: receiver.connected or receiver.error, 10)
+            client.incr("x")
+            end = int(client.info("replication")["master_repl_offset"])
+            assert until(lambda: (receiver.log.end or 0) >= end), receiver.error
+        finally:
+            receiver.stop_event.set()
+            receiver.join()
+        return int(client.info("stats")["sync_full"]) - before
+
+
+def test_a_database_that_forgot_the_snapshot_needs_no_other(source: Server, tmp_path: Path) -> None:
+    """A power cut took its last commits. The target streams already, and the log on disk goes on."""
+
+    def receiver(checkpoint: Checkpoint | None) -> Receiver:
+        port = Port(node=replace(NODE, begun=False, snapshot_done=False, gen=0, replid=None))
+        asks = Source(endpoint(source, Side.SOURCE))
+        return Receiver(
+            endpoint(source, Side.SOURCE), port, Log(tmp_path / "log"), tmp_path, asks,  # type: ignore[arg-type]
+            lambda: None, lambda _: None, lambda: checkpoint, threading.Lock(),
+        )  # fmt: skip
+
+    first = receiver(None)
+    assert _snapshots_until_it_hears(source, first) == 1
+    streams = Checkpoint(str(first.log.replid), first.log.start or 0, 0, 1, "", 0, STREAMING, 1, True)
+    assert _snapshots_until_it_hears(source, receiver(streams)) == 0
 
 
 def test_a_window_that_never_passes_keeps_its_retry_window_open(follow: Callable[..., Followed]) -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from sync_tasks.errors import CannotContinue, Malformed
 from tests.unit.protocol.conftest import REPLID, translator
+from workers.clock import Clock
 from workers.codec.resp_cy import arguments, encode
 from workers.expiry import FIELD_HOLD, HOLD, INEXACT
 from workers.spool.log import Block
 from workers.target.windows import Window
-from workers.times import Clock, retime
+from workers.times import retime
 from workers.translate import Translator
 
 NOW = 1_700_000_000_000

@@ -1,0 +1,47 @@
+"""The beat of a lease, from a thread of its own: nothing that keeps its owner busy can make it seem dead."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+BEAT_S = 1.0
+
+
+class Beat:
+    """Renews once a second while its block runs. The block ends with what a renewal raised, whatever it raises itself.
+
+    Args:
+        renew: one beat, called in the thread; raises Fenced when the lease is another's.
+    """
+
+    def __init__(self, renew: Callable[[], object]) -> None:
+        self._renew = renew
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
+
+    def check(self) -> None:
+        """Raise what a renewal raised: there will be no further one. Call it wherever the work can end."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while not self._over.wait(BEAT_S):
+                self._renew()
+        except BaseException as error:  # noqa: BLE001 - for the owner of the lease, which ends with it
+            self._error = error
+
+    def __enter__(self) -> Beat:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._error is not None and error is not self._error and (error is None or isinstance(error, Exception)):
+            raise self._error from error

@@ -1,0 +1,89 @@
+"""What time is written for a source's time: with a hold while behind, with the extension once caught up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from workers.expiry import FIELD_HOLD, REAL, REAL_FIELD, hold, hold_field
+from workers.moment import now_ms
+from workers.spool.log import BACKLOG
+
+MARGIN_MS = 1000
+"""A time nearer than this to the target's now is held: on its way it could pass."""
+CALM_MS = 10_000
+"""So long without a surprise halves what was seen of a clock that steps, or of a target slow to answer."""
+
+
+class Clock:
+    """Decides what time is written for a source's time.
+
+    Args:
+        extend_ms: what a caught-up task adds to each expiry.
+        now_ms: this process' clock; `skew_ms` brings it to the target's.
+    """
+
+    def __init__(self, extend_ms: int, now_ms: Callable[[], int] = now_ms) -> None:
+        self.extend_ms = extend_ms
+        self.now_ms = now_ms
+        self.skew_ms = 0  # target's clock minus ours, rather too much than too little
+        self.margin_ms = MARGIN_MS  # how far ahead of the target's now a time must lie to be written as it is
+        self.loading = True
+        self.behind = False
+        self.unsettled: Callable[[], bool] = lambda: True  # whether holds may be left on the target
+        self.received_ms = 0
+        self._least_ms: int | None = None  # target's clock minus ours, rather too little
+        self._observed_ms = 0
+
+    def at(self, received_ms: int, flags: int) -> None:
+        """The moment when the commands that follow were received."""
+        self.received_ms = received_ms
+        lag_ms = max(1000, self.extend_ms // 2)
+        self.behind = bool(flags & BACKLOG) or self.now_ms() - received_ms > lag_ms
+
+    @property
+    def holding(self) -> bool:
+        return self.loading or self.behind
+
+    def observe(self, before_ms: int, target_ms: int, after_ms: int) -> None:
+        """The target's clock has shown `target_ms` between two moments of ours.
+
+        A clock that has stepped may step again, and a target that took long to answer may let a command lie as
+        long: both widen the margin, for a while.
+        """
+        least, most = target_ms - after_ms, target_ms - before_ms
+        seen = most - least
+        if self._least_ms is not None:
+            seen += max(0, least - self.skew_ms, self._least_ms - most)
+        calm = 0.5 ** (max(0, after_ms - self._observed_ms) / CALM_MS)
+        self.margin_ms = MARGIN_MS + max(seen, int((self.margin_ms - MARGIN_MS) * calm))
+        self._least_ms, self.skew_ms, self._observed_ms = least, most, after_ms
+
+    def target_now(self) -> int:
+        return self.now_ms() + self.skew_ms
+
+    def ahead(self, plain_ms: int) -> bool:
+        """Whether a time lies so far ahead of the target's now that it may be written as it is."""
+        return plain_ms > self.target_now() + self.margin_ms
+
+    def write(self, time_ms: int, exact: bool) -> int:
+        """The time to write for a source's time."""
+        plain = self.key(time_ms)
+        if not exact or self.holding or not self.ahead(plain):
+            return hold(time_ms, exact)
+        return plain
+
+    def write_field(self, time_ms: int) -> int:
+        """The same for a field of a hash."""
+        plain = self.field(time_ms)
+        return hold_field(time_ms) if self.holding or not self.ahead(plain) else plain
+
+    def key(self, time_ms: int) -> int:
+        """A key's time with the extension; one so far off that it never comes stays as it is."""
+        return time_ms + self.extend_ms if time_ms < REAL else time_ms
+
+    def field(self, time_ms: int) -> int:
+        """The same for a field of a hash."""
+        return min(time_ms + self.extend_ms, FIELD_HOLD - 1) if time_ms < REAL_FIELD else time_ms
+
+    def absolute(self, value: bytes, unit: int, relative: bool) -> int:
+        return int(value) * unit + (self.received_ms if relative else 0)

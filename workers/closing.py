@@ -1,0 +1,71 @@
+"""From load to stream: what a load has left on the target is checked, its loaders are fenced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sync_tasks.names import closed_key, marks_key
+from sync_tasks.views import NodeView
+from workers.compose import emit
+from workers.ports import StreamPort
+from workers.scope import Scope
+from workers.spool.tables import read_tables
+from workers.sweep import sweep
+from workers.target.claim import STREAMING, Checkpoint
+from workers.target.link import TargetLink
+from workers.target.windows import Window
+
+
+class Closing:
+    """The end of one snapshot's load.
+
+    Args:
+        port: the claimed job.
+        node: as it is now; all chunks of its snapshot are done.
+        scope: databases that travel.
+        directory: of the node in the spool.
+        home: the checkpoint's database on the target.
+    """
+
+    def __init__(self, port: StreamPort, node: NodeView, scope: Scope, directory: Path, home: int) -> None:
+        assert node.replid is not None
+        assert node.snapshot_offset is not None
+        self._port, self._node, self._scope, self._directory, self._home = port, node, scope, directory, home
+        self._uid = port.task.uid
+        self.gen, self.replid, self.offset = node.gen, node.replid, node.snapshot_offset
+
+    def missing(self, link: TargetLink) -> list[int]:
+        """Ids of chunks whose marks the target has lost, to a failover."""
+        marks = set(link.ask(b"HKEYS", marks_key(self._uid, self._node.number, self.gen)))
+        return [c.id for c in self._port.chunks(self.gen) if b"%d" % c.seq not in marks]
+
+    def sweep(self, link: TargetLink) -> None:
+        """Remove what snapshots that broke off had loaded and this one no longer has."""
+        if self.gen > 1:
+            chunks = [c for g in range(1, self.gen + 1) for c in self._port.chunks(g)]
+            removed = sweep(link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope)
+            if removed:
+                self._port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")
+
+    def first_window(self) -> Window:
+        """Window 1 of a task: fences the loaders, brings function libraries and scripts, writes the checkpoint."""
+        _, functions, scripts = read_tables(self._directory / f"gen-{self.gen}")
+        window = Window(start=self.offset, end=self.offset, db=self._node.stream_db, replid=self.replid, held=True)
+        for code in functions:
+            emit(window, [b"FUNCTION", b"LOAD", b"REPLACE", code], self.offset)
+        for script in scripts:
+            emit(window, [b"SCRIPT", b"LOAD", script], self.offset)
+        emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
+        return window
+
+    def files(self) -> list[tuple[int, Path]]:
+        """Target database and file of each chunk loaded."""
+        files = [(self._scope.target(c.db), Path(c.path)) for c in self._port.chunks(self.gen)]
+        return [(db, path) for db, path in files if db is not None]
+
+    def checkpoint(self, nonce: str) -> Checkpoint:
+        """What the first window has written."""
+        return Checkpoint(
+            self.replid, self.offset, self._node.stream_db, self._port.epoch, nonce, self.offset, STREAMING, self.gen,
+            True,
+        )  # fmt: skip

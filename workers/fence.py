@@ -1,0 +1,100 @@
+"""Ending a task on its target: nobody writes for it any more, and later its own keys go."""
+
+from __future__ import annotations
+
+import secrets
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.names import KEY_PREFIX, checkpoint_key, closed_key, over_key, tmp_key
+from sync_tasks.views import ChunkView, NodeView, TaskView
+from workers.scope import Scope
+from workers.takeover import STRIDE
+from workers.target.claim import FINISHED, OVER_S, claim, look, peek_epoch
+from workers.target.link import TargetLink
+
+BATCH = 1000
+WOKEN_LATE_S = 24 * 3600
+"""How long the gate of a load stays shut behind a release when a loader may still be asleep somewhere."""
+
+
+def fence(endpoint: Endpoint, task: TaskView, nodes: list[NodeView], home: int) -> None:
+    """Shut the target to every stream and loader of a task, whoever sleeps and wakes up later. Safe to repeat.
+
+    Args:
+        endpoint: the target.
+        task, nodes: whose; no stream job of it holds a lease.
+        home: database of Keyferry's keys there.
+
+    Raises:
+        KeyferryError: what the target answers.
+    """
+    link = TargetLink(endpoint, f"keyferry-{task.uid}-fence", home)
+    try:
+        for node in nodes:
+            _close_loads(link, task.uid, node)
+            found = look(link, task.uid, node.number)
+            if found is None or found.state != FINISHED:
+                _close_stream(link, task.uid, node.number)
+    finally:
+        link.close()
+
+
+def _close_loads(link: TargetLink, uid: str, node: NodeView) -> None:
+    for gen in range(1, node.gen + 1):
+        link.ask(b"SET", closed_key(uid, node.number, gen), b"1")
+
+
+def _close_stream(link: TargetLink, uid: str, number: int) -> None:
+    """Claim above every owner there was, then end our own chain: its token goes as any predecessor's does."""
+    epoch = (peek_epoch(link, uid, number) // STRIDE + 1) * STRIDE
+    tok = claim(link, uid, number, epoch, secrets.token_hex(8)).tok
+    link.ask_all([
+        [b"MULTI"],
+        [b"DEL", tok],
+        [b"SET", over_key(tok), b"1", b"EX", OVER_S],
+        [b"HSET", checkpoint_key(uid, number), b"state", FINISHED.encode()],
+        [b"EXEC"],
+    ])  # fmt: skip
+
+
+def remove_keys(
+    endpoint: Endpoint, task: TaskView, nodes: list[NodeView], chunks: list[ChunkView], home: int
+) -> int:
+    """Remove every key of a fenced task from its target; how many. Safe to repeat.
+
+    A load that lost one of its loaders keeps its gate shut for a day: that loader may only be asleep.
+
+    Args:
+        chunks: of all its snapshots.
+    """
+    link = TargetLink(endpoint, f"keyferry-{task.uid}-release", home)
+    try:
+        removed = _remove_pieces(link, task, chunks)
+        link.ask(b"SELECT", home)
+        doubtful = {(c.node_id, c.gen) for c in chunks if c.attempts}
+        kept = {closed_key(task.uid, n.number, g) for n in nodes for i, g in doubtful if i == n.id}
+        for key in kept:
+            link.ask(b"SET", key, b"1", b"EX", WOKEN_LATE_S)
+        mine = KEY_PREFIX + task.uid.encode() + b":"
+        cursor = b"0"
+        while True:
+            cursor, found = link.ask(b"SCAN", cursor, b"MATCH", mine + b"*", b"COUNT", BATCH)
+            # MATCH reads no wildcard in the uid, which is hexadecimal.
+            ours = [key for key in found if key not in kept]
+            if ours:
+                removed += int(link.ask(b"DEL", *ours))
+            if cursor == b"0":
+                return removed
+    finally:
+        link.close()
+
+
+def _remove_pieces(link: TargetLink, task: TaskView, chunks: list[ChunkView]) -> int:
+    """Huge values that were being built when their loader died."""
+    scope, removed = Scope(task.databases), 0
+    for chunk in chunks:
+        db = scope.target(chunk.db)
+        names = [tmp_key(task.uid, chunk.id, epoch) for epoch in range(1, chunk.epoch + 1)]
+        if chunk.huge and db is not None and names:
+            removed += int(link.ask_all([[b"SELECT", db], [b"UNLINK", *names]])[1])
+    return removed

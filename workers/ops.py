@@ -1,0 +1,94 @@
+"""Operations on a task that take a worker: it can reach the servers and the spool."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import Fenced, KeyferryError
+from sync_tasks.precheck import check
+from sync_tasks.states import OpKind
+from sync_tasks.views import ChunkView, NodeView
+from workers.fence import fence, remove_keys
+from workers.ports import OpPort
+
+BEAT_S = 1.0
+
+
+def carry_out(
+    port: OpPort,
+    ends: Callable[[], tuple[Endpoint, Endpoint]],
+    nodes: list[NodeView],
+    chunks: list[ChunkView],
+    spool: Path,
+    home: int,
+) -> None:
+    """Do what was asked for, once; every part may be done twice.
+
+    Args:
+        port: the claimed operation.
+        ends: source and target, with credentials; may raise.
+        nodes, chunks: of its task, all snapshots.
+        spool: the spool's directory; what another host's spool holds is swept there (`workers.spool.orphans`).
+        home: database of Keyferry's keys on the target.
+
+    Raises:
+        Fenced: the operation was taken away.
+        KeyferryError: why it failed.
+    """
+    with _beating(port):
+        if port.op.kind is OpKind.PRECHECK:
+            source, target = ends()
+            check(port.task.databases, port.task.conflict_mode, source, target, lambda _seconds: None)
+        else:
+            _end(port, ends, nodes, chunks, home)
+            shutil.rmtree(spool / port.task.uid, ignore_errors=True)
+    port.done()
+
+
+def _end(
+    port: OpPort,
+    ends: Callable[[], tuple[Endpoint, Endpoint]],
+    nodes: list[NodeView],
+    chunks: list[ChunkView],
+    home: int,
+) -> None:
+    begun = [node for node in nodes if node.gen]
+    if not begun:
+        return  # it never wrote anything
+    try:
+        _, target = ends()
+        fence(target, port.task, begun, home)
+        removed = remove_keys(target, port.task, begun, chunks, home)
+        port.event("keys-removed", f"{removed} keys of Keyferry's own were removed from the target")
+    except Fenced:
+        raise
+    except KeyferryError as error:
+        if not port.op.options.get("force"):
+            raise
+        port.event("keys-left", f"the target keeps keys that begin keyferry:{port.task.uid}: {error.line()}")
+
+
+@contextmanager
+def _beating(port: OpPort) -> Iterator[None]:
+    """Beats from a thread, since a server may keep us waiting for longer than the lease lasts."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT_S):
+            try:
+                port.renew()
+            except KeyferryError:
+                return  # `done` finds out, too
+
+    thread = threading.Thread(target=beat, name="beat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,83 @@
+"""Keys whose expiries are to be looked at: by whom they were named, and since when."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import islice
+
+Key = tuple[int, bytes]
+"""Target database and key."""
+
+
+class Pending:
+    """Each key with the stream offset from which on the target has what made it one of these.
+
+    All but `again` costs the same however many there are.
+    """
+
+    def __init__(self) -> None:
+        self._touched: OrderedDict[Key, int] = OrderedDict()  # by the stream, in its order
+        self._found: OrderedDict[Key, int] = OrderedDict()  # by a search, or after waiting
+        self.waiting: dict[Key, int] = {}  # their time has come: the source's DEL must do the rest
+        self._least_found = self._least_waiting = 1 << 62  # lowest offsets, perhaps of keys that are gone by now
+
+    def __len__(self) -> int:
+        return len(self._touched) + len(self._found) + len(self.waiting)
+
+    def clear(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def touch(self, at: Key, offset: int) -> None:
+        """The stream, at `offset`, has written it, or may have moved another there."""
+        self.pop(at)
+        self._touched[at] = offset
+
+    def find(self, at: Key, offset: int) -> None:
+        """It was found on the target; whatever made it one of these comes behind `offset`."""
+        if at not in self._touched and at not in self._found:
+            self.waiting.pop(at, None)
+            self._found[at] = offset
+            self._least_found = min(self._least_found, offset)
+
+    def wait(self, at: Key, offset: int) -> None:
+        """It cannot be settled yet; the stream has not touched it since `offset`."""
+        if at not in self._touched:
+            self.waiting[at] = offset
+            self._least_waiting = min(self._least_waiting, offset)
+
+    def again(self) -> None:
+        """Those that wait are to be looked at again."""
+        waiting, self.waiting, self._least_waiting = self.waiting, {}, 1 << 62
+        for at, offset in waiting.items():
+            self.find(at, offset)
+
+    def pop(self, at: Key) -> int:
+        """It is no more of these; its offset, if it was."""
+        offsets = [names.pop(at) for names in (self._touched, self._found, self.waiting) if at in names]
+        if not self._found:
+            self._least_found = 1 << 62
+        if not self.waiting:
+            self._least_waiting = 1 << 62
+        return min(offsets, default=0)
+
+    def eligible(self, tip: int, most: int) -> list[Key]:
+        """Some of one database whose write is on the target, which has the stream up to `tip`."""
+        if self._found:
+            keys = list(islice(self._found, most))
+        else:
+            keys = [at for at, offset in islice(self._touched.items(), most) if offset <= tip]
+        return [at for at in keys if at[0] == keys[0][0]]
+
+    def due(self, tip: int) -> bool:
+        """Whether there is an eligible one."""
+        return bool(self._found) or (bool(self._touched) and next(iter(self._touched.values())) <= tip)
+
+    def all_but_later(self, tip: int) -> list[Key]:
+        """All that the target, which has the stream up to `tip`, has: those that wait, too."""
+        touched = [at for at, offset in self._touched.items() if offset <= tip]
+        return [*touched, *self._found, *self.waiting]
+
+    def least(self) -> int:
+        """No write before this offset is among them."""
+        touched = next(iter(self._touched.values())) if self._touched else 1 << 62
+        return min(touched, self._least_found, self._least_waiting)

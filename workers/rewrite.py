@@ -1,0 +1,150 @@
+"""The commands of a stream that do not travel as they are: which they are, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sync_tasks.errors import CannotContinue, Side
+from workers.clock import Clock
+from workers.compose import emit, select
+from workers.scope import Scope
+from workers.target.windows import Window
+from workers.times import TIMED, retime
+
+IGNORED = {b"PING", b"REPLCONF", b"PUBLISH", b"SPUBLISH", b"CLUSTER"}
+STREAM = {b"SELECT", b"MULTI", b"EXEC"}
+MOVING = {b"RENAME", b"RENAMENX", b"COPY", b"MOVE"}
+"""They give a key the expiry of another one, which may be held."""
+WHOLE = {b"FLUSHALL", b"FLUSHDB", b"SWAPDB"}
+SERVER_WIDE = {b"FUNCTION", b"SCRIPT"}
+"""They belong to no database."""
+
+TABLE: dict[bytes, str] = {
+    **dict.fromkeys(IGNORED, "ignored"),
+    **{name: name.decode().lower() for name in STREAM},
+    **dict.fromkeys(TIMED, "timed"),
+    **dict.fromkeys(MOVING, "moving"),
+    **dict.fromkeys(WHOLE, "whole"),
+    **dict.fromkeys(SERVER_WIDE, "server-wide"),
+}
+"""Command to its kind; commands that are not here are copied."""
+
+
+class Rewriter:
+    """Puts what becomes of such a command into a window.
+
+    Args:
+        scope: databases that travel.
+        clock: decides what becomes of times.
+        home: the checkpoint's database.
+        own: commands that put our own keys in order after one that empties or swaps databases:
+            called with the target databases concerned.
+        touched: told of each key whose expiry is held, or may be: (target db, key, stream offset, whether it is).
+        disturbed: told when held keys may have moved anywhere (SWAPDB).
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        clock: Clock,
+        home: int,
+        own: Callable[[list[int]], list[list[bytes]]],
+        touched: Callable[[int, bytes, int, bool], None],
+        disturbed: Callable[[int], None],
+    ) -> None:
+        self.scope, self.clock, self.home = scope, clock, home
+        self._own, self._touched, self._disturbed = own, touched, disturbed
+
+    def write(self, kind: str, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
+        """Rewrite one command into the window.
+
+        Args:
+            kind: as TABLE says, none of the ignored and the stream's own.
+            db: the source's database it acts on.
+            before, after: stream offsets of its two ends.
+        Raises CannotContinue; ValueError, IndexError, StopIteration for arguments that make no sense.
+        """
+        window.changes += 1
+        target = self.scope.target(db)
+        if kind == "whole":
+            self._whole(argv, target, before, window)
+        elif kind == "server-wide":
+            emit(window, argv, before)
+        elif kind == "timed" and target is not None:
+            done = retime(argv, self.clock)
+            window.held |= bool(done.keys)
+            for key in done.keys:
+                self._touched(target, key, after, True)
+            select(window, target, before)
+            for command in done.commands:
+                emit(window, command, before)
+        elif kind == "moving":
+            self._moving(argv, db, before, after, window)
+
+    def _moving(self, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
+        """RENAME, COPY, MOVE: the other key, and perhaps another database."""
+        name = argv[0].upper()
+        other, at = db, -1
+        if name == b"MOVE":
+            at = 2
+        elif name == b"COPY":
+            at = next((i + 1 for i, a in enumerate(argv) if i > 2 and a.upper() == b"DB"), -1)
+        if at > 0:
+            other = int(argv[at])
+        target, goal = self.scope.target(db), self.scope.target(other)
+        if target is None and goal is None:
+            return
+        if target is None:
+            raise CannotContinue(
+                f"{name.decode()} brings a key from database {db}, which is not synchronized, into {other}",
+                side=Side.SOURCE,
+                hint="include both databases in the task",
+            )
+        if goal is None:
+            if name == b"MOVE":
+                select(window, target, before)
+                emit(window, [b"DEL", argv[1]], before)
+            return
+        window.databases.add(goal)
+        if at > 0:
+            argv = [*argv[:at], b"%d" % goal, *argv[at + 1 :]]
+        self._touched(goal, argv[1] if name == b"MOVE" else argv[2], after, False)
+        select(window, target, before)
+        emit(window, argv, before)
+
+    def _whole(self, argv: list[bytes], target: int | None, before: int, window: Window) -> None:
+        """FLUSHALL, FLUSHDB, SWAPDB: on databases in scope alone; our own keys are put back at once."""
+        name = argv[0].upper()
+        concerned: list[int] = []
+        if name == b"SWAPDB":
+            concerned = self._swap(int(argv[1]), int(argv[2]), before, window)
+        elif name == b"FLUSHALL" and self.scope.databases is None:
+            concerned = [self.home]
+            emit(window, argv, before)
+        else:
+            every = sorted((self.scope.databases or {}).values()) if name == b"FLUSHALL" else [target]
+            for db in every:
+                if db is not None:
+                    concerned.append(db)
+                    select(window, db, before)
+                    emit(window, [b"FLUSHDB", *argv[1:]], before)
+        for command in self._own(concerned):
+            if command[0] == b"SELECT":
+                window.selected = int(command[1])
+            emit(window, command, before)
+
+    def _swap(self, first: int, second: int, before: int, window: Window) -> list[int]:
+        """SWAPDB; the target databases that it concerns."""
+        one, two = self.scope.target(first), self.scope.target(second)
+        if one is None and two is None:
+            return []
+        if one is None or two is None:
+            raise CannotContinue(
+                f"SWAPDB {first} {second} swaps a database that is not synchronized into one that is",
+                side=Side.SOURCE,
+                hint="include both databases in the task",
+            )
+        self._disturbed(before)
+        window.databases |= {one, two}
+        emit(window, [b"SWAPDB", b"%d" % one, b"%d" % two], before)
+        return [one, two]

@@ -1,0 +1,37 @@
+"""A snapshot on disk that is not what was recorded of it: who finds that leaves a mark, and another one is taken."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from sync_tasks.errors import ControlError, Retry
+
+_MARK = "damaged"
+
+
+def damaged(file: Path, what: str) -> ControlError:
+    """The error of a file of a snapshot that cannot be used; its snapshot is marked.
+
+    Args:
+        file: in the snapshot's directory.
+        what: is wrong with it.
+    """
+    with contextlib.suppress(OSError):  # the directory of a snapshot that is over may be gone with its files
+        (file.parent / _MARK).touch()
+    return ControlError(
+        f"the snapshot on disk is damaged: {file.name} {what}",
+        code="snapshot-damaged",
+        hint="another snapshot is taken by itself; the disk of the state directory may be failing",
+        retry=Retry.OTHER,
+    )
+
+
+def is_damaged(directory: Path) -> bool:
+    """Whether a snapshot was marked."""
+    return (directory / _MARK).exists()
+
+
+def forget_damage(directory: Path) -> None:
+    """The snapshot is loaded: its files are of no more use."""
+    (directory / _MARK).unlink(missing_ok=True)

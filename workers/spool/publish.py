@@ -1,0 +1,74 @@
+"""Chunk files made durable, then known, in a thread of its own: the source is drained while the disk works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from sync_tasks.errors import ControlError, Retry, SpoolFull
+from workers.spool.chunks import Closed
+from workers.spool.files import make_durable
+from workers.spool.room import when_there_is_room
+
+
+class Publisher:
+    """Records the chunks of one snapshot, in order, each once a power cut cannot take it away any more.
+
+    Args:
+        record: called with each; again after SpoolFull, when there is room.
+        waiting, stopping: as `when_there_is_room` takes them.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[Closed], None],
+        waiting: Callable[[Exception], float],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._record, self._waiting, self._stopping = record, waiting, stopping
+        self._pool = ThreadPoolExecutor(1, "publisher")
+        self.error: BaseException | None = None  # nothing more is recorded
+
+    def put(self, chunk: Closed) -> None:
+        """Take a complete chunk file. Raises what became of an earlier one."""
+        self._check()
+        self._pool.submit(self._do, partial(self._publish, chunk))
+
+    def end(self, last: Callable[[], None]) -> None:
+        """All were put: `last` is called once all are recorded."""
+        self._pool.submit(self._do, last)
+
+    def wait(self) -> None:
+        """Until everything is done. Raises what came in between."""
+        self._pool.shutdown()
+        self._check()
+
+    def abandon(self) -> None:
+        """End the thread; what it has not begun is not recorded."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _do(self, step: Callable[[], None]) -> None:
+        if self.error is not None:
+            return
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - raised where the next chunk is put
+            self.error = error
+
+    def _publish(self, chunk: Closed) -> None:
+        _sync(Path(chunk.path))
+        when_there_is_room(partial(self._record, chunk), self._waiting, self._stopping)
+
+
+def _sync(path: Path) -> None:
+    try:
+        make_durable(path)
+    except SpoolFull as error:
+        # The disk has taken the bytes and lost them: to wait for room does not bring them back.
+        raise ControlError(error.message, hint=error.hint, code=error.code, retry=Retry.OTHER) from error

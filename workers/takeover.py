@@ -1,0 +1,51 @@
+"""Taking a stream over: under which epoch, and what must be true of the checkpoint found."""
+
+from __future__ import annotations
+
+from sync_tasks.errors import CannotContinue, Side
+from workers.ports import StreamPort
+from workers.target.claim import Checkpoint, Claim, claim, peek_epoch
+from workers.target.link import TargetLink
+
+STRIDE = 1 << 20
+"""An operator's start takes the next multiple of it, a take-over the next number: so no number of take-overs lets an
+older copy of a state directory catch up with a newer one."""
+
+
+def take_over(port: StreamPort, link: TargetLink, nonce: str) -> Claim:
+    """Claim the node's stream for the owner of the job.
+
+    Args:
+        link: in the checkpoint's database.
+        nonce: of this owner.
+    Raises Fenced, CannotContinue, and what the link raises.
+    """
+    node = port.node()
+    if node.fresh:
+        highest = max(port.epoch, peek_epoch(link, port.task.uid, node.number))
+        port.raise_epoch((highest // STRIDE + 1) * STRIDE)
+    port.renew()
+    claimed = claim(link, port.task.uid, node.number, port.epoch, nonce)
+    if node.begun and claimed.found is None:
+        raise CannotContinue(
+            "the target no longer has the checkpoint of this task: it was emptied, or restarted without its data",
+            side=Side.TARGET,
+            hint="start over with an empty target and a new --state directory",
+        )
+    return claimed
+
+
+def check_aborted(found: Checkpoint | None, aborted_at: int | None) -> None:
+    """Raise CannotContinue if windows behind a refused one were committed.
+
+    Args:
+        found: by the claim.
+        aborted_at: stream offset before a window of the former connection that was refused when queued.
+    """
+    if aborted_at is not None and found is not None and found.offset > aborted_at:
+        raise CannotContinue(
+            f"a window behind the refused one at offset {aborted_at} was committed:"
+            " its commands are missing on the target",
+            side=Side.TARGET,
+            hint="start over with an empty target and a new --state directory",
+        )
