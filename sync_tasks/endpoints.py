@@ -1,28 +1,22 @@
-"""Addresses of users' servers: parsing, showing without secrets, connecting."""
+"""Addresses of users' servers: showing without secrets, connecting."""
 
 from __future__ import annotations
 
-import difflib
 import socket
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
+from sync_tasks import urls
 from sync_tasks.answers import classify
-from sync_tasks.errors import Side, UsageError
+from sync_tasks.errors import Retry, Side, UsageError
 
 if TYPE_CHECKING:
     from redis import Redis
 
-DEFAULT_PORT = 6379
 CONNECT_TIMEOUT_S = 5.0
 SOCKET_TIMEOUT_S = 10.0
-SCHEMES = ("redis", "rediss", "unix")
-LATER = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-TLS_KEYS = ("ca", "cert", "key", "sni")
-FORM = "write redis://[user:password@]host:port[/db], rediss://... or unix:///path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +29,7 @@ class Endpoint:
     side: Side
     scheme: str
     host: str = ""
-    port: int = DEFAULT_PORT
+    port: int = urls.DEFAULT_PORT
     path: str = ""  # of the unix socket
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -58,27 +52,20 @@ class Endpoint:
             password: used if the URL names neither a password nor a file (KEYFERRY_SOURCE_PASSWORD, ...).
 
         Raises:
+            UsageError: not such a URL, or a file that it names cannot be read.
+        """
+        found = cls(side=side, **urls.read(url, side, password))
+        urls.check_files(found.ca, found.cert, found.key, found.password_file, side)
+        return found
+
+    @classmethod
+    def stored(cls, url: str, side: Side) -> Endpoint:
+        """The endpoint whose `url()` was stored. Its files were there once: they are looked at when they are used.
+
+        Raises:
             UsageError: not such a URL.
         """
-        parts = _split(url, side)
-        query = _query(parts, side)
-        username, secret = _userinfo(parts, password is not None or "password_file" in query)
-        where = _unix(parts, query, side) if parts.scheme == "unix" else _tcp(parts, side)
-        file = query.pop("password_file", None)
-        _check_files(query, file, side)
-        return cls(
-            side=side,
-            scheme=parts.scheme,
-            username=username,
-            password=secret if secret is not None else (None if file else password),
-            tls=parts.scheme == "rediss",
-            password_file=_absolute(file),
-            ca=_absolute(query.get("ca")),
-            cert=_absolute(query.get("cert")),
-            key=_absolute(query.get("key")),
-            sni=query.get("sni"),
-            **where,
-        )
+        return cls(side=side, **urls.read(url, side, None))
 
     def __str__(self) -> str:
         return self.safe()
@@ -96,10 +83,13 @@ class Endpoint:
         return self.path or f"{_bracketed(self.host)}:{self.port}"
 
     def secret(self) -> str | None:
-        """The password, from the URL or read from its file. Raises UsageError if the file cannot be read."""
+        """The password, from the URL or read from its file. Raises UsageError, for a retry, if that cannot be read."""
         if self.password is not None or not self.password_file:
             return self.password
-        return _read_password(self.password_file, self.side)
+        try:
+            return urls.read_password(self.password_file, self.side)
+        except UsageError as error:
+            raise self._unreadable(error.message, error.hint) from error
 
     def auth_commands(self) -> list[tuple[bytes, ...]]:
         """What to say first on a raw connection: AUTH, or nothing."""
@@ -166,11 +156,21 @@ class Endpoint:
             raise classify(error, self.side) from error
 
     def tls_context(self) -> ssl.SSLContext:
-        """Verifies the server against `ca`, or the system's authorities."""
-        context = ssl.create_default_context(cafile=self.ca)
-        if self.cert:
-            context.load_cert_chain(self.cert, self.key)
+        """Verifies the server against `ca`, or the system's authorities. Raises as `secret`."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key)
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error.strerror or "not PEM"
+            files = ", ".join(file for file in (self.ca, self.cert, self.key) if file)
+            what = f"{self.side.value} URL: the certificates cannot be used: {reason} ({files})"
+            raise self._unreadable(what, "give PEM files that can be read and belong together") from error
         return context
+
+    def _unreadable(self, what: str, hint: str) -> UsageError:
+        """A file was in order when the URL was given: it is being replaced, perhaps, so the retry window decides."""
+        return UsageError(what, hint=hint, code="file-missing", side=self.side, retry=Retry.OTHER)
 
     def _open(self, timeout: float) -> socket.socket:
         if self.path:
@@ -204,129 +204,6 @@ class Endpoint:
         else:
             place = f"{_bracketed(self.host)}:{self.port}" + (f"/{self.db}" if self.db is not None else "")
         return f"{self.scheme}://{info}{place}" + (f"?{urlencode(query)}" if query else "")
-
-
-def _wrong(side: Side, what: str, hint: str = FORM, code: str = "url") -> UsageError:
-    return UsageError(f"{side.value} URL: {what}", hint=hint, code=code)
-
-
-def _split(url: str, side: Side) -> SplitResult:
-    scheme, mark, _ = url.partition("://")
-    if not mark:
-        raise _wrong(side, "it has no scheme")
-    if scheme in LATER:
-        raise _wrong(
-            side,
-            f"{scheme} is not supported yet",
-            "name one server with redis:// or rediss://",
-            "not-supported",
-        )
-    if scheme not in SCHEMES:
-        near = difflib.get_close_matches(scheme, SCHEMES, n=1)
-        hint = f"did you mean {near[0]}://?" if near else FORM
-        raise _wrong(side, f"unknown scheme {scheme[:20]!r}", hint)
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise _wrong(side, "it cannot be read", "an IPv6 address stands in [ ]") from None
-    if parts.fragment:
-        raise _wrong(side, "it holds a bare #", "write # as %23 in a password")
-    return parts
-
-
-def _query(parts: SplitResult, side: Side) -> dict[str, str]:
-    """The query's settings; unknown and misplaced ones are refused."""
-    known = [
-        "password_file",
-        *(TLS_KEYS if parts.scheme == "rediss" else ()),
-        *(("db",) if parts.scheme == "unix" else ()),
-    ]
-    query: dict[str, str] = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in TLS_KEYS and name not in known:
-            raise _wrong(side, f"{name} is for TLS alone", "use rediss://")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise _wrong(
-                side,
-                "unknown setting behind the question mark",
-                f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}; write ? as %3F in a password",
-            )
-        if not value:
-            raise _wrong(side, f"{name} is empty", f"give {name} a value or leave it out")
-        query[name] = value
-    return query
-
-
-def _userinfo(parts: SplitResult, has_password: bool) -> tuple[str | None, str | None]:
-    """User and password. A lone word is a password, unless one is given elsewhere: then it is the user."""
-    info, at, _ = parts.netloc.rpartition("@")
-    if not at:
-        return None, None
-    first, colon, second = info.partition(":")
-    if colon:
-        return unquote(first) or None, unquote(second) or None
-    return (unquote(first), None) if has_password else (None, unquote(first) or None)
-
-
-def _tcp(parts: SplitResult, side: Side) -> dict[str, Any]:
-    try:
-        port = parts.port if parts.port is not None else DEFAULT_PORT
-    except ValueError:
-        port = 0
-    if not 1 <= port <= 65535:
-        # The text is not shown: with an unescaped / in it, it is a piece of the password.
-        raise _wrong(
-            side,
-            "the port is not a number in 1..65535",
-            "write host:port, and / ? # @ in a password as %2F %3F %23 %40",
-        )
-    if not parts.hostname:
-        raise _wrong(side, "it has no host")
-    text = parts.path.strip("/")
-    return {"host": unquote(parts.hostname), "port": port, "db": _db(text, side) if text else None}
-
-
-def _unix(parts: SplitResult, query: dict[str, str], side: Side) -> dict[str, Any]:
-    place = parts.netloc.rpartition("@")[2]
-    if place or len(parts.path) < 2:
-        raise _wrong(side, "unix needs the absolute path of a socket", "write unix:///path/to/socket?db=N")
-    return {"path": unquote(parts.path), "db": _db(query.pop("db"), side) if "db" in query else None}
-
-
-def _db(text: str, side: Side) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise _wrong(side, "the database is not a number", "write /N with N in 0..255; / in a password as %2F")
-    return int(text)
-
-
-def _check_files(query: dict[str, str], password_file: str | None, side: Side) -> None:
-    if "key" in query and "cert" not in query:
-        raise _wrong(side, "key without cert", "give the client certificate too: ?cert=FILE&key=FILE")
-    for name in ("ca", "cert", "key"):
-        if name in query and not Path(query[name]).is_file():
-            raise _wrong(side, f"{name}: no such file {query[name]}", "give the path of a PEM file", "file-missing")
-    if password_file:
-        _read_password(password_file, side)
-
-
-def _read_password(path: str, side: Side) -> str:
-    """The file's first line; one line end at its end is no part of the password."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise _wrong(
-            side, f"password_file {path}: {reason}", "give the path of a readable file", "file-missing"
-        ) from error
-    lines = text.splitlines()
-    if not lines or not lines[0]:
-        raise _wrong(side, f"password_file {path} is empty", "write the password on its first line")
-    return lines[0]
-
-
-def _absolute(path: str | None) -> str | None:
-    return str(Path(path).absolute()) if path else None
 
 
 def _bracketed(host: str) -> str:

@@ -2,26 +2,80 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sync_tasks.errors import Side
+from sync_tasks import config_file
+from sync_tasks.errors import ControlError, Side, UsageError
+
+PREFIX = "KEYFERRY_"
+FOUR_HOURS_S = 4 * 3600.0
 
 
 class Settings(BaseSettings):
-    """Where state lives and how it is sealed; every field is also KEYFERRY_<NAME> in the environment."""
+    """Where state lives, how it is sealed, and how this machine takes part.
 
-    model_config = SettingsConfigDict(env_prefix="KEYFERRY_", extra="ignore")
+    Every field is also KEYFERRY_<NAME> in the environment, which counts more than the configuration file: the
+    one that KEYFERRY_CONFIG names, else ./keyferry.toml, else /etc/keyferry/keyferry.toml.
+
+    Raises:
+        UsageError: a value is not allowed, or the file cannot be read or holds an unknown name.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore")
 
     state_dir: Path = Path(".keyferry")
     database_url: str | None = None
     broker_url: str | None = None
     secret_key: SecretStr | None = None
+    secret_key_file: Path | None = None
+    spool_dir: Path | None = None  # None: <state_dir>/spool
+    spool_shared: bool = False  # every host sees the same files there
+    # Of owners and nodes, so free of the characters that part those; None: what the machine says.
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = None
+    stream_shift_s: Annotated[float, Field(gt=0)] = FOUR_HOURS_S
+    flower_port: Annotated[int, Field(ge=0, le=65535)] = 5555  # 0: any that is free
+    flower_user: Annotated[str, Field(pattern=r"^[^:]+$")] = "keyferry"
+    flower_password: SecretStr | None = None  # None: made once, see `keyfile`
     source_password: SecretStr | None = None
     target_password: SecretStr | None = None
     require_core: bool = False  # refuse to run without the compiled core
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _explain(error) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file."""
+        path = config_file.find(os.environ.get(f"{PREFIX}CONFIG"))
+        if path is None:
+            return init_settings, env_settings
+        return init_settings, env_settings, config_file.ConfigFile(settings_cls, path)
+
+    @classmethod
+    def origins(cls) -> dict[str, str]:
+        """Where each value comes from: "environment KEYFERRY_X", "file PATH" or "default". Raises UsageError."""
+        path = config_file.find(os.environ.get(f"{PREFIX}CONFIG"))
+        filed = config_file.ConfigFile(cls, path).toml_data if path is not None else {}
+        given = {name.upper() for name, value in os.environ.items() if value}
+        found = dict.fromkeys(cls.model_fields, "default")
+        found |= dict.fromkeys(filed, f"file {path}")
+        return found | {name: f"environment {_variable(name)}" for name in found if _variable(name) in given}
 
     def database(self) -> str:
         """SQLAlchemy URL; by default a SQLite file in the state directory."""
@@ -34,13 +88,46 @@ class Settings(BaseSettings):
     @property
     def spool(self) -> Path:
         """Where chunks and logs live."""
-        return self.state_dir.absolute() / "spool"
+        return (self.spool_dir or self.state_dir / "spool").absolute()
+
+    @property
+    def hostname(self) -> str:
+        """How this machine is called in owners of leases and in Flower."""
+        return self.host or socket.gethostname()
 
     def key(self) -> bytes | None:
-        """The sealing key, if one is set."""
-        return self.secret_key.get_secret_value().encode() if self.secret_key else None
+        """The sealing key, if one is set: itself, or in its file. Raises ControlError if that cannot be read."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value().encode()
+        if self.secret_key_file is None:
+            return None
+        try:
+            return self.secret_key_file.read_bytes().strip()
+        except OSError as error:
+            raise ControlError(
+                f"cannot read the secret key file {self.secret_key_file}: {error.strerror}",
+                code="secret-key",
+                hint=f"{PREFIX}SECRET_KEY_FILE must name a file that this user may read",
+            ) from error
 
     def password(self, side: Side) -> str | None:
         """The password of an endpoint that was given by the environment, if any."""
         given = {Side.SOURCE: self.source_password, Side.TARGET: self.target_password}.get(side)
         return given.get_secret_value() if given else None
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _explain(error: ValidationError) -> UsageError:
+    """The first of pydantic's findings; the value itself may be a secret and is not shown."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    place = Settings.origins().get(name, "default")
+    where = f"the setting {name}" if place == "default" else f"the setting {name} ({place})"
+    return UsageError(
+        f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}",
+        code="setting-range",
+        hint="correct it there, or leave it out",
+    )

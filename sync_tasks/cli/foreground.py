@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sync_tasks.cli import failures
-from sync_tasks.cli.display import Display, choose
+from sync_tasks.cli.prechecks import Prechecks
+from sync_tasks.cli.screen import Screen
 from sync_tasks.cli.signals import Interrupted, Signals
+from sync_tasks.cli.watch import Watch
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ControlError, Retry
+from sync_tasks.errors import ControlError
 from sync_tasks.spec import TaskSpec
-from sync_tasks.states import TaskState
 from sync_tasks.supervise import broker, process
 from sync_tasks.supervise.children import Children, Role
 from sync_tasks.supervise.directory import Directory
@@ -30,7 +31,6 @@ from sync_tasks.supervise.outcome import Outcome, Reading, decide
 from sync_tasks.supervise.until import Until
 
 if TYPE_CHECKING:
-    from sync_tasks.precheck import Asked
     from sync_tasks.settings import Settings
     from sync_tasks.store import Store
 
@@ -72,18 +72,16 @@ class Foreground:
         self._signals = signals
         self._directory = Directory(request.state)
         self._children = Children(self._directory, self._before_fork, self._on_death)
-        self._display: Display | None = None
+        self._screen = Screen(json=request.json, secrets=request.secrets, where=self._directory.path)
+        self._prechecks = Prechecks(self._precheck, self._screen.checking, self._pause)
         self._store: Store | None = None
-        self._task_id = 0
-        self._reading: Reading | None = None
+        self._watch: Watch | None = None  # once there is a task
         self._decided: Reading | None = None  # on which `until` was found to be fulfilled
-        self._shown = float("-inf")
-        self._full_since: float | None = None
 
     def run(self) -> int:
         """Begin, watch, end; the exit code."""
-        outcome = self._caught(self._begin_and_watch)
-        if self._task_id:
+        outcome = self._caught(lambda: self._look_on(self._begin()))
+        if self._watch is not None:
             self._caught(self._stop)
         self._children.kill()
         self._directory.close()
@@ -103,35 +101,31 @@ class Foreground:
             found = failures.explained(error, self._request.secrets, self._directory.logs / "keyferry.log")
             return Outcome(found.exit_code, found)
 
-    def _begin_and_watch(self) -> Outcome:
-        before = self._begin()
-        return self._watch(before)
-
     def _begin(self) -> dict[int, int]:
         """Start everything. The epochs of the nodes as they were before this run's jobs took them."""
-        request = self._request
         self._directory.open(self._pause)
-        self._display = choose(json=request.json)
+        self._screen.open()
         path = broker.binary()
         self._children.start(Role("broker", broker.runner(self._directory, path)))
 
         from sync_tasks.supervise import roles
 
         settings = self._settings()
-        checking = self._check_early()
-        roles.preload(lambda: self._give_up_if_failed(checking))
+        if not (self._directory.path / "keyferry.db").exists():  # else it may be no first start
+            self._prechecks.begin()
+        roles.preload(self._prechecks.tend)
         broker.wait_ready(self._directory, self._children.tend)
         self._pause(0.0)
-        if checking is not None:
-            self._wait_for(checking)
+        self._prechecks.finish()
         # It gets ready while the task is opened; without a scheduler nobody gives it work.
         self._children.start(roles.stream_worker(settings))
         store = self._open_store(settings)
-        self._task_id = self._open_task(store, checked=checking is not None)
-        before = {node.id: node.epoch for node in store.nodes(self._task_id)}
+        task_id = self._open_task(store)
+        self._watch = Watch(store, task_id, self._directory)
+        before = {node.id: node.epoch for node in store.nodes(task_id)}
         self._pause(0.0)
         self._children.start(roles.scheduler(settings))
-        self._children.start(roles.load_worker(settings, request.load_workers))
+        self._children.start(roles.load_worker(settings, self._request.load_workers))
         return before
 
     def _settings(self) -> Settings:
@@ -146,6 +140,9 @@ class Foreground:
             database_url=None,
             broker_url=f"redis+socket://{self._directory.socket()}",
             secret_key=SecretStr(new_key().decode()),
+            spool_dir=None,
+            spool_shared=True,  # all workers of the run see DIR
+            host=None,
         )
 
     def _open_store(self, settings: Settings) -> Store:
@@ -156,53 +153,29 @@ class Foreground:
         self._store = Store(settings.database(), SecretBox(settings.key()))
         return self._store
 
-    def _check_early(self) -> Asked | None:
-        """Ask both servers while we import, when no database says that this is no first start."""
-        if (self._directory.path / "keyferry.db").exists():
-            return None
-        # All it needs is imported before the thread starts: two threads importing in circles may see half a module.
-        import redis.backoff
-        import redis.retry  # noqa: F401
-
-        from sync_tasks.precheck import Asked
-
-        checking = Asked(lambda: self._precheck(lambda _seconds: None))
-        checking.start()
-        return checking
-
     def _precheck(self, pause: Callable[[float], None]) -> None:
         from sync_tasks.precheck import check
 
         request = self._request
         check(request.scope, request.spec.conflict_mode, request.source, request.target, pause)
 
-    def _give_up_if_failed(self, checking: Asked | None) -> None:
-        self._show_checking(0.0) if checking is not None else self._pause(0.0)
-        if checking is not None and checking.error is not None:
-            raise checking.error
-
-    def _wait_for(self, checking: Asked) -> None:
-        """Until both servers have answered. No thread is left then, so that forking is safe."""
-        while checking.is_alive():
-            self._give_up_if_failed(checking)
-            checking.join(0.01)
-        self._give_up_if_failed(checking)
-
-    def _open_task(self, store: Store, *, checked: bool) -> int:
+    def _open_task(self, store: Store) -> int:
         from sync_tasks.supervise.opening import Wanted, open_task
-        from sync_tasks.supervise.reading import release_all
 
-        release_all(store)
+        # Who has the directory's lock knows that every owner is dead.
+        store.release_all()
         request = self._request
         wanted = Wanted(request.source, request.target, request.spec, request.scope)
-        return open_task(store, wanted, lambda: None if checked else self._precheck(self._show_checking)).id
+        return open_task(store, wanted, self._prechecks.make).id
 
-    def _watch(self, before: dict[int, int]) -> Outcome:
+    def _look_on(self, before: dict[int, int]) -> Outcome:
+        """Watch until there is an outcome. `before`: as `_begin` returns it."""
+        assert self._watch is not None
         while True:
             self._children.tend()
-            reading = self._look()
-            outcome = decide(reading, self._request.until, before) or self._out_of_room(reading)
-            self._show(reading, now=outcome is not None)
+            reading = self._watch.look()
+            outcome = decide(reading, self._request.until, before) or self._watch.out_of_room(reading)
+            self._screen.show(reading, now=outcome is not None)
             if outcome is not None:
                 self._decided = reading if outcome.code == 0 else None
                 return outcome
@@ -210,90 +183,37 @@ class Foreground:
                 return Outcome(self._signals.exit_code)
             self._signals.wait(LOOK_EVERY_S)
 
-    def _look(self) -> Reading:
-        """Read the store; while it cannot be read for a reason that heals, the last reading."""
-        from sync_tasks.supervise.reading import read
-
-        assert self._store is not None
-        full = self._directory.is_full()
-        try:
-            reading = read(self._store, self._task_id)
-        except ControlError as error:
-            if error.retry is Retry.FATAL or self._reading is None:
-                raise
-            reading = self._reading
-        self._reading = dataclasses.replace(reading, disk_full=full)
-        return self._reading
-
-    def _out_of_room(self, reading: Reading) -> Outcome | None:
-        """A disk so full that not even the retry window could be recorded: its time is kept here."""
-        if not reading.disk_full or reading.retries:
-            self._full_since = None
-            return None
-        now = time.monotonic()
-        if self._full_since is None:
-            self._full_since = now
-        if now - self._full_since < reading.task.other_min * 60:
-            return None
-        error = failures.disk_full(f" at {self._directory.path}")
-        return Outcome(error.exit_code, error)
-
     def _stop(self) -> None:
         """Let the stream job reach a checkpoint, then end the children. A further signal: at once."""
-        from sync_tasks.supervise.reading import owned, suspend
-
-        store, stops = self._store, self._signals.stops
+        store, watch, stops = self._store, self._watch, self._signals.stops
         assert store is not None
+        assert watch is not None
         try:
-            store.stop(self._task_id)
+            store.stop(watch.task_id)
             deadline = time.monotonic() + RELEASE_WITHIN_S
-            while owned(store, self._task_id) and time.monotonic() < deadline and self._signals.stops == stops:
+            while store.owned(watch.task_id) and time.monotonic() < deadline and self._signals.stops == stops:
                 self._children.tend()
-                self._show(self._look())
+                self._screen.show(watch.look())
                 self._signals.wait(0.05)
-            suspend(store, self._task_id)
+            store.suspend(watch.task_id)
         finally:
-            self._children.stop(lambda seconds: self._impatient(seconds, stops))
-        self._look()
+            self._children.stop(lambda seconds: self._impatient(watch, seconds, stops))
+        watch.look()
         store.dispose()
 
-    def _impatient(self, seconds: float, stops: int) -> bool:
-        if self._reading is not None:
-            self._show(self._reading)
+    def _impatient(self, watch: Watch, seconds: float, stops: int) -> bool:
+        if watch.last is not None:
+            self._screen.show(watch.last)
         self._signals.wait(seconds)
         return self._signals.stops > stops
 
-    def _show(self, reading: Reading, *, now: bool = False) -> None:
-        time_now = time.monotonic()
-        if self._display is not None and (now or time_now - self._shown >= self._display.every_s):
-            self._shown = time_now
-            self._display.show(reading)
-
-    def _show_checking(self, seconds: float) -> None:
-        """While both servers are asked."""
-        time_now = time.monotonic()
-        if self._display is not None and time_now - self._shown >= self._display.every_s:
-            self._shown = time_now
-            self._display.starting(TaskState.PRECHECKING)
-        self._pause(seconds)
-
     def _say(self, outcome: Outcome) -> None:
         """The last line or summary; the error or how to go on."""
-        request = self._request
-        reading = self._reading
+        reading = self._watch.last if self._watch is not None else None
         if self._decided is not None and reading is not None:
             # The stop has moved what was tested: the test has the last word on it, the store on the task.
             reading = dataclasses.replace(self._decided, task=reading.task)
-        display = self._display or (choose(json=True) if request.json else None)
-        try:
-            if display is not None:
-                display.end(reading, outcome)
-        finally:
-            if outcome.error is not None:
-                failures.complain(outcome.error, request.secrets)
-            elif outcome.code and reading is not None:
-                where = self._directory.path
-                failures.say(f"stopped at a checkpoint; to go on, run the same command again (state in {where})", ())
+        self._screen.end(reading, outcome)
 
     def _pause(self, seconds: float) -> None:
         self._signals.wait(seconds)

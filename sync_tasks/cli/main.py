@@ -12,12 +12,25 @@ if TYPE_CHECKING:
 
 TITLE = "keyferry"
 
-# Verb to "module:function". What is not there is not offered, what is there is imported when asked for.
+# Verb to "module:function", or to a group of verbs. What is not there is not offered, what is there is imported
+# when asked for.
 VERBS = {
     "sync": "sync_tasks.cli.sync_command:sync",
     "verify": "sync_tasks.cli.verify_command:verify",
+    "task": "sync_tasks.cli.task_command:task",
+    "up": "sync_tasks.cli.up_command:up",
+    "worker": "sync_tasks.cli.worker_command:worker",
+    "scheduler": "sync_tasks.cli.scheduler_command:scheduler",
+    "flower": "sync_tasks.cli.flower_command:flower",
+    "db": "sync_tasks.cli.db_command:db",
+    "config": "sync_tasks.cli.config_command:config",
     "doctor": "sync_tasks.cli.doctor_command:doctor",
     "demo": "sync_tasks.cli.demo:demo",
+}
+
+_GROUP: dict[str, Any] = {
+    "no_args_is_help": True,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
 
@@ -36,26 +49,24 @@ def hide_arguments() -> list[str]:
 
 
 def build(arguments: list[str]) -> typer.Typer:
-    """The typer application; imports only the verb that is asked for, all of them for help."""
+    """The typer application; imports only the verb that is asked for, all of them for help and completion."""
     import importlib.util
     import pkgutil
 
     import typer
 
-    app = typer.Typer(
-        name=TITLE,
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    app = typer.Typer(name=TITLE, pretty_exceptions_enable=False, rich_markup_mode=None, **_GROUP)
     app.callback()(_root)
     asked = arguments[0] if arguments and arguments[0] in VERBS else None
     for verb, place in VERBS.items():
         module = place.partition(":")[0]
-        if asked in (None, verb) and importlib.util.find_spec(module) is not None:
-            app.command(verb)(pkgutil.resolve_name(place))
+        if asked not in (None, verb) or importlib.util.find_spec(module) is None:
+            continue
+        found = pkgutil.resolve_name(place)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=verb, **_GROUP)
+        else:
+            app.command(verb)(found)
     return app
 
 

@@ -6,7 +6,6 @@ import time
 from typing import TextIO
 
 from sync_tasks.cli import words
-from sync_tasks.cli.json_lines import current_error, most_pressing
 from sync_tasks.states import TaskState
 from sync_tasks.supervise.outcome import Outcome, Reading
 
@@ -52,7 +51,7 @@ def status(reading: Reading) -> str:
         parts.append(f"delay {words.delay(max(delays))}")
     if reading.in_sync:
         parts.append("in sync")
-    waiting = words.retry(most_pressing(reading.retries)) or (current_error(reading) or {}).get("message", "")
+    waiting = words.trouble(reading)
     return ", ".join([*parts, waiting] if waiting else parts)
 
 
@@ -71,4 +70,6 @@ def summary(reading: Reading, seconds: float) -> str:
         else "expiries not settled yet",
         f"{words.duration(seconds)} this time",
     ]  # fmt: skip
+    if task.state == TaskState.FINISHED:
+        text.append("cut over: nothing of this task writes to the target any more")
     return "; ".join(text)

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sync_tasks.cli import plain, words
-from sync_tasks.cli.json_lines import current_error, most_pressing
-from sync_tasks.states import ChunkState, TaskState
+from sync_tasks.states import UNBEGUN, ChunkState, TaskState
 from sync_tasks.supervise.outcome import Outcome, Reading
 
 EVERY_S = 0.25
@@ -37,41 +36,22 @@ class Rate:
         return (last[1] - first[1]) / (last[0] - first[0]) if last[0] - first[0] > 0.5 else None
 
 
-class Bars:
-    """Display for a terminal."""
+class Picture:
+    """Bars of one task, with a title if there is one; remembers what rates are made of."""
 
-    every_s = EVERY_S
-
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
-        self._start = time.monotonic()
+    def __init__(self, title: str = "") -> None:
+        self._title = title
         self._keys, self._bytes, self._applied = Rate(), Rate(), Rate()
-        self._live.start()
-
-    def starting(self, state: TaskState) -> None:
-        """One word until there is more to say."""
-        self._live.update(Text(state.value), refresh=True)
-
-    def show(self, reading: Reading) -> None:
-        """Draw it all anew."""
-        self._live.update(self.draw(reading, time.monotonic()), refresh=True)
-
-    def end(self, reading: Reading | None, outcome: Outcome) -> None:
-        """Leave the last picture, and the summary under it."""
-        if reading is not None:
-            self.show(reading)
-        self._live.stop()
-        if reading is not None:
-            self._console.print(plain.summary(reading, time.monotonic() - self._start), highlight=False)
 
     def draw(self, reading: Reading, now: float) -> Group:
         """The picture of one reading."""
-        lines: list[Table | Text] = [self._head(reading), self._load(reading, now)]
+        lines: list[Table | Text] = [Text(self._title, style="bold")] if self._title else []
+        lines.append(self._head(reading))
+        if reading.task.state not in UNBEGUN:
+            lines.append(self._load(reading, now))
         if any(node.begun for node in reading.nodes):
             lines.append(self._stream(reading, now))
-        waiting = words.retry(most_pressing(reading.retries)) or (current_error(reading) or {}).get("message")
-        if waiting:
+        if waiting := words.trouble(reading):
             lines.append(Text(waiting, style="yellow"))
         return Group(*lines)
 
@@ -121,6 +101,35 @@ class Bars:
             f"{words.duration(left)} left" if left is not None and left >= 1 else "",
         )
         return grid
+
+
+class Bars:
+    """Display for a terminal."""
+
+    every_s = EVERY_S
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
+        self._start = time.monotonic()
+        self._picture = Picture()
+        self._live.start()
+
+    def starting(self, state: TaskState) -> None:
+        """One word until there is more to say."""
+        self._live.update(Text(state.value), refresh=True)
+
+    def show(self, reading: Reading) -> None:
+        """Draw it all anew."""
+        self._live.update(self._picture.draw(reading, time.monotonic()), refresh=True)
+
+    def end(self, reading: Reading | None, outcome: Outcome) -> None:
+        """Leave the last picture, and the summary under it."""
+        if reading is not None:
+            self.show(reading)
+        self._live.stop()
+        if reading is not None:
+            self._console.print(plain.summary(reading, time.monotonic() - self._start), highlight=False)
 
 
 def _grid() -> Table:

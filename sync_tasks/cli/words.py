@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sync_tasks.progress import current_error, most_pressing
 from sync_tasks.states import TaskState
 from sync_tasks.supervise.outcome import Reading
 from sync_tasks.views import RetryView
@@ -63,6 +64,12 @@ def retry(view: RetryView | None) -> str:
         return ""
     left = duration(max(0.0, view.seconds_left))
     return f"retrying the {view.side}: {view.last_error} (attempt {view.attempts}, {left} left)"
+
+
+def trouble(reading: Reading) -> str:
+    """What it waits for or has failed by; empty when all is well."""
+    problem = current_error(reading)
+    return retry(most_pressing(reading.retries)) or (problem.message if problem else "")
 
 
 def behind(reading: Reading) -> int | None:

@@ -1,4 +1,4 @@
-"""The children of the foreground command: started, replaced when they die, ended without a rest."""
+"""The children of a command that runs several: started, replaced when they die, ended without a rest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sync_tasks.errors import ControlError
@@ -93,17 +93,38 @@ class Children:
         Args:
             wait: sleeps some seconds; returns whether the user has lost patience.
         """
-        asked = [child for child in self._children if child.role.name != "broker"]
+        self.end({child.role.name for child in self._children} - {"broker"}, wait)
+        self.kill()
+
+    def end(
+        self, names: Collection[str], wait: Callable[[float], bool], enough: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Ask some to end, wait for as long as their patience is, kill what is left of them.
+
+        Args:
+            names: of roles; they are not started again.
+            wait: as in `stop`.
+            enough: whether nothing is left that would be worth waiting for.
+
+        Returns:
+            whether the user has lost patience.
+        """
+        asked = [child for child in self._children if child.role.name in names]
         for child in asked:
+            child.due = float("inf")
             _signal(child.pid, signal.SIGTERM, group=False)
         start = time.monotonic()
         impatient = False
         while not impatient and any(
             child.pid is not None and time.monotonic() - start < child.role.patience_s for child in asked
         ):
+            if enough():
+                break
             impatient = wait(0.05)
             self._note_dead()
-        self.kill()
+        for child in asked:
+            _signal(child.pid, signal.SIGKILL, group=True)
+        return impatient
 
     def kill(self) -> None:
         """SIGKILL to each child's whole group; returns when no process is left, grandchildren included."""

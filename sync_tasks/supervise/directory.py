@@ -1,11 +1,11 @@
-"""The state directory DIR: readable by its owner alone, locked, with room to work in."""
+"""The state directory DIR: readable by its owner alone, locked by who runs it, with room to work in."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sync_tasks.errors import ControlError
@@ -18,7 +18,7 @@ SOCKET_LIMIT = 100  # bytes of a unix socket's path; the kernel takes 107
 
 
 class Directory:
-    """DIR, made and locked. Holds a descriptor of it for as long as the command runs."""
+    """DIR. Holds a descriptor of it for as long as the command runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -28,26 +28,21 @@ class Directory:
 
     def open(self, pause: Callable[[float], None] = time.sleep) -> Directory:
         """Make it, lock it, see that there is room. Raises ControlError."""
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not os.access(self.path, os.W_OK | os.X_OK):
-                raise PermissionError(13, "Permission denied")
+        with self._explained():
+            self._make()
             self._lock = lock.take(self.path / "lock", pause)
             self.path.chmod(0o700)
             self.logs.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            if error.errno in (28, 122):  # ENOSPC, EDQUOT
-                raise self._full() from error
-            raise ControlError(
-                f"cannot use the state directory {self.path}: {error.strerror}",
-                code="state-dir",
-                hint="give a directory that you may write to with --state",
-            ) from error
         # A later start may go on: what fills the disk is the spool, and applying it is what makes room.
         if self.room() < LEAST_ROOM and not (self.path / "keyferry.db").exists():
             raise self._full()
-        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return self
+        return self._hold()
+
+    def attach(self) -> Directory:
+        """Make it if need be, and leave the lock to whoever runs it. Raises ControlError."""
+        with self._explained():
+            self._make()
+        return self._hold()
 
     def close(self) -> None:
         """Leave nothing in DIR that only a running command needs. The lock goes with the process."""
@@ -80,6 +75,28 @@ class Directory:
             if path.stat().st_size > LOG_LIMIT:
                 path.replace(path.with_suffix(".log.1"))
         return path
+
+    def _make(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+
+    def _hold(self) -> Directory:
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (28, 122):  # ENOSPC, EDQUOT
+                raise self._full() from error
+            raise ControlError(
+                f"cannot use the state directory {self.path}: {error.strerror}",
+                code="state-dir",
+                hint="give a directory that you may write to with --state",
+            ) from error
 
     def _full(self) -> ControlError:
         return ControlError(

@@ -8,18 +8,9 @@ from dataclasses import dataclass
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.spec import TaskSpec
-from sync_tasks.states import TaskState
+from sync_tasks.states import ENDED, UNBEGUN, TaskState
 from sync_tasks.store import Store
 from sync_tasks.views import TaskView
-
-UNBEGUN = (
-    TaskState.NOT_CONFIGURED,
-    TaskState.NOT_STARTED,
-    TaskState.PRECHECKING,
-    TaskState.PRECHECK_FAILED,
-    TaskState.PRECHECK_PASSED,
-)
-ENDED = (TaskState.FINISHED, TaskState.RELEASED)
 
 FINAL = {
     "fenced": "a copy of this state directory has taken over: go on there, or take another --state",

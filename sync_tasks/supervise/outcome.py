@@ -7,19 +7,7 @@ from dataclasses import dataclass
 from sync_tasks.errors import EXIT_CODES, KeyferryError, Side
 from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.supervise.until import Until
-from sync_tasks.views import NodeView, RetryView, TaskView
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseLoad:
-    """Chunks of one source database in the present snapshot, as far as it was received."""
-
-    db: int
-    chunks: dict[ChunkState, int]
-    keys: int
-    keys_done: int
-    bytes: int
-    bytes_done: int
+from sync_tasks.views import DatabaseLoad, NodeView, RetryView, TaskView
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +59,8 @@ def decide(reading: Reading, until: Until, before: dict[int, int]) -> Outcome | 
     if reading.task.state == TaskState.FAILED:
         error = failure(reading.task)
         return Outcome(error.exit_code, error)
+    if reading.task.state == TaskState.FINISHED:
+        return Outcome(0)  # cut over, whatever was waited for
     if until == Until.FULL and reading.loaded and reading.settled:
         return Outcome(0)
     fresh = all(node.epoch > before.get(node.id, -1) for node in reading.nodes)

@@ -1,24 +1,23 @@
-"""What each child does. Only here does the supervisor meet Celery."""
+"""What each child does, by name."""
 
 from __future__ import annotations
 
 import importlib
-import logging
 import pkgutil
-import signal
 import socket
-import sys
-import warnings
 from collections.abc import Callable
-from typing import Any
 
 from sync_tasks import names
 from sync_tasks.settings import Settings
+from sync_tasks.supervise import worker
 from sync_tasks.supervise.children import Role
+from sync_tasks.supervise.worker import Kind, Manner
 
 STREAM_CONCURRENCY = 1
 # Celery takes 2.3 s to stop an idle pool. The stream job has ended by then, and a chunk may be loaded twice.
 WORKER_PATIENCE_S = 0.5
+FLOWER_PATIENCE_S = 0.5
+FOREGROUND = Manner()
 LATE = (
     "billiard.popen_fork",
     "celery.app.amqp",
@@ -47,78 +46,45 @@ def preload(between: Callable[[], None]) -> None:
     pkgutil.resolve_name(names.SCHEDULER_MAIN)
 
 
-def load_worker(settings: Settings, concurrency: int) -> Role:
+def load_worker(
+    settings: Settings, concurrency: int, manner: Manner = FOREGROUND, patience_s: float = WORKER_PATIENCE_S
+) -> Role:
     """Celery worker of the load queue with `concurrency` processes."""
-    return Role("load worker", _worker(settings, "load", names.QUEUE_LOAD, concurrency), WORKER_PATIENCE_S)
+    return Role("load worker", lambda: _end(worker.run(settings, Kind.LOAD, concurrency, manner)), patience_s)
 
 
-def stream_worker(settings: Settings) -> Role:
-    """Celery worker of the stream queue; one process, since a command follows one source node."""
-    run = _worker(settings, "stream", names.QUEUE_STREAM, STREAM_CONCURRENCY)
-    return Role("stream worker", run, WORKER_PATIENCE_S)
+def stream_worker(
+    settings: Settings,
+    concurrency: int = STREAM_CONCURRENCY,
+    manner: Manner = FOREGROUND,
+    patience_s: float = WORKER_PATIENCE_S,
+) -> Role:
+    """Celery worker of the stream queue; a process for each source node, of which the foreground has one."""
+    return Role("stream worker", lambda: _end(worker.run(settings, Kind.STREAM, concurrency, manner)), patience_s)
 
 
 def scheduler(settings: Settings) -> Role:
     """The scheduler, by name: no layer above is imported by this one."""
+    return Role("scheduler", lambda: schedule(settings))
+
+
+def flower(settings: Settings, password: str, sockets: list[socket.socket], ready: Callable[[], None]) -> Role:
+    """Flower on sockets that listen already, so that whoever replaces it has the same address."""
 
     def run() -> None:
-        _log_to_stderr()
-        pkgutil.resolve_name(names.SCHEDULER_MAIN)(settings)
+        from sync_tasks.supervise import flower
 
-    return Role("scheduler", run)
+        worker.log_to_stderr()
+        flower.serve(settings, password, sockets, ready)
 
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
-    )
+    return Role("flower", run, FLOWER_PATIENCE_S)
 
 
-def _worker(settings: Settings, name: str, queue: str, concurrency: int) -> Callable[[], None]:
-    def run() -> None:
-        import setproctitle
-        from celery import signals
-        from celery.apps.worker import Worker
-        from celery.exceptions import SecurityWarning
+def schedule(settings: Settings) -> None:
+    """Be the scheduler until SIGTERM."""
+    worker.log_to_stderr()
+    pkgutil.resolve_name(names.SCHEDULER_MAIN)(settings)
 
-        from sync_tasks.app import make_app
 
-        title = f"keyferry: {name} worker"
-
-        class QuietWorker(Worker):  # type: ignore[misc]
-            """Keeps our title, which Celery would replace by one with the command line in it."""
-
-            def set_process_status(self, info: str) -> None:
-                setproctitle.setproctitle(title)
-
-            def emit_banner(self) -> None:
-                """Nobody reads it."""
-
-            def install_platform_tweaks(self, worker: Any) -> None:
-                super().install_platform_tweaks(worker)
-                # Celery would start itself anew by the command line, which is not a worker's.
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-        def name_pool_process(**_: Any) -> None:
-            setproctitle.setproctitle(f"{title} process")
-
-        _log_to_stderr()
-        # About being root: messages are JSON, which executes nothing.
-        warnings.filterwarnings("ignore", category=SecurityWarning)
-        signals.worker_process_init.connect(name_pool_process, weak=False)
-        QuietWorker(
-            app=make_app(settings),
-            hostname=f"{name}@{socket.gethostname()}",
-            queues=[queue],
-            concurrency=concurrency,
-            pool="prefork",
-            loglevel=logging.INFO,
-            without_mingle=True,
-            without_gossip=True,
-            without_heartbeat=True,
-            optimization="fair",
-        ).start()
-
-    return run
+def _end(code: int) -> None:
+    raise SystemExit(code)

@@ -48,7 +48,7 @@ def follow(node_id: int) -> None:
         return
     store.endpoints(port.task.id)  # raises unless the key came along
     try:
-        while port.renew():
+        while (asked := port.renew()).wanted and not asked.turn:
             script = _script(settings)
             if script.get("fail"):
                 store.fail(port.task.id, KeyferryError(**{**script["fail"], "side": Side(script["fail"]["side"])}))
@@ -70,16 +70,16 @@ def load(chunk_id: int) -> None:
 
 
 def schedule(settings: Settings) -> None:
-    from sync_tasks.app import configure, send
+    from sync_tasks.app import make_app, send
     from sync_tasks.store import Store
 
-    configure(settings)
+    app = make_app(settings)
     store = Store.of(settings)
     while True:
         for task in store.tasks():
             for node in store.nodes(task.id):
                 if node.wanted:
-                    send(names.FOLLOW, node.id)
+                    send(app, names.FOLLOW, node.id)
         time.sleep(0.3)
 
 

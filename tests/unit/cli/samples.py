@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sync_tasks.states import ChunkState, TaskState
-from sync_tasks.supervise.outcome import DatabaseLoad, Reading
-from sync_tasks.views import NodeView, RetryView, TaskView
+from sync_tasks.supervise.outcome import Reading
+from sync_tasks.views import DatabaseLoad, NodeView, RetryView, TaskView
 
 TASK = TaskView(
     id=1,
@@ -56,6 +56,7 @@ RETRY = RetryView(
     side="source",
     attempts=4,
     seconds_left=33.333,
+    code="connection",
     last_error="source: connection refused",
     opened_at=datetime(2026, 1, 1, tzinfo=UTC),
 )

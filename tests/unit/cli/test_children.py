@@ -132,6 +132,33 @@ def test_an_impatient_user_does_not_wait(family: Family) -> None:
     assert time.monotonic() - start < 1.5
 
 
+def test_some_end_while_the_others_go_on(family: Family) -> None:
+    for name in ("first", "second", "broker"):
+        family.children.start(Role(name, sleeper))
+    before = family.children.pids()
+    assert family.children.end(["first"], lambda seconds: bool(time.sleep(seconds))) is False
+    family.tend_until(lambda: "first" not in family.children.pids())
+    time.sleep(0.3)
+    family.children.tend()
+    assert family.children.pids() == {"second": before["second"], "broker": before["broker"]}, "it is not replaced"
+
+
+def test_nobody_waits_when_nothing_is_left_to_wait_for(family: Family) -> None:
+    family.children.start(Role("worker", deaf, patience_s=30))
+    log = family.directory.logs / "worker.log"
+    family.tend_until(lambda: log.exists() and log.read_text() == "deaf\n")
+    start = time.monotonic()
+    looks = iter([False, False, True])
+    assert family.children.end(["worker"], lambda seconds: bool(time.sleep(seconds)), lambda: next(looks)) is False
+    assert time.monotonic() - start < 1.5
+    family.tend_until(lambda: not family.children.pids())
+
+
+def test_an_impatient_user_is_told_of(family: Family) -> None:
+    family.children.start(Role("worker", deaf, patience_s=30))
+    assert family.children.end(["worker"], lambda _seconds: True) is True
+
+
 def test_one_that_ends_each_time_it_is_started_ends_the_run(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE_FIRST_S", 0.01)
     monkeypatch.setattr(module, "PAUSE_MOST_S", 0.01)

@@ -299,10 +299,9 @@ def test_a_full_disk_is_shown_while_it_waits(
     try:
         run = ferry(state=small / "state")
         run.wait_phase("initializing")
-        with (small / "ballast").open("wb") as ballast, contextlib.suppress(OSError):
+        with (small / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
             while True:
                 ballast.write(bytes(1 << 16))
-                ballast.flush()
         line = run.wait_for(lambda line: line["error"], 10, what="an error")
         assert (line["error"]["code"], line["error"]["side"]) == ("disk-full", "control")
         assert run.alive
@@ -312,10 +311,9 @@ def test_a_full_disk_is_shown_while_it_waits(
         again = ferry(state=small / "other")
         again.kill_tree()
         shutil.rmtree(small / "other")
-        with (small / "ballast").open("wb") as ballast, contextlib.suppress(OSError):
+        with (small / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
             while True:
                 ballast.write(bytes(1 << 16))
-                ballast.flush()
         assert again.start().wait() == 5
         assert "disk is full" in again.errors
         assert again.errors.count("\n") == 1

@@ -6,13 +6,22 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+
+from typer.main import get_command
 
 from sync_tasks.cli.json_lines import blank
 from sync_tasks.cli.sync_command import EXAMPLES
+from sync_tasks.cli.task_command import EXAMPLES as TASK_HELP
+from sync_tasks.cli.task_command import task
+from sync_tasks.cli.task_views import _detail, _event
 from sync_tasks.states import TaskState
+from sync_tasks.task import Event, Precheck, Task
+from tests.unit.cli.samples import TASK, reading
 
 OPTION = re.compile(r"(?<!\S)--[a-z-]+")
+EVENT = Event(id=1, task_id=1, at=datetime(2026, 1, 1, tzinfo=UTC), kind="created", text="")
 TEXT = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
 
 
@@ -26,6 +35,27 @@ def test_the_help_in_the_docs_is_what_the_command_says() -> None:
     ours = " ".join(EXAMPLES.replace("\b\n", "").split())
     assert ours in " ".join(documented.split())
     assert ours in " ".join(said.split())
+
+
+def test_the_verbs_of_tasks_in_the_docs_are_those_of_the_command() -> None:
+    section = TEXT.partition("## `keyferry task`")[2].partition("### ")[0]
+    assert " ".join(TASK_HELP.replace("\b\n", "").split()) in " ".join(section.split())
+    documented = {verb: set(re.findall("--[a-z]+", row)) for verb, row in re.findall(r"\| `([a-z]+)(.*)", section)}
+    everywhere = {"--json", "--state"}
+    there = {
+        verb: {option for parameter in command.params for option in parameter.opts if option[:2] == "--"} - everywhere
+        for verb, command in get_command(task).commands.items()  # type: ignore[attr-defined]
+    }
+    assert documented == there
+
+
+def test_every_json_field_of_a_task_is_documented() -> None:
+    section = TEXT.partition("### JSON of tasks")[2]
+    with_progress = {**Task.of(TASK).as_dict(), **_detail(reading(), [])}
+    for field in [*with_progress, *_event(EVENT), *Precheck(Task.of(TASK), True, None).as_dict()]:
+        assert f"`{field}`" in section, field
+    for state in set(TaskState) - {TaskState.NOT_CONFIGURED}:
+        assert f"`{state.value}`" in section, state
 
 
 def test_every_json_field_is_documented() -> None:

@@ -15,7 +15,7 @@ from sync_tasks.states import TaskState
 from sync_tasks.store import Store, migrate
 from sync_tasks.supervise.opening import FINAL, Wanted, ended, open_task, same
 from sync_tasks.supervise.outcome import failure
-from sync_tasks.supervise.reading import owned, read, release_all, suspend
+from sync_tasks.supervise.reading import read
 from tests.unit.cli.samples import task
 
 
@@ -50,7 +50,7 @@ def test_the_first_start_checks_and_the_second_does_not(store: Store) -> None:
     first = open_task(store, wanted(), check)
     assert first.state == TaskState.INITIALIZING
     assert store.nodes(first.id)[0].wanted
-    suspend(store, first.id)
+    store.suspend(first.id)
     assert store.task(first.id).state == TaskState.SUSPENDED
     again = open_task(store, wanted(), check)
     assert (again.id, again.uid, again.state) == (first.id, first.uid, TaskState.INITIALIZING)
@@ -126,7 +126,7 @@ def test_what_failed_for_good_says_what_to_do(code: str) -> None:
 def test_other_failures_are_tried_again(store: Store) -> None:
     first = open_task(store, wanted(), Check())
     store.fail(first.id, TargetError("out of memory", hint="add some", code="target-refuses"))
-    suspend(store, first.id)
+    store.suspend(first.id)
     assert failure(store.task(first.id)).line() == "target: out of memory (add some)"
     again = open_task(store, wanted(), Check())
     assert (again.state, again.error) == (TaskState.INITIALIZING, None)
@@ -136,9 +136,9 @@ def test_a_start_frees_what_dead_owners_held(store: Store) -> None:
     first = open_task(store, wanted(), Check())
     node = store.nodes(first.id)[0]
     assert store.claim_node(node.id, "host:1:2:abc") is not None
-    assert owned(store, first.id)
-    release_all(store)
-    assert not owned(store, first.id)
+    assert store.owned(first.id)
+    store.release_all()
+    assert not store.owned(first.id)
     assert store.claim_node(node.id, "host:3:4:def") is not None
 
 

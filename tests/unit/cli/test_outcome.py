@@ -70,6 +70,12 @@ def test_a_failed_task_ends_with_the_code_of_its_side(side: str, code: int) -> N
     assert outcome.error.line() == f"{side}: m (h)"
 
 
+@pytest.mark.parametrize("until", Until)
+def test_a_task_that_was_cut_over_is_done(until: Until) -> None:
+    finished = reading(node(in_sync=False, settled=False), task=task(state=TaskState.FINISHED))
+    assert decide(finished, until, {}).code == 0
+
+
 def test_failure_wins_over_success() -> None:
     error = {"code": "x", "side": "target", "message": "m", "hint": ""}
     assert decide(reading(task=task(state=TaskState.FAILED, error=error)), Until.FULL, BEFORE).code == 4

@@ -1,0 +1,58 @@
+"""Settings of a task as keyword arguments: the names of FILE.toml, laid over what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from sync_tasks.spec import TaskSpec, from_table, load_toml
+
+
+class RetryTable(TypedDict, total=False):
+    """How long failures are retried, in minutes."""
+
+    connection_min: int  # 10..1440
+    other_min: int  # 1..1440, less than the above
+
+
+class SpecTable(TypedDict, total=False):
+    """The settings of `TaskSpec`; what is left out stays as it is."""
+
+    name: str
+    conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"]
+    databases: Mapping[int, int] | None  # source to target number; None: all, each to its own
+    extend_expiry_s: int
+    retry: RetryTable
+
+
+Config = str | Path | TaskSpec
+"""A file of settings, or settings."""
+
+
+def changed(spec: TaskSpec, config: Config | None, given: Mapping[str, Any], where: str) -> TaskSpec:
+    """`spec` with what a file and then arguments change.
+
+    Args:
+        config: a file whose settings count more than `spec`.
+        given: settings that count more than both.
+        where: named in errors.
+
+    Raises:
+        UsageError: a name is unknown, a value not allowed, or the file cannot be read.
+    """
+    table = spec.model_dump()
+    if config is not None:
+        loaded = config if isinstance(config, TaskSpec) else load_toml(config)
+        table = laid(table, loaded.model_dump(exclude_unset=True))
+    return from_table(laid(table, given), where)
+
+
+def laid(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of settings is merged; what maps databases is one value."""
+    merged = dict(table)
+    for name, value in over.items():
+        held = table.get(name)
+        inner = isinstance(held, dict) and isinstance(value, Mapping) and name != "databases"
+        merged[name] = laid(held or {}, value) if inner else dict(value) if isinstance(value, Mapping) else value
+    return merged

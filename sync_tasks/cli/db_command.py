@@ -1,0 +1,56 @@
+"""`keyferry db`: the database of an installation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+The database of this installation.
+
+\b
+Examples:
+  keyferry db upgrade
+  KEYFERRY_DATABASE_URL=postgresql+psycopg://db/keyferry keyferry db upgrade
+"""
+
+UPGRADE = """
+Make the tables, or bring older ones up to date.
+
+What is up to date stays as it is. A database in a state directory does not need it: keyferry up does it there.
+"""
+
+db = typer.Typer(help=EXAMPLES)
+
+
+@db.callback()
+def _group() -> None:
+    pass
+
+
+@db.command("upgrade")
+def upgrade(
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
+    ] = None,
+) -> int:
+    """Replaced by UPGRADE: the docstring of a command is its help."""
+    from sync_tasks.migrations import HEAD
+    from sync_tasks.store import migrate
+    from sync_tasks.supervise.directory import Directory
+    from sync_tasks.supervise.installation import chosen
+
+    os.umask(0o077)
+    settings = chosen(state)
+    if settings.database_url is None:
+        Directory(settings.state_dir).attach()
+    migrate(settings.database())
+    typer.echo(f"the database is up to date (revision {HEAD})")
+    return 0
+
+
+upgrade.__doc__ = UPGRADE

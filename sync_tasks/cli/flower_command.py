@@ -1,0 +1,62 @@
+"""`keyferry flower`: Flower on the broker of an installation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+Show workers and jobs in a web page.
+
+That page is Flower's, on the broker of this installation. It stays in the foreground, listens on the loopback
+address alone, and asks for a password. To reach it from elsewhere, put a proxy with TLS before it, which should keep
+/metrics and /healthcheck to itself: those ask for none.
+
+\b
+Examples:
+  keyferry flower
+  keyferry flower --state /var/lib/keyferry
+  KEYFERRY_FLOWER_PORT=8888 KEYFERRY_BROKER_URL=redis://broker:6379 keyferry flower
+
+\b
+The user is keyferry (KEYFERRY_FLOWER_USER), the password is in DIR/flower.password unless KEYFERRY_FLOWER_PASSWORD
+is set. Flower comes with: pip install 'keyferry[flower]'
+
+\b
+Exit: 2 usage, 5 it cannot start; a signal ends it.
+"""
+
+
+def flower(
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
+    ] = None,
+) -> int:
+    """Replaced by EXAMPLES: the docstring of a command is its help."""
+    import setproctitle
+
+    from sync_tasks.cli import failures
+    from sync_tasks.keyfile import flower_password
+    from sync_tasks.supervise import flower as page
+    from sync_tasks.supervise.installation import attached, chosen, whole
+    from sync_tasks.supervise.worker import log_to_stderr
+
+    page.check()
+    os.umask(0o077)
+    given = chosen(state)
+    sockets = page.listen(given.flower_port)
+    settings = whole(given, attached(given), keyed=False)
+    password = flower_password(settings)
+    log_to_stderr()
+    setproctitle.setproctitle("keyferry: flower")
+    page.serve(
+        settings, password, sockets, lambda: failures.say(f"{page.url(sockets)}, user {settings.flower_user}", ())
+    )
+    return 0
+
+
+flower.__doc__ = EXAMPLES

@@ -1,0 +1,211 @@
+"""`keyferry task create|precheck|start|suspend|resume|modify|restart|finish|release`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sync_tasks.cli.task_options import Config, Json, Set, State, Wait, Which, connected, put, settings_of
+
+if TYPE_CHECKING:
+    from sync_tasks.task import Task
+
+WAIT_S = 30.0
+FOREVER = Annotated[
+    float | None,
+    typer.Option(
+        "--wait", metavar="SECONDS", min=0, help="how long to wait; 0: only ask [default: as long as it takes]"
+    ),
+]
+
+
+def create(
+    source_url: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"),
+    ],
+    target_url: Annotated[str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db goes")],
+    name: Annotated[str | None, typer.Option("--name", help="for people [default: from the addresses]")] = None,
+    config: Config = None,
+    set_: Set = None,
+    start: Annotated[bool, typer.Option("--start", help="start it, too")] = False,
+    wait: Wait = WAIT_S,
+    json: Annotated[bool, typer.Option("--json", help="the task as one object on stdout")] = False,
+    state: State = None,
+) -> int:
+    """Make a task.
+
+    It is not started, unless --start says so; then it is prechecked first. The addresses are sealed with the key of
+    the installation, and no output shows a password.
+
+    \b
+    Examples:
+      keyferry task create --name orders-move --start redis://old:6379 redis://:password@new:6379
+      keyferry task create --config orders.toml --set extend_expiry_s=0 redis://old:6379/0 redis://new:6379/5
+
+    \b
+    Passwords need not stand on the command line: ?password_file=FILE in a URL (a path on the workers' machines,
+    too), or KEYFERRY_SOURCE_PASSWORD and KEYFERRY_TARGET_PASSWORD in the environment.
+    """
+    settings = settings_of(set_, name=name)
+    with connected(state, fresh=True) as client:
+        task = client.create(source_url, target_url, config=config, **settings)
+        if start:
+            if not json:
+                typer.echo(f"{task.name}: task {task.id} is made")
+            try:
+                client.start([task], wait)
+            finally:  # whatever became of the start, it is made
+                task = client.get(task)
+                put(task.as_dict()) if json else typer.echo(_line(task))
+        elif json:
+            put(task.as_dict())
+        else:
+            typer.echo(f"{task.name}: task {task.id} is made; to start it: keyferry task start {task.id}")
+    return 0
+
+
+def precheck(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:
+    """Ask both servers whether a task can start.
+
+    A worker does: it needs one that runs. The exit code names the side of the first thing that is wrong.
+
+    \b
+    Examples:
+      keyferry task precheck orders-move
+    """
+    with connected(state) as client:
+        found = client.precheck(tasks, wait)
+    if json:
+        put([result.as_dict() for result in found])
+    else:
+        words = {True: "passed", False: "failed", None: "asked for"}
+        for result in found:
+            typer.echo(f"{result.task.name}: {words[result.passed]}")
+    for result in found:
+        if result.error is not None:
+            raise result.error.exception()
+    return 0
+
+
+def start(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:
+    """Start tasks, or let them go on.
+
+    One that has not begun is prechecked first; one that is suspended or has failed goes on from its checkpoint; one
+    that runs is left alone. It needs workers and a scheduler: keyferry up starts both.
+
+    \b
+    Examples:
+      keyferry task start orders-move
+      keyferry task start 1 2 3 --wait 60
+    """
+    with connected(state) as client:
+        return _report(client.start(tasks, wait), json)
+
+
+def suspend(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:
+    """Let running tasks rest.
+
+    Their streams end at a checkpoint, from which keyferry task start goes on, as long as the source's backlog
+    reaches. Writes that the source takes meanwhile are not lost.
+
+    \b
+    Examples:
+      keyferry task suspend orders-move
+    """
+    with connected(state) as client:
+        return _report(client.suspend(tasks, wait), json)
+
+
+def resume(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:
+    """Let suspended or failed tasks go on from their checkpoints.
+
+    \b
+    Examples:
+      keyferry task resume orders-move
+    """
+    with connected(state) as client:
+        return _report(client.resume(tasks, wait), json)
+
+
+def modify(tasks: Which, config: Config = None, set_: Set = None, json: Json = False, state: State = None) -> int:
+    """Change settings of tasks.
+
+    What is not named stays as it is. A running stream takes new settings up at its next checkpoint; databases cannot
+    change once copying has begun.
+
+    \b
+    Examples:
+      keyferry task modify orders-move --set retry.other_min=30
+      keyferry task modify 1 2 3 --config defaults.toml
+    """
+    with connected(state) as client:
+        return _report(client.modify(tasks, config=config, **settings_of(set_)), json)
+
+
+def restart(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:
+    """Begin tasks anew.
+
+    What a task knows is given up, and everything is copied again, over what is on the target. It heals a task whose
+    source cannot continue its stream.
+
+    \b
+    Examples:
+      keyferry task restart orders-move
+    """
+    with connected(state) as client:
+        return _report(client.restart(tasks, wait), json)
+
+
+def finish(tasks: Which, wait: FOREVER = None, json: Json = False, state: State = None) -> int:
+    """Cut over.
+
+    Stop your applications' writes to the source first. Everything it has is then brought to the target, every expiry
+    set to the source's own, and the target closed to the task for good; then let your applications write to the target.
+
+    \b
+    Examples:
+      keyferry task finish orders-move && keyferry task release orders-move
+    """
+    with connected(state) as client:
+        return _report(client.finish(tasks, wait), json)
+
+
+def release(
+    tasks: Which,
+    force: Annotated[
+        bool, typer.Option("--force", help="even if the target cannot be reached: its keyferry: keys then stay there")
+    ] = False,
+    wait: Wait = WAIT_S,
+    json: Json = False,
+    state: State = None,
+) -> int:
+    """Give tasks up that do not run.
+
+    Their own keys are removed from the target, their files from the spool, their addresses from the database. What was
+    copied stays.
+
+    \b
+    Examples:
+      keyferry task release orders-move
+      keyferry task release --force orders-move
+    """
+    with connected(state) as client:
+        return _report(client.release(tasks, force, wait), json)
+
+
+def _report(tasks: Sequence[Task], json: bool) -> int:
+    if json:
+        put([task.as_dict() for task in tasks])
+        return 0
+    for task in tasks:
+        typer.echo(_line(task))
+    return 0
+
+
+def _line(task: Task) -> str:
+    from sync_tasks.states import RUNNING
+
+    return f"{task.name}: {task.state.value}{', being finished' if task.finishing and task.state in RUNNING else ''}"

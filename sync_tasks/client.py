@@ -1,0 +1,349 @@
+"""The Python client: tasks are made, started, watched and ended by way of the database alone.
+
+    with Client("/var/lib/keyferry") as client:
+        task = client.create("redis://old:6379", "redis://:password@new:6379", name="orders-move")
+        client.start(task)
+
+Workers and a scheduler do the work: `keyferry up` starts both. From asyncio, call it in a thread:
+`await asyncio.to_thread(client.start, task)`.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, Unpack, overload
+
+from sqlalchemy.engine import make_url
+
+from sync_tasks import waiting
+from sync_tasks.asking import Ask, each
+from sync_tasks.changes import Config, SpecTable, changed
+from sync_tasks.connect import Where, opened, settings_of
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import Side, UsageError
+from sync_tasks.keyfile import service_key
+from sync_tasks.progress import Problem, Progress
+from sync_tasks.spec import TaskSpec
+from sync_tasks.states import ENDED, RUNNING, UNBEGUN, OpKind, OpState, TaskState
+from sync_tasks.store import Store
+from sync_tasks.store.overview import overview
+from sync_tasks.supervise.outcome import Reading
+from sync_tasks.supervise.reading import read
+from sync_tasks.task import Event, One, Precheck, Task, which
+from sync_tasks.views import OpView, TaskView
+from sync_tasks.waiting import Check
+
+Tasks = builtins.list[Task]
+WAIT_S = 30.0
+
+
+class Client:
+    """An installation of Keyferry, by its database. Safe to use from several threads, and after a fork.
+
+    Every verb takes one task (its id, uid, name, or a `Task`) or several (any iterable of those; the result is
+    a list in their order). Of several, all are tried; the first error is raised then and names the others.
+
+    Args:
+        where: a state directory, or the URL of a database (sqlite:///..., postgresql+psycopg://...); None: as the
+            environment and the configuration file say, like the command line. Passwords and keys come from there
+            in any case. A state directory that holds nothing yet is set up.
+
+    Raises:
+        UsageError: the settings cannot be read.
+        ControlError: the database cannot be used, or is of another version (`keyferry db upgrade`).
+    """
+
+    def __init__(self, where: Where = None) -> None:
+        self._settings = settings_of(where)
+        self._store = opened(self._settings)
+        self._keyed: Store | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        url = make_url(self._settings.database())
+        return f"Client({url.get_backend_name()}: {url.host or ''}/{(url.database or '').lstrip('/')})"
+
+    def close(self) -> None:
+        """Close the connections to the database; the next call opens new ones."""
+        for store in (self._store, self._keyed):
+            if store is not None:
+                store.dispose()
+
+    # -- looking
+
+    def list(self, state: str | None = None) -> Tasks:
+        """All tasks, oldest first; or those in one state.
+
+        Raises:
+            UsageError: there is no such state.
+        """
+        wanted = None if state is None else _state(state)
+        return [Task.of(view) for view in self._store.tasks() if wanted in (None, view.state)]
+
+    def get(self, task: One) -> Task:
+        """One task as it is now. Raises ControlError if there is none, UsageError if a name fits several."""
+        return Task.of(which(self._store, task))
+
+    def events(self, task: One, after: int = 0) -> builtins.list[Event]:
+        """What has happened to a task, oldest first; `after`: the id of the last event known already."""
+        return self._store.events(which(self._store, task).id, after)
+
+    def progress(self, task: One) -> Progress:
+        """How far a task is: offsets in bytes, the delay in milliseconds; what is not known is None."""
+        return Progress.of(self.reading(task))
+
+    def watch(self, task: One, every_s: float = 0.5) -> Iterator[Progress]:
+        """The progress again and again, until the task has ended or failed; the last one says how.
+
+        It only looks: to stop looking (Ctrl-C, `break`) changes nothing.
+
+        Args:
+            every_s: seconds between two looks.
+
+        Raises:
+            ControlError: the database cannot be read for a minute.
+        """
+        task_id = which(self._store, task).id
+        for progress in waiting.looks(lambda: self.progress(task_id), every_s):
+            yield progress
+            if progress.phase in ENDED | {TaskState.FAILED, TaskState.PRECHECK_FAILED}:
+                return
+
+    def reading(self, task: One) -> Reading:
+        """All that one look at the database says, for displays."""
+        return read(self._store, which(self._store, task).id)
+
+    def readings(self, *, released: bool = False) -> builtins.list[Reading]:
+        """The same of all tasks, without what is known of single databases; with those that are released, too."""
+        found = [Reading(task, tuple(nodes), tuple(retries)) for task, nodes, retries in overview(self._store.database)]
+        return [reading for reading in found if released or reading.task.state is not TaskState.RELEASED]
+
+    # -- making and changing
+
+    def create(self, source: str, target: str, *, config: Config | None = None, **settings: Unpack[SpecTable]) -> Task:
+        """A new task; it is not started.
+
+        Args:
+            source: URL, as in `redis://[user:password@]host:port[/db]`, rediss:// or unix:///path. A password may
+                come from `?password_file=` (a path on the workers' machines too) or KEYFERRY_SOURCE_PASSWORD.
+            target: the same, with KEYFERRY_TARGET_PASSWORD.
+            config: a file of settings (TOML), or a `TaskSpec`.
+            settings: by the names of that file; they count more than it.
+
+        Raises:
+            UsageError: a URL or a setting is not allowed; an unknown name is told with the nearest known one.
+            ControlError: the secret key that seals the addresses is missing.
+        """
+        spec = changed(TaskSpec(), config, settings, "create")
+        ends = (
+            Endpoint.parse(source, Side.SOURCE, self._settings.password(Side.SOURCE)),
+            Endpoint.parse(target, Side.TARGET, self._settings.password(Side.TARGET)),
+        )
+        return Task.of(self._sealing().create_task(spec, *ends))
+
+    @overload
+    def modify(self, task: One, *, config: Config | None = ..., **settings: Unpack[SpecTable]) -> Task: ...  # type: ignore[overload-overlap]
+    @overload
+    def modify(self, task: Iterable[One], *, config: Config | None = ..., **settings: Unpack[SpecTable]) -> Tasks: ...
+    def modify(
+        self, task: One | Iterable[One], *, config: Config | None = None, **settings: Unpack[SpecTable]
+    ) -> Task | Tasks:
+        """Change settings, by the names of `create`; what is left out stays. A stream takes them up at its next
+        checkpoint; one that still loads, with its next shift.
+
+        Raises:
+            UsageError: a setting is not allowed; or databases would change once data has been copied.
+            ControlError: the task has ended, or is being prechecked, restarted or released right now.
+        """
+
+        def ask(view: TaskView) -> None:
+            self._store.modify(view.id, lambda spec: changed(spec, config, settings, "modify"))
+
+        return self._tasks(task, ask, 0)
+
+    # -- running
+
+    @overload
+    def precheck(self, task: One, wait_s: float | None = ...) -> Precheck: ...  # type: ignore[overload-overlap]
+    @overload
+    def precheck(self, task: Iterable[One], wait_s: float | None = ...) -> builtins.list[Precheck]: ...
+    def precheck(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Precheck | builtins.list[Precheck]:
+        """Have a worker ask both servers whether the task can start. What it finds wrong is returned, not raised.
+
+        Args:
+            wait_s: seconds to wait for that; 0: only ask; None: as long as it takes.
+
+        Raises:
+            ControlError: `no-worker` or `timeout`: it is not over within `wait_s`, and stays asked for;
+                `transition`: the task has begun.
+        """
+        asked: dict[int, OpView] = {}
+
+        def ask(view: TaskView) -> Check:
+            op = asked[view.id] = self._store.request(view.id, OpKind.PRECHECK)
+            return waiting.over(self._store, op)
+
+        def found(view: TaskView) -> Precheck:
+            op = self._store.op(asked[view.id].id)
+            passed = {OpState.DONE: True, OpState.FAILED: False}.get(op.state)
+            return Precheck(Task.of(view), passed, Problem.held(op.error))
+
+        return each(self._store, task, ask, wait_s, found)
+
+    @overload
+    def start(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
+    @overload
+    def start(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    def start(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
+        """Start a task, or let it go on. One that has not begun is prechecked by a worker first; one that is
+        suspended or has failed goes on from its checkpoint; one that runs is left alone.
+
+        Args:
+            wait_s: seconds to wait until a worker has it; 0: only ask; None: as long as it takes.
+
+        Raises:
+            SourceError, TargetError, UsageError: what the precheck found wrong.
+            ControlError: `no-worker` or `timeout`: it does not run within `wait_s`, and stays asked for;
+                `transition`: it has ended; or it failed for a reason that only `restart` heals.
+        """
+        return self._tasks(task, self._start, wait_s)
+
+    @overload
+    def resume(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
+    @overload
+    def resume(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    def resume(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
+        """Let a suspended or failed task go on from its checkpoint. Arguments and errors as for `start`."""
+        return self._tasks(task, self._resume, wait_s)
+
+    @overload
+    def suspend(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
+    @overload
+    def suspend(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    def suspend(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
+        """Let a running task rest; it goes on with `start`, as long as the source's backlog reaches.
+
+        Args:
+            wait_s: seconds to wait until its streams have ended at a checkpoint; 0: only ask; None: for ever.
+
+        Raises:
+            ControlError: `transition`: it does not run; `timeout`: they have not ended within `wait_s`.
+        """
+
+        def ask(view: TaskView) -> Check:
+            self._store.halt(view.id)
+            return waiting.at_rest(self._store, view.id)
+
+        return self._tasks(task, ask, wait_s)
+
+    @overload
+    def restart(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
+    @overload
+    def restart(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    def restart(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
+        """Begin anew: what the task knows is given up, and everything is copied again over what is on the target.
+
+        Args:
+            wait_s: seconds to wait until it runs again; 0: only ask; None: as long as it takes.
+
+        Raises:
+            KeyferryError: as `start`; `transition`: the task never ran, or has ended.
+        """
+
+        def ask(view: TaskView) -> Check:
+            before = waiting.epochs(self._store, view.id)
+            op = self._store.request(view.id, OpKind.RESTART)
+            return self._runs(view, op, before)
+
+        return self._tasks(task, ask, wait_s)
+
+    # -- ending
+
+    @overload
+    def finish(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
+    @overload
+    def finish(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    def finish(self, task: One | Iterable[One], wait_s: float | None = None) -> Task | Tasks:
+        """Cut over. Once your applications write to the source no more: everything it has is brought to the
+        target, every expiry set to the source's own, and the target closed to the task for good.
+
+        Args:
+            wait_s: seconds to wait until that is done; 0: only ask; None: as long as it takes.
+
+        Raises:
+            KeyferryError: why it failed; `transition`: it does not run; `timeout`: it is not done within
+                `wait_s`, and goes on.
+        """
+
+        def ask(view: TaskView) -> Check:
+            self._store.finish(view.id)
+            return waiting.cut_over(self._store, view.id)
+
+        return self._tasks(task, ask, wait_s)
+
+    @overload
+    def release(self, task: One, force: bool = ..., wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
+    @overload
+    def release(self, task: Iterable[One], force: bool = ..., wait_s: float | None = ...) -> Tasks: ...
+    def release(self, task: One | Iterable[One], force: bool = False, wait_s: float | None = WAIT_S) -> Task | Tasks:
+        """Give up a task that does not run: a worker fences it, and removes its own keys from the target and its
+        files; its addresses are forgotten. What was copied stays. One that is released is left alone.
+
+        Args:
+            force: even if the target cannot be reached: its keys that begin with keyferry: then stay there.
+            wait_s: seconds to wait for that; 0: only ask; None: as long as it takes.
+
+        Raises:
+            KeyferryError: why it failed; `transition`: the task runs; `no-worker` or `timeout`: it is not done
+                within `wait_s`, and stays asked for.
+        """
+
+        def ask(view: TaskView) -> Check | None:
+            if view.state is TaskState.RELEASED:
+                return None
+            return waiting.carried_out(self._store, self._store.request(view.id, OpKind.RELEASE, force=force))
+
+        return self._tasks(task, ask, wait_s)
+
+    # -- inside
+
+    def _start(self, view: TaskView) -> Check | None:
+        if view.state not in UNBEGUN:
+            return self._resume(view)
+        before = waiting.epochs(self._store, view.id)
+        return self._runs(view, self._store.request(view.id, OpKind.PRECHECK, start=True), before)
+
+    def _resume(self, view: TaskView) -> Check | None:
+        before = waiting.epochs(self._store, view.id)
+        self._store.resume(view.id)
+        return None if view.state in RUNNING else waiting.running(self._store, view.id, before)
+
+    def _runs(self, view: TaskView, op: OpView, before: dict[int, int]) -> Check:
+        carried_out = waiting.carried_out(self._store, op)
+        return waiting.both(carried_out, waiting.running(self._store, view.id, before))
+
+    def _tasks(self, given: One | Iterable[One], ask: Ask, wait_s: float | None) -> Task | Tasks:
+        return each(self._store, given, ask, wait_s, Task.of)
+
+    def _sealing(self) -> Store:
+        """The store with the key; who only looks on needs none."""
+        if self._keyed is None:  # of two threads that come at once, each may make one
+            self._keyed = opened(self._settings, service_key(self._settings))
+        return self._keyed
+
+
+def _state(text: str) -> TaskState:
+    try:
+        return TaskState(text)
+    except ValueError:
+        known = ", ".join(state.value for state in TaskState)
+        raise UsageError(f"there is no state {text}", hint=f"states are: {known}", code="state") from None

@@ -1,0 +1,198 @@
+"""One Celery worker, in the main thread of a process of its own. Only here the supervisor meets Celery."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from types import FrameType
+from typing import Any
+
+from sync_tasks import names
+from sync_tasks.settings import Settings
+from sync_tasks.spool import identity
+from sync_tasks.supervise.draining import drain, release
+
+log = logging.getLogger(__name__)
+
+DRAIN_WITHIN_S = 25
+"""From SIGTERM to the end, whatever still runs: under the 30 s after which Kubernetes kills."""
+
+
+class Kind(StrEnum):
+    """What a worker does."""
+
+    LOAD = "load"
+    STREAM = "stream"
+
+
+TASKS = {Kind.LOAD: (names.LOAD, names.OPS), Kind.STREAM: (names.FOLLOW,)}
+
+
+def queues(settings: Settings, kind: Kind) -> list[str]:
+    """Names of the queues it reads: the common ones, and those of the spool that it sees, if not all see it.
+
+    Raises:
+        ControlError: the spool cannot be used.
+    """
+    return sorted({names.queue(task, spool) for task in TASKS[kind] for spool in (None, identity(settings))})
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a worker runs.
+
+    Args:
+        tag: parts nodes of one kind on one host that share a broker.
+        beats: every 2 s an event by which Flower knows that it lives; costs 0.05 % of a core.
+        drains: SIGTERM sends its streams to other workers; else whoever started it has stopped them before.
+        ready: called once it takes work.
+    """
+
+    tag: str = ""
+    beats: bool = False
+    drains: bool = False
+    ready: Callable[[], None] = _nothing
+
+
+def title(kind: Kind) -> str:
+    """As `ps` shows it."""
+    return f"keyferry: {kind} worker"
+
+
+def log_to_stderr() -> None:
+    """Every line with its time and process."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def run(settings: Settings, kind: Kind, processes: int, manner: Manner) -> int:
+    """Be a worker until SIGTERM, SIGINT or SIGHUP; the exit code, 0 if it was asked to end.
+
+    A second signal, or DRAIN_WITHIN_S after the first, ends it and its processes at once.
+    """
+    from celery import signals
+    from celery.exceptions import SecurityWarning
+
+    from sync_tasks.app import make_app
+
+    log_to_stderr()
+    # About being root: messages are JSON, which executes nothing.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    signals.worker_process_init.connect(lambda **_: _set_title(f"{title(kind)} process"), weak=False)
+    read = queues(settings, kind)
+    worker = _quiet_worker()(
+        app=make_app(settings, read),
+        hostname=f"{kind}{manner.tag}@{settings.hostname}",
+        queues=read,
+        concurrency=processes,
+        pool="prefork",
+        loglevel=logging.INFO,
+        without_mingle=True,
+        without_gossip=True,
+        without_heartbeat=not manner.beats,
+        optimization="fair",
+    )
+    worker.keyferry = Ending(settings, kind, manner)
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+class Ending:
+    """How this process ends: once asked it drains; asked again, or too slow, it dies with all its processes."""
+
+    def __init__(self, settings: Settings, kind: Kind, manner: Manner) -> None:
+        self.kind = kind
+        self.manner = manner
+        self._settings = settings
+        self._pid = os.getpid()
+        self._asked = False
+
+    def install(self) -> None:
+        """Listen to signals. Only the main thread may."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._ask)
+        signal.signal(signal.SIGALRM, self._end)
+
+    def begin(self) -> None:
+        """The worker takes no more work; what it has is to come to an end."""
+        signal.alarm(DRAIN_WITHIN_S)
+        if self.manner.drains and self.kind is Kind.STREAM:
+            drain(self._settings, self._pid)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        from celery.worker import state
+
+        if os.getpid() != self._pid:
+            os._exit(128 + number)  # a pool process that has not taken its own handlers yet
+        if self._asked:
+            self._end(number, frame)
+        self._asked = True
+        state.should_stop = 0  # the main loop looks at it, within a second
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        import psutil
+
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)  # nothing below may keep us
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        release(self._settings, self._pid)
+        os._exit(128 + number)
+
+
+def _set_title(text: str) -> None:
+    import setproctitle
+
+    setproctitle.setproctitle(text)
+
+
+def _quiet_worker() -> type[Any]:
+    """The class, made when Celery is there."""
+    from celery.apps.worker import Worker
+
+    class QuietWorker(Worker):  # type: ignore[misc]
+        """Keeps our title, which Celery would replace by one with the command line in it, and our way to end."""
+
+        keyferry: Ending
+
+        def set_process_status(self, info: str) -> None:
+            _set_title(title(self.keyferry.kind))
+
+        def emit_banner(self) -> None:
+            """Nobody reads it."""
+
+        def on_start(self) -> None:
+            super().on_start()
+            # The pool is forked next. A collection writes to every object that it looks at, and so would give each
+            # process a copy of all that is shared: 38 MB each instead of 13.
+            gc.freeze()
+
+        def install_platform_tweaks(self, worker: Any) -> None:
+            super().install_platform_tweaks(worker)
+            self.keyferry.install()
+
+        def on_consumer_ready(self, consumer: Any) -> None:
+            super().on_consumer_ready(consumer)
+            self.keyferry.manner.ready()
+
+        def stop(self, in_sighandler: bool = False, exitcode: int | None = None) -> None:
+            self.keyferry.begin()
+            super().stop(in_sighandler=in_sighandler, exitcode=exitcode)
+
+    return QuietWorker
