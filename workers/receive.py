@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CannotContinue, ConnectionLost, Fenced, KeyferryError, Side
+from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, KeyferryError, Side
 from sync_tasks.views import NodeView
 from workers.moment import now_ms
 from workers.ports import StreamPort
@@ -28,6 +28,8 @@ from workers.target.claim import Checkpoint
 ACK_EVERY_S = 1.0
 STEP_S = 0.2
 GATHER_S = 0.001
+MOST_DAMAGED = 3
+"""So many snapshots are spoiled by the disk before the task fails."""
 
 
 class SourceView(Protocol):
@@ -142,7 +144,8 @@ class Receiver(threading.Thread):
             return True
         found = self._checkpoint()
         if not node.begun and found is None:
-            self._ailing |= damaged
+            if damaged:
+                self._take_again(node.gen)
             return False
         # The database, too, may have lost its last commits: the target knows.
         forget_damage(snapshot)
@@ -151,6 +154,17 @@ class Receiver(threading.Thread):
         elif here == self._gone and not self._skip_ahead(found):
             raise self._too_late()
         return True
+
+    def _take_again(self, gen: int) -> None:
+        """Raise ControlError when the disk has spoiled so many snapshots that another is no use."""
+        self._ailing = True
+        spoiled = sum(is_damaged(self.snapshots / f"gen-{number}") for number in range(1, gen + 1))
+        if spoiled >= MOST_DAMAGED:
+            raise ControlError(
+                f"{spoiled} snapshots did not come back from the disk as they were written",
+                code="snapshot-damaged",
+                hint="see the system's log for errors of the disk; start over with a --state directory on another one",
+            )
 
     def _ask_target_first(self, node: NodeView) -> None:
         """A snapshot costs the source a fork: not even a second one is asked for while the target takes no write."""

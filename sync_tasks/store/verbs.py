@@ -129,7 +129,7 @@ class Verbs(StoreBase):
 
 def _take_up(session: Session, task: Task) -> None:
     """End the shifts of streams that have a checkpoint to end at; a load would have to begin anew."""
-    streaming = [Node.task_id == task.id, Node.begun]
+    streaming = [Node.task_id == task.id]
     if lifecycle.can(task, TaskState.MODIFYING):
         lifecycle.move(session, task, TaskState.MODIFYING, "the stream takes up its new settings")
     elif task.state != TaskState.MODIFYING:

@@ -58,7 +58,7 @@ def ends(run: Keyferry, seconds: float = 60.0) -> None:
 
 
 def many(server: Server, keys: int, fields: int, seed: int = 1) -> None:
-    """Volatile keys in two databases; where there is such a thing, volatile fields of one large and many small hashes."""
+    """Volatile keys in two databases; where there is such a thing, volatile fields of a large hash and small ones."""
     rng = random.Random(seed)
     now = time.time_ns() // 1_000_000
     for db in (0, 5):

@@ -123,14 +123,14 @@ def test_a_database_that_is_away_for_a_moment_ends_no_watching(
 def test_a_database_that_is_away_for_a_moment_ends_no_waiting(
     client: Client, worker: Worker, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, errors = client._store.ops, [ControlError("away", retry=Retry.OTHER)] * 2
+    look, errors = client._store.op, [ControlError("away", retry=Retry.OTHER)] * 2
 
-    def ops(task_id: int) -> Any:
+    def op(op_id: int) -> Any:
         if errors:
             raise errors.pop()
-        return look(task_id)
+        return look(op_id)
 
-    monkeypatch.setattr(client._store, "ops", ops)
+    monkeypatch.setattr(client._store, "op", op)
     assert client.start(task).state in (S.INITIALIZING, S.SYNCHRONIZING)
     assert errors == []
 

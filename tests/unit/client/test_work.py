@@ -129,6 +129,9 @@ def test_a_resumption_needs_somebody_who_follows(client: Client, state: Path) ->
         with pytest.raises(ControlError, match="no worker has taken its stream"):
             client.resume(task, wait_s=SOON)
         client.suspend(task)
+        with pytest.raises(ControlError, match="no worker has taken its stream") as caught:
+            client.start(made(client, "b"), wait_s=SOON)
+    assert caught.value.code == "no-worker", "its precheck alone is not enough"
 
 
 def test_what_failed_goes_on_or_says_why_not(client: Client, worker: Worker) -> None:

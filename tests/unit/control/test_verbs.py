@@ -280,6 +280,11 @@ def test_a_precheck_that_was_revoked_has_failed(store: Store) -> None:
         handle.done()
     store.revoked(names.OPS, op.id)
     assert store.task(task_id) == task
+    again = store.claim_op(store.request(task_id, OpKind.PRECHECK).id, "h:1:2:x")
+    assert again is not None
+    again.done()
+    store.revoked(names.OPS, again.op.id)
+    assert store.task(task_id).state is S.PRECHECK_PASSED, "it was over"
 
 
 def test_a_release_that_was_revoked_may_be_asked_for_again(store: Store, task_id: int) -> None:

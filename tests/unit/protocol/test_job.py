@@ -1,0 +1,155 @@
+"""The stream job as a whole, without a database: its lease, and what a power cut takes from its log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync_tasks.errors import Fenced, Side
+from sync_tasks.views import NodeView, Orders
+from tests.servers import Server, start
+from tests.unit.protocol.conftest import TASK, UID, Port, endpoint, until
+from tests.unit.protocol.faulty import NEW, Receiving
+from workers import beat
+from workers.spool import log as log_module
+from workers.spool.log import HEADER
+from workers.stream import StreamJob
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beats come often."""
+    monkeypatch.setattr(beat, "BEAT_S", 0.05)
+
+
+class Leased(Port):
+    """A job whose beats are counted, and which is told what to do."""
+
+    def __init__(self, node: NodeView) -> None:
+        super().__init__(TASK, node)
+        self.beats = 0
+        self.orders = Orders()
+
+    def renew(self) -> Orders:
+        self.beats += 1
+        super().renew()
+        return self.orders
+
+    def begin_snapshot(self, replid: str, offset: int, *rest: Any) -> int:  # type: ignore[override]
+        gen = super().begin_snapshot(replid, offset, *rest)
+        self.view = replace(self.view, replid=replid, snapshot_offset=offset)
+        return gen
+
+    def begin_stream(self) -> None:
+        self.view = replace(self.view, begun=True)
+
+
+class Job:
+    """A stream job in a thread."""
+
+    def __init__(self, port: Leased, source: Server, target: Server, directory: Path) -> None:
+        self.port = port
+        self.job = StreamJob(port, endpoint(source, Side.SOURCE), endpoint(target), directory, 0)
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.job.run()
+        except BaseException as error:
+            self.error = error
+
+    def streams(self) -> bool:
+        return hasattr(self.job, "applier") and self.job.applier.progress.streaming
+
+    def stop(self) -> None:
+        self.port.orders = Orders(wanted=False)
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def empty() -> Iterator[Server]:
+    """A source with nothing in it."""
+    with start("redis-7.0") as server:
+        yield server
+
+
+def test_a_source_that_stands_still_does_not_cost_the_stream_its_lease(
+    target: Server, empty: Server, tmp_path: Path, quick: None
+) -> None:
+    port = Leased(NEW)
+    job = Job(port, empty, target, tmp_path)
+    try:
+        assert until(job.streams), job.error
+        empty.pause()
+        time.sleep(0.6)  # by now it waits for an answer
+        before = port.beats
+        time.sleep(0.6)
+        assert port.beats - before > 5
+    finally:
+        empty.resume()
+        job.stop()
+    assert job.error is None
+
+
+def test_a_job_obeys_and_ends_when_it_is_fenced(target: Server, empty: Server, tmp_path: Path, quick: None) -> None:
+    port = Leased(NEW)
+    job = Job(port, empty, target, tmp_path)
+    assert until(job.streams), job.error
+    port.orders = Orders(finishing=True)
+    assert until(lambda: job.job.orders.finishing)
+    port.lost = True
+    job.thread.join(10)
+    assert isinstance(job.error, Fenced)
+    beats = port.beats
+    time.sleep(0.2)
+    assert port.beats == beats, "it beats no more"
+
+
+@pytest.mark.parametrize("lost", ["a segment", "a block"])
+def test_a_log_with_a_hole_is_fetched_again(
+    target: Server, empty: Server, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.setattr(log_module, "SEGMENT_BYTES", 4000)
+    port = Leased(NEW)
+    with empty.client() as client, target.client() as reader:
+        job = Job(port, empty, target, tmp_path)
+        assert until(job.streams), job.error
+        client.incr("n")
+        assert until(lambda: reader.get("n") == b"1"), job.job.applier.error
+        job.stop()
+        client.incr("n", 10)
+
+        directory = tmp_path / UID / "0"
+        received = Receiving(empty, directory, port.view)  # the target is away while these are written
+        received.receiver.start()
+        for _ in range(300):
+            client.incr("n")
+            client.append("s", "x" * 50)
+        assert until(received.in_step)
+        received.stop()
+        segments = received.receiver.log.segments
+        assert len(segments) > 4
+        path = segments[len(segments) // 2].path
+        data = bytearray(path.read_bytes())
+        data[HEADER.size + 3] ^= 1
+        path.write_bytes(b"" if lost == "a segment" else bytes(data))
+
+        port.orders, port.epoch = Orders(), 3
+        job = Job(port, empty, target, tmp_path)
+        try:
+            assert until(lambda: reader.get("n") == client.get("n"), 10), (job.job.applier.error, port.failures)
+            assert until(lambda: reader.strlen("s") == client.strlen("s"))
+            assert any("fetched again" in event for event in port.events)
+            assert until(lambda: port.open == set())
+            assert client.info("stats")["sync_full"] == 1
+        finally:
+            job.stop()

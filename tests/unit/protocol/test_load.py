@@ -1,0 +1,185 @@
+"""Loading a chunk: what was recorded of its file is what is loaded, and its loader beats whatever the target does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync_tasks.errors import ControlError, Fenced, KeyferryError
+from sync_tasks.states import ChunkState
+from sync_tasks.views import ChunkView
+from tests.servers import Server
+from tests.unit.protocol.conftest import TASK, UID, endpoint
+from tests.unit.protocol.faulty import record
+from workers import beat, full
+from workers.full import FencedBatches, load_chunk
+from workers.spool.chunks import RECORD, TO_THE_END
+from workers.spool.damage import is_damaged
+from workers.spool.tables import write_tables
+from workers.target.link import TargetLink
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beats come often."""
+    monkeypatch.setattr(beat, "BEAT_S", 0.05)
+
+
+class Chunk:
+    """A claimed chunk without a database."""
+
+    def __init__(self, directory: Path, data: bytes, keys: int, *, huge: bool = False) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / "000000.chunk"
+        self.path.write_bytes(data)
+        write_tables(directory, 10, [], [])
+        self.task, self.node_number = TASK, 0
+        self.chunk = ChunkView(
+            7, 1, 1, 1, 0, 0, 0, huge, str(self.path), keys, len(data), ChunkState.RUNNING, 0, 1
+        )  # fmt: skip
+        self.beats = 0
+        self.lost = False
+        self.ended = 0
+
+    def renew(self, keys_done: int) -> None:
+        self.beats += 1
+        if self.lost:
+            raise Fenced("taken away")
+
+    def done(self, keys: int) -> None:
+        self.ended = keys
+
+    def load(self, target: Server) -> None:
+        load_chunk(self, endpoint(target), 0, 0)
+
+
+RECORDS = [record(b"k%03d" % i) for i in range(300)]
+WHOLE = b"".join(RECORDS)
+
+
+def test_a_whole_chunk_is_loaded(target: Server, tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path / "gen", WHOLE, 300)
+    chunk.load(target)
+    assert (chunk.ended, chunk.beats) == (300, 0)
+    with target.client() as client:
+        assert client.dbsize() == 301
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b"",
+        b"".join(RECORDS[:200]),
+        WHOLE[:-5],
+        b"".join(RECORDS[:200]) + bytes(len(WHOLE) - 200 * len(RECORDS[0])),
+        WHOLE[: 16 + 4] + bytes(len(WHOLE) - 20),
+        WHOLE[:-5] + b"\xff" * 5,
+        None,
+    ],
+    ids=["empty", "at the border of a key", "in a key", "zeros", "zeros from a value on", "garbage", "missing"],
+)
+def test_a_chunk_file_that_lost_something_is_not_done(target: Server, tmp_path: Path, torn: bytes | None) -> None:
+    """Done, its lost keys would be missing silently."""
+    chunk = Chunk(tmp_path / "gen", WHOLE, 300)
+    if torn is None:
+        chunk.path.unlink()
+    else:
+        chunk.path.write_bytes(torn)
+    with pytest.raises(KeyferryError):
+        chunk.load(target)
+    assert not chunk.ended
+    with target.client() as client:
+        assert not client.exists(f"keyferry:{UID}:0:marks:1")
+    if torn != WHOLE[:-5] + b"\xff" * 5:  # the records are whole: that is the source's word against the disk's
+        assert is_damaged(tmp_path / "gen")
+
+
+def test_a_file_cut_where_its_row_was_cut_too_ends(target: Server, tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path / "gen", WHOLE[:-5], 300)
+    with pytest.raises(ControlError, match="in the middle of a key"):
+        chunk.load(target)
+
+
+def test_a_huge_chunk_that_lost_its_end_is_not_done(target: Server, tmp_path: Path) -> None:
+    data = RECORD.pack(-1, 1, TO_THE_END) + b"k" + b"\x01\x02" + b"\x01a\x01b"
+    chunk = Chunk(tmp_path / "gen", data, 1, huge=True)
+    chunk.load(target)
+    assert chunk.ended == 1
+    chunk = Chunk(tmp_path / "gen", data, 1, huge=True)
+    chunk.path.write_bytes(data[:-2])
+    with pytest.raises(ControlError, match="bytes"):
+        chunk.load(target)
+    chunk.path.write_bytes(bytes(len(data)))
+    with pytest.raises(ControlError, match="long value"):
+        chunk.load(target)
+
+
+def test_a_target_that_stands_still_does_not_cost_a_loader_its_chunk(
+    target: Server, tmp_path: Path, quick: None
+) -> None:
+    with target.client() as client:
+        client.xadd("s", {"f": "v"}, id="1-1")
+        value = client.dump("s")[:-10]
+        client.delete("s")
+    chunk = Chunk(tmp_path / "gen", RECORD.pack(-1, 1, TO_THE_END) + b"s" + value, 1, huge=True)
+    loading = threading.Thread(target=chunk.load, args=(target,), daemon=True)
+    target.pause()
+    try:
+        loading.start()
+        time.sleep(0.6)
+        assert chunk.beats > 5
+    finally:
+        target.resume()
+        loading.join(10)
+    assert chunk.ended == 1
+    beats = chunk.beats
+    with target.client() as client:
+        assert client.xlen("s") == 1
+    time.sleep(0.2)
+    assert chunk.beats == beats, "it beats no more"
+
+
+def test_a_chunk_taken_away_stops_its_loader(
+    target: Server, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full, "BATCH_KEYS", 1)
+    real = FencedBatches._push
+
+    def slow(self: FencedBatches, body: bytes, commands: int) -> None:
+        time.sleep(0.02)
+        real(self, body, commands)
+
+    monkeypatch.setattr(FencedBatches, "_push", slow)
+    chunk = Chunk(tmp_path / "gen", WHOLE, 300)
+    chunk.lost = True
+    with pytest.raises(Fenced, match="taken away"):
+        chunk.load(target)
+    assert not chunk.ended
+    with target.client() as client:
+        assert client.dbsize() < 100
+
+
+def test_a_value_too_long_for_memory_is_not_sent_to_its_end_once_the_chunk_is_taken_away(
+    target: Server, quick: None
+) -> None:
+    def blocks() -> Iterator[bytes]:
+        for _ in range(1000):
+            time.sleep(0.01)
+            yield b"x" * 100
+
+    sent = blocks()
+
+    def lost() -> None:
+        raise Fenced("taken away")
+
+    link = TargetLink(endpoint(target), "test", 0)
+    beating = beat.Beat(lost)
+    batches = FencedBatches(link, UID, 0, 1, 0, 0, beating.check)
+    with pytest.raises(Fenced), beating:
+        batches.send_long(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n", sent, b"\r\n")
+    link.close()
+    assert next(sent, None) is not None
