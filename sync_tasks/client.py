@@ -250,7 +250,11 @@ class Client:
     @overload
     def restart(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
     def restart(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
-        """Begin anew: what the task knows is given up, and everything is copied again over what is on the target.
+        """Begin anew: what the task knows is given up, the target is closed to its earlier run, and after a precheck
+        everything is copied again.
+
+        The precheck asks for an empty target, as at the first start: empty it before. With `ignore-and-proceed` what
+        is there is overwritten, and keys that the source has deleted since stay.
 
         Args:
             wait_s: seconds to wait until it runs again; 0: only ask; None: as long as it takes.

@@ -148,8 +148,9 @@ def modify(tasks: Which, config: Config = None, set_: Set = None, json: Json = F
 def restart(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:
     """Begin tasks anew.
 
-    What a task knows is given up, and everything is copied again, over what is on the target. It heals a task whose
-    source cannot continue its stream.
+    What a task knows is given up, and everything is copied again. It heals a task whose source cannot continue its
+    stream. The target must be empty again, as at the first start; with conflict_mode ignore-and-proceed it is
+    overwritten, and keys that the source has deleted since stay there.
 
     \b
     Examples:

@@ -161,10 +161,7 @@ def _ask(session: Session, task: Task, kind: OpKind, *, start: bool, force: bool
 
 def _add(session: Session, task: Task, kind: OpKind, *, start: bool, force: bool) -> Op:
     stop(session, task, f"for its {kind}")
-    done = (Op.task_id == task.id, Op.kind == OpKind.RESTART, Op.state == OpState.DONE)
-    again = session.scalar(select(Op.id).where(*done).limit(1)) is not None
-    options = {"start": start, "force": force, "again": again}
-    op = Op(task_id=task.id, kind=kind, state=OpState.READY, options=options)
+    op = Op(task_id=task.id, kind=kind, state=OpState.READY, options={"start": start, "force": force})
     session.add(op)
     if kind is OpKind.PRECHECK:
         lifecycle.move(session, task, TaskState.PRECHECKING, "asked")

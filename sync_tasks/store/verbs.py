@@ -24,7 +24,7 @@ Change = Callable[[TaskSpec], TaskSpec]
 FOR_GOOD = {
     "fenced": "a copy of the database has taken over: go on there, or restart the task here",
     "refused-command": "mend the key on the target, then restart the task",
-    "cannot-continue": "restart the task: it copies everything again, over what is on the target",
+    "cannot-continue": "empty the target, then restart the task: it copies everything again",
 }
 """Failures that a resumption cannot heal, and what to do instead."""
 

@@ -59,9 +59,10 @@ def test_a_problem_is_an_error_again() -> None:
     assert type(again) is TargetError
     assert asdict(Problem.of(again)) == asdict(Problem.of(error))
     assert Problem.held(None) is None
-    strange = Problem.held({"side": "?", "message": "m"})
-    assert strange is not None
-    assert (strange.side, strange.code, strange.hint) == (Side.CONTROL, "failed", "")
+    for row in ({"side": "?", "message": "m"}, {"message": "m"}):
+        strange = Problem.held(row)
+        assert strange is not None
+        assert (strange.side, strange.code, strange.hint) == (Side.CONTROL, "failed", "")
 
 
 def test_watching_ends_with_the_task(client: Client, worker: Worker, task: Task) -> None:

@@ -178,19 +178,10 @@ def test_a_restart_begins_from_nothing_under_another_name(store: Store, task_id:
         assert session.query(Chunk).count() == 0
     done, precheck = store.ops(task_id)
     assert (done.state, precheck.kind, precheck.state) == (OpState.DONE, OpKind.PRECHECK, OpState.READY)
-    assert precheck.options == {"start": True, "force": False, "again": True}
+    assert precheck.options == {"start": True, "force": False}
     claimed(store, precheck).done()
     assert (store.task(task_id).state, store.nodes(task_id)[0].wanted) == (S.INITIALIZING, True)
     assert store.claim_node(1, "h:1:2:y") is not None
-
-
-def test_a_precheck_knows_whether_what_is_on_the_target_may_be_the_tasks_own(store: Store, fresh: int) -> None:
-    first = store.request(fresh, OpKind.PRECHECK, start=True)
-    assert not first.options["again"]
-    claimed(store, first).done()
-    claimed(store, store.request(fresh, OpKind.RESTART)).done()
-    claimed(store, store.ops(fresh)[-1]).failed(CUT)
-    assert store.request(fresh, OpKind.PRECHECK).options["again"], "the second attempt too"
 
 
 def test_a_release_forgets_what_is_secret_and_ends_the_task(store: Store, task_id: int) -> None:
