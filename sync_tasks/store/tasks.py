@@ -79,8 +79,8 @@ class Tasks(StoreBase):
             task = locks.found(session.get(Task, task_id), task_id)
             source, target = task.source, task.target
         return (
-            Endpoint.parse(self._box.open(source), Side.SOURCE),
-            Endpoint.parse(self._box.open(target), Side.TARGET),
+            Endpoint.stored(self._box.open(source), Side.SOURCE),
+            Endpoint.stored(self._box.open(target), Side.TARGET),
         )
 
     def update_spec(self, task_id: int, spec: TaskSpec) -> None:
