@@ -21,16 +21,25 @@ LONG = (
     "tests/integration/",
     "tests/unit/cli/test_children.py",
     "tests/unit/cli/test_command.py",
+    "tests/unit/cli/test_service.py",
+    "tests/unit/cli/test_task.py",
+    "tests/unit/cli/test_up.py",
+    "tests/unit/client/",
+    "tests/unit/protocol/test_anew.py",
+    "tests/unit/protocol/test_cutover.py",
+    "tests/unit/protocol/test_job.py",
+    "tests/unit/protocol/test_sweep.py",
+    "tests/unit/spool/",
     "tests/unit/verify/test_large.py",
 )
 """Tests that take minutes together: `make test-long`."""
 
 BRIEF = (
-    "full/test_full.py::test_everything_arrives[redis-6.2-redis-7.0]",
     "full/test_full.py::test_everything_arrives[valkey-9.1-valkey-9.1]",
     "follow/test_follow.py::test_every_write_takes_effect_once[valkey-9.1-valkey-9.1]",
     "kill_tree/test_kill_tree.py::test_while_the_source_is_idle",
     "errors/test_settings.py",
+    "life/test_life.py",
 )
 """Of those, the ones that `make test` runs all the same."""
 

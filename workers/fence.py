@@ -9,12 +9,12 @@ from sync_tasks.names import KEY_PREFIX, checkpoint_key, closed_key, over_key, t
 from sync_tasks.views import ChunkView, NodeView, TaskView
 from workers.scope import Scope
 from workers.takeover import STRIDE
-from workers.target.claim import FINISHED, OVER_S, claim, look, peek_epoch
+from workers.target.claim import ENDED, FINISHED, OVER_S, claim, peek_epoch
 from workers.target.link import TargetLink
 
 BATCH = 1000
 WOKEN_LATE_S = 24 * 3600
-"""How long the gate of a load stays shut behind a release when a loader may still be asleep somewhere."""
+"""How long the gates of loads stay shut behind a release: a loader may still be asleep somewhere."""
 
 
 def fence(endpoint: Endpoint, task: TaskView, nodes: list[NodeView], home: int) -> None:
@@ -32,8 +32,8 @@ def fence(endpoint: Endpoint, task: TaskView, nodes: list[NodeView], home: int) 
     try:
         for node in nodes:
             _close_loads(link, task.uid, node)
-            found = look(link, task.uid, node.number)
-            if found is None or found.state != FINISHED:
+            state = link.ask(b"HGET", checkpoint_key(task.uid, node.number), b"state")
+            if state not in (FINISHED.encode(), ENDED.encode()):
                 _close_stream(link, task.uid, node.number)
     finally:
         link.close()
@@ -52,7 +52,7 @@ def _close_stream(link: TargetLink, uid: str, number: int) -> None:
         [b"MULTI"],
         [b"DEL", tok],
         [b"SET", over_key(tok), b"1", b"EX", OVER_S],
-        [b"HSET", checkpoint_key(uid, number), b"state", FINISHED.encode()],
+        [b"HSET", checkpoint_key(uid, number), b"state", ENDED.encode()],
         [b"EXEC"],
     ])  # fmt: skip
 
@@ -62,7 +62,7 @@ def remove_keys(
 ) -> int:
     """Remove every key of a fenced task from its target; how many. Safe to repeat.
 
-    A load that lost one of its loaders keeps its gate shut for a day: that loader may only be asleep.
+    The gates of its loads go by themselves after a day: a loader, or a sweep, may only be asleep.
 
     Args:
         chunks: of all its snapshots.
@@ -71,8 +71,7 @@ def remove_keys(
     try:
         removed = _remove_pieces(link, task, chunks)
         link.ask(b"SELECT", home)
-        doubtful = {(c.node_id, c.gen) for c in chunks if c.attempts}
-        kept = {closed_key(task.uid, n.number, g) for n in nodes for i, g in doubtful if i == n.id}
+        kept = {closed_key(task.uid, node.number, gen) for node in nodes for gen in range(1, node.gen + 1)}
         for key in kept:
             link.ask(b"SET", key, b"1", b"EX", WOKEN_LATE_S)
         mine = KEY_PREFIX + task.uid.encode() + b":"

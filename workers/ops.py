@@ -57,12 +57,14 @@ def _end(
     chunks: list[ChunkView],
     home: int,
 ) -> None:
-    begun = [node for node in nodes if node.gen]
+    begun = [node for node in nodes if node.gen or node.epoch]
     if not begun:
         return  # it never wrote anything
     try:
         _, target = ends()
+        port.renew()  # raises when it was taken away: another run of the task may be at work
         fence(target, port.task, begun, home)
+        port.renew()
         removed = remove_keys(target, port.task, begun, chunks, home)
         port.event("keys-removed", f"{removed} keys of Keyferry's own were removed from the target")
     except Fenced:

@@ -54,6 +54,12 @@ class StreamPort(Protocol):
     def healed(self, side: str) -> None:
         """Close the retry windows of a side; cheap when none is open."""
 
+    def fail(self, error: KeyferryError) -> None:
+        """End the task with an error, once."""
+
+    def moved_in(self) -> None:
+        """What lay in our spool is removed: from now on the log lies there."""
+
     def took_up(self) -> None:
         """The job works by the task's present settings."""
 

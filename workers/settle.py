@@ -31,6 +31,8 @@ BATCH = 1000
 MOST_PENDING = 200_000
 MOST_WAITING = 20_000
 """With so many keys past their time, no more are looked for until the source has deleted some."""
+MOST_AT_LAST = 10_000
+"""Keys that the last window may settle: with writers that go on there is always one that is held."""
 WAIT_S = 1.0
 """A key that has expired on the source is looked at again after this long; its DEL comes by the stream."""
 PATIENCE_S = 10.0
@@ -301,7 +303,7 @@ class Settler:
     def closable(self) -> bool:
         """Whether what is left fits into one window."""
         busy = self._asked is not None or self._hashes.parts or self._clock.holding
-        return self.settled and not busy and len(self._pending) <= BATCH
+        return self.settled and not busy and len(self._pending) <= MOST_AT_LAST
 
     def last(self, window: Window) -> bool:
         """Put all that is held as it is at the source, though its time may be over: nothing follows that renews it.

@@ -103,9 +103,11 @@ class StreamJob:
 
     def _open(self) -> None:
         """Read the log there is, which can take its time, and start both threads."""
-        if self.port.moved and self.directory.exists():
+        if self.port.moved:
             # The stream has gone on in another host's spool since: what lies here is of the past.
-            shutil.rmtree(self.directory)
+            if self.directory.exists():
+                shutil.rmtree(self.directory)
+            self.port.moved_in()
         self.log = Log(self.directory / "log", self.port.epoch)
         scope = Scope(self.port.task.databases)
         self.applier = Applier(

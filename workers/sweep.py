@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from sync_tasks.errors import CannotContinue, Side
 from sync_tasks.views import ChunkView
 from workers.codec.resp_cy import encode
 from workers.full import FencedBatches
@@ -73,6 +74,14 @@ def sweep(
     passes = 1 + sum(c.keys for c in chunks) // MOST_HASHES
     present = [c for c in chunks if c.gen == gen]
     former = [(c, scope.target(c.db)) for c in chunks if c.gen < gen and Path(c.path).exists()]
+    lost = [c for c in chunks if c.gen < gen and c.epoch and not Path(c.path).exists()]
+    if lost:
+        raise CannotContinue(
+            f"{len(lost)} chunks of a snapshot that broke off were loaded from another host's spool:"
+            " keys that the source has deleted since cannot be told",
+            side=Side.CONTROL,
+            hint="empty the target and restart the task; share the spool between hosts (KEYFERRY_SPOOL_SHARED)",
+        )
     for chunk in present:
         _check(chunk)
     removed = 0

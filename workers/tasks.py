@@ -21,6 +21,7 @@ from sync_tasks.settings import Settings
 from sync_tasks.spool import identity
 from sync_tasks.store import Store
 from sync_tasks.store.ops import OpHandle
+from sync_tasks.store.stream import StreamHandle
 from workers.full import load_chunk
 from workers.ops import carry_out
 from workers.shown import shown
@@ -64,10 +65,11 @@ def follow(self: Any, node_id: int) -> None:
         with shown(self) as say:
             StreamJob(port, source, target, settings.spool, home, settings.stream_shift_s, say).run()
     except Fenced as error:
-        _fenced(store, port, error)
+        # Our lease was given away: nothing to do. If not, another copy drives the target: the task must stop.
+        _fail(port, error)
     except KeyferryError as error:
         if error.retry is Retry.FATAL:
-            store.fail(port.task.id, error)
+            _fail(port, error)
         else:
             log.warning("stream of node %s ended: %s", node_id, error.line())
             _retry(port, error)
@@ -84,14 +86,12 @@ def _retry(port: Any, error: KeyferryError) -> None:
         port.failing(error)
 
 
-def _fenced(store: Store, port: Any, error: Fenced) -> None:
-    """Our lease was given away: nothing to do. Another copy drives the target: the task must stop."""
+def _fail(port: StreamHandle, error: KeyferryError) -> None:
+    """End the task; if its lease was given away meanwhile, another owner goes on with it."""
     try:
-        port.renew()
+        port.fail(error)
     except Fenced:
         log.info("lease lost: %s", error.line())
-        return
-    store.fail(port.task.id, error)
 
 
 @shared_task(name=names.LOAD, bind=True)

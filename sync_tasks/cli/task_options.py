@@ -36,7 +36,7 @@ def complete(context: typer.Context, incomplete: str) -> list[str]:
 
 Which = Annotated[
     list[str],
-    typer.Argument(metavar="TASK...", help="id, name or uid of each", autocompletion=complete, show_default=False),
+    typer.Argument(metavar="TASK", help="id, name or uid of each", autocompletion=complete, show_default=False),
 ]
 State = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]")]
 Json = Annotated[bool, typer.Option("--json", help="the tasks as one array on stdout")]

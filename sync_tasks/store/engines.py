@@ -19,8 +19,8 @@ WAL = "PRAGMA journal_mode=WAL"
 
 PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
-    # A power cut may lose the last commits, never tear the file; the target holds the checkpoint.
-    "PRAGMA synchronous=NORMAL",
+    # A lease's epoch and a snapshot's number, once used on a target, must outlive a power cut.
+    "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
 )
 

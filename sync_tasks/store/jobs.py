@@ -37,11 +37,14 @@ class Jobs(StoreBase):
                 return None
             # What we have read may be older than our claim: another may have had it meanwhile.
             session.refresh(node)
+            if not node.wanted:
+                leases.release(session, names.node_lease(node_id), epoch)
+                return None
             moved = node.spool != spool
             session.execute(
                 update(Node)
                 .where(Node.id == node_id)
-                .values(in_sync=False, settled=False, delay_ms=None, turn=False, spool=spool)
+                .values(in_sync=False, settled=False, delay_ms=None, turn=False)
             )
             task = rows.task_view(session.get_one(Task, node.task_id))
         return StreamHandle(

@@ -250,6 +250,16 @@ class StreamHandle:
             raise error
         return wait
 
+    def fail(self, error: KeyferryError) -> None:
+        """End the task with an error, once; an owner that is none any more ends nothing."""
+        with self._write() as (session, _node, task):
+            lifecycle.fail(session, task, error)
+
+    def moved_in(self) -> None:
+        """What lay in the owner's spool before is removed: from now on the log lies there."""
+        with self._write() as (_session, node, _task):
+            node.spool = self._spool
+
     def healed(self, side: str) -> None:
         """Close the retry windows of a side. Asks the database only at the first call and after a failure."""
         if side in self._clean:

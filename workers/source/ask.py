@@ -50,7 +50,7 @@ class Source:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._dbs: dict[int, redis.Redis] = {}
-        self._knows: dict[str, bool] = {}  # command to whether this server has it
+        self._unknown: set[bytes | str | int] = set()  # commands that the server does not have
 
     def _connect(self, db: int = 0) -> redis.Redis:
         client = self._dbs.get(db)
@@ -62,7 +62,7 @@ class Source:
         for client in self._dbs.values():
             client.close()
         self._dbs.clear()
-        self._knows.clear()
+        self._unknown.clear()
 
     def _lost(self, error: Exception) -> Exception:
         self.close()
@@ -90,40 +90,27 @@ class Source:
 
     def times(self, db: int, keys: Sequence[bytes]) -> Times:
         """Exact expiries of keys: of the first ones alone, if not all can be read at once."""
-        return self._modern_times(db, keys) if self._has("PEXPIRETIME") else self._old_times(db, keys)
+        answers = self._at_once(db, [*(("PEXPIRETIME", key) for key in keys), ("INFO", "replication")])
+        if answers is None:
+            return self._old_times(db, keys)
+        *times, info = answers
+        return Times(_position(info), times)
 
     def field_times(self, db: int, hashes: Hashes) -> Times:
         """Expiries of fields, hash by hash. A server whose fields have none is said to have no such hash.
 
         A hash with a field that is gone may only hide it: it sends its HDEL later, unlike the DEL of a key.
         """
-        if not self._has("HPEXPIRETIME", "FIELDS", "1", "f"):
+        commands: list[Command] = [("HPEXPIRETIME", key, "FIELDS", len(names), *names) for key, names in hashes]
+        commands += [("EXISTS", key) for key, _ in hashes]
+        said_all = self._at_once(db, [*commands, ("INFO", "replication")])
+        if said_all is None:
             return Times(self.position(), [NO_HASH for _, names in hashes for _ in names])
-        commands: list[Command] = [("EXISTS", key) for key, _ in hashes]
-        commands += [("HPEXPIRETIME", key, "FIELDS", len(names), *names) for key, names in hashes]
-        *answers, info = self._at_once(db, [*commands, ("INFO", "replication")])
+        *answers, info = said_all
         times: list[int] = []
-        for (_, names), there, said in zip(hashes, answers[: len(hashes)], answers[len(hashes) :], strict=True):
+        for (_, names), said, there in zip(hashes, answers[: len(hashes)], answers[len(hashes) :], strict=True):
             known = there and not isinstance(said, redis.ResponseError)
             times += said if known else [NO_HASH] * len(names)
-        return Times(_position(info), times)
-
-    def _has(self, command: str, *arguments: str) -> bool:
-        """Whether the server knows a command that reads a key's time."""
-        if command not in self._knows:
-            try:
-                self._connect().execute_command(command, "keyferry:none", *arguments)  # type: ignore[no-untyped-call]
-                self._knows[command] = True
-            except redis.ResponseError as e:
-                if "unknown command" not in str(e).lower():
-                    raise self._lost(e) from e
-                self._knows[command] = False
-            except (redis.RedisError, OSError) as e:
-                raise self._lost(e) from e
-        return self._knows[command]
-
-    def _modern_times(self, db: int, keys: Sequence[bytes]) -> Times:
-        *times, info = self._at_once(db, [*(("PEXPIRETIME", key) for key in keys), ("INFO", "replication")])
         return Times(_position(info), times)
 
     def _old_times(self, db: int, keys: Sequence[bytes]) -> Times:
@@ -132,15 +119,23 @@ class Source:
         PTTL counts from the server's clock; two TIMEs around the PTTLs that show one millisecond prove which.
         """
         while True:
-            ask: list[Command] = [("TIME",), *(("PTTL", key) for key in keys), ("TIME",), ("INFO", "replication")]
-            before, *ttls, after, info = self._at_once(db, ask)
+            ask: list[Command] = [("PTTL", key) for key in keys]
+            answers = self._at_once(db, [("TIME",), *ask, ("TIME",), ("INFO", "replication")])
+            assert answers is not None
+            before, *ttls, after, info = answers
             now = before[0] * 1000 + before[1] // 1000
             if now == after[0] * 1000 + after[1] // 1000:
                 return Times(_position(info), [ttl if ttl < 0 else now + ttl for ttl in ttls])
             keys = keys[: max(LEAST, len(keys) // 2)]
 
-    def _at_once(self, db: int, commands: list[Command]) -> list[Any]:
-        """A transaction's answers. A key that is no hash answers with an error, which is returned."""
+    def _at_once(self, db: int, commands: list[Command]) -> list[Any] | None:
+        """A transaction's answers; None: the server does not have the first command.
+
+        A key that is no hash answers with an error, which is returned.
+        """
+        name = commands[0][0]
+        if name in self._unknown:
+            return None
         try:
             pipe = self._connect(db).pipeline(transaction=True)
             for command in commands:
@@ -151,7 +146,11 @@ class Source:
                     raise answer
             return answers
         except (redis.RedisError, OSError) as e:
-            raise self._lost(e) from e
+            error = self._lost(e)
+            if "unknown command" not in str(e).lower():
+                raise error from e
+            self._unknown.add(name)
+            return None
 
     def touch(self, db: int, keys: list[bytes]) -> None:
         """Let a master notice that keys have expired, so that it sends their DEL."""

@@ -17,6 +17,8 @@ FIELDS = (b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"st
 OVER_S = 30 * 86400
 STREAMING = "streaming"
 """State of a checkpoint whose load is closed; without it the data set is still being loaded."""
+ENDED = "ended"
+"""State of a checkpoint that was fenced for a restart or a release: nobody may claim it, and it was not cut over."""
 FINISHED = "finished"
 """State of a checkpoint that is closed for good: nobody may claim it any more."""
 MIXED = -1
@@ -155,6 +157,8 @@ def _check(values: list[bytes | None], epoch: int, nonce: str) -> None:
     got = dict(zip(FIELDS, values, strict=True))
     if got[b"state"] == FINISHED.encode():
         raise Finished(int(got[b"offset"] or 0))
+    if got[b"state"] == ENDED.encode():
+        raise Fenced("the task was restarted or released meanwhile", hint="restart it, or release it")
     other_epoch, other_nonce = got[b"epoch"], got[b"nonce"]
     if other_epoch is None:
         return

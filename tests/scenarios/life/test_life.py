@@ -26,7 +26,7 @@ def service(tmp_path: Path) -> Iterator[Up]:
 
 
 def test_from_create_to_release(service: Up, server: StartServer) -> None:
-    source, target = server("redis-7.0"), server("redis-7.0")
+    source, target = server("valkey-9.1"), server("valkey-9.1")
     fill(source.client(), 1000)
     with Client(service.state) as client:
         wrong = client.create("redis://127.0.0.1:1", target.url(), name="wrong")
@@ -62,6 +62,7 @@ def test_from_create_to_release(service: Up, server: StartServer) -> None:
             client.resume(task)
         assert client.release(task).state == "released"
         assert target.client().get("after") is None
-        assert list(target.client().scan_iter("keyferry:*")) == []
+        left = list(target.client().scan_iter("keyferry:*"))
+        assert all(b":closed:" in key and 0 < target.client().ttl(key) <= 86400 for key in left), left
         assert not (service.state / "spool" / before.uid).exists()
     assert service.stop() == 130

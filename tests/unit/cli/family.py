@@ -70,6 +70,7 @@ def load(chunk_id: int) -> None:
 
 
 def schedule(settings: Settings) -> None:
+    from sync_tasks import messages
     from sync_tasks.app import make_app, send
     from sync_tasks.store import Store
 
@@ -79,7 +80,7 @@ def schedule(settings: Settings) -> None:
         for task in store.tasks():
             for node in store.nodes(task.id):
                 if node.wanted:
-                    send(app, names.FOLLOW, node.id)
+                    send(app, messages.follow(node.id, task.name, node.number, None))
         time.sleep(0.3)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from sync_tasks.cli.plain import summary
 from sync_tasks.errors import Side
 from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.supervise.outcome import decide
@@ -74,6 +75,7 @@ def test_a_failed_task_ends_with_the_code_of_its_side(side: str, code: int) -> N
 def test_a_task_that_was_cut_over_is_done(until: Until) -> None:
     finished = reading(node(in_sync=False, settled=False), task=task(state=TaskState.FINISHED))
     assert decide(finished, until, {}).code == 0
+    assert "cut over" in summary(finished, 1.0)
 
 
 def test_failure_wins_over_success() -> None:

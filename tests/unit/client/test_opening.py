@@ -172,6 +172,7 @@ def test_on_postgresql(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with created(postgres) as url:
         migrate(url)
         with Client(url.replace("postgresql+psycopg://", "postgresql://")) as client:
+            assert repr(client).startswith("Client(postgresql: ")
             task = client.create(SOURCE, TARGET, name="n")
             assert client.get("n") == task
             assert client.modify(task, extend_expiry_s=1).settings.extend_expiry_s == 1

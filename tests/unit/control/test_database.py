@@ -27,7 +27,7 @@ def pragma(store: Store, name: str) -> object:
 @only_sqlite
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("journal_mode", "wal"), ("synchronous", 1), ("busy_timeout", BUSY_TIMEOUT_MS), ("foreign_keys", 1)],
+    [("journal_mode", "wal"), ("synchronous", 2), ("busy_timeout", BUSY_TIMEOUT_MS), ("foreign_keys", 1)],
 )
 def test_settings_of_sqlite(store: Store, name: str, value: object) -> None:
     assert pragma(store, name) == value

@@ -70,6 +70,8 @@ WRITES = {
     "begin_stream": lambda h: h.begin_stream(),
     "took_up": lambda h: h.took_up(),
     "finished": lambda h: h.finished(),
+    "fail": lambda h: h.fail(ConnectionLost("gone", side=Side.SOURCE)),
+    "moved_in": lambda h: h.moved_in(),
     "progress": lambda h: h.progress({"applied_offset": 1}),
     "failing": lambda h: h.failing(ConnectionLost("cut", side=Side.SOURCE)),
     "healed": lambda h: h.healed("source"),

@@ -85,6 +85,11 @@ class Port:
 
     def finished(self) -> None: ...
 
+    def fail(self, error: KeyferryError) -> None:
+        raise error
+
+    def moved_in(self) -> None: ...
+
     def progress(self, _: Any) -> None: ...
 
     def failing(self, error: KeyferryError) -> float:

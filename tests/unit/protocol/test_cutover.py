@@ -226,6 +226,23 @@ def test_every_expiry_becomes_the_sources(pair: Pair, begin: Begin) -> None:
     assert f"closed: node 0: closed at offset {int(found[b'offset'])}; what follows is not carried" in run.port.events
 
 
+def test_databases_out_of_scope_are_left_alone(pair: Pair, tmp_path: Path) -> None:
+    source, target = pair
+    theirs = fill(target, 50, db=3)
+    port = Lasting(replace(EXTENDED, databases={0: 0, 3: 5}))
+    before = times(target, theirs, 3)
+    run = Run(port, source, target, tmp_path)
+    assert until(run.streams)
+    names = fill(source, 100)
+    more = fill(source, 120, db=3)
+    assert run.has(source)
+    finish(run)
+    assert run.ended()
+    assert times(target, names) == times(source, names)
+    assert times(target, more, 5) == times(source, more, 3)
+    assert times(target, theirs, 3) == before
+
+
 def test_fields_too_in_windows_of_bounded_size(nine: Pair, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = nine
     target.client().hset("foreign", "f0", 1)

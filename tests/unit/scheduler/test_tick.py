@@ -320,6 +320,7 @@ def test_a_stream_is_offered_to_the_host_that_has_its_log_and_soon_to_all(
     handle = store.claim_node(1, "h:1:2:x", "0123456789ab")
     assert handle is not None
     assert handle.moved
+    handle.moved_in()
     store.release_node(1, handle.epoch)
     time.live(0.25)
     assert [message.queue for message in outbox.messages] == ["kf.stream.0123456789ab"]
