@@ -300,7 +300,8 @@ class Client:
     def release(self, task: Iterable[One], force: bool = ..., wait_s: float | None = ...) -> Tasks: ...
     def release(self, task: One | Iterable[One], force: bool = False, wait_s: float | None = WAIT_S) -> Task | Tasks:
         """Give up a task that does not run: a worker fences it, and removes its own keys from the target and its
-        files; its addresses are forgotten. What was copied stays. One that is released is left alone.
+        files; its addresses are forgotten. What was copied stays; the keys that fence its loads expire a day later.
+        One that is released is left alone.
 
         Args:
             force: even if the target cannot be reached: its keys that begin with keyferry: then stay there.

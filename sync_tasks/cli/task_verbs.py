@@ -185,8 +185,8 @@ def release(
 ) -> int:
     """Give tasks up that do not run.
 
-    Their own keys are removed from the target, their files from the spool, their addresses from the database. What was
-    copied stays.
+    Their own keys are removed from the target (what fences their loads expires a day later), their files from the
+    spool, their addresses from the database. What was copied stays.
 
     \b
     Examples:

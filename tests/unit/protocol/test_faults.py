@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CannotContinue, ConnectionLost, Retry, Side, UsageError
+from sync_tasks.errors import CannotContinue, ConnectionLost, KeyferryError, Retry, Side, UsageError
 from sync_tasks.views import NodeView
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import REPLID, TASK, Port, endpoint, translator, until
@@ -39,15 +39,18 @@ def source() -> Iterator[Server]:
 
 
 @pytest.fixture
-def closing(source: Server, tmp_path: Path) -> Iterator[Callable[[Server, NodeView], Applier]]:
+def closing(source: Server, tmp_path: Path) -> Iterator[Callable[..., Applier]]:
     """Starts an applier on a load; its log is there."""
     made: list[Applier] = []
 
-    def begin(target: Server, node: NodeView) -> Applier:
+    def begin(target: Server, node: NodeView, failed: KeyferryError | None = None) -> Applier:
         log = Log(tmp_path / "log")
         log.reset(REPLID, 0)
         asks = Source(endpoint(source, Side.SOURCE))
-        made.append(Applier(endpoint(target), Port(TASK, node), log, asks, tmp_path, Scope(None), 0))
+        port = Port(TASK, node)
+        if failed is not None:
+            port.failing(failed)
+        made.append(Applier(endpoint(target), port, log, asks, tmp_path, Scope(None), 0))
         made[-1].start()
         return made[-1]
 
@@ -59,7 +62,7 @@ def closing(source: Server, tmp_path: Path) -> Iterator[Callable[[Server, NodeVi
 
 
 def test_a_first_window_that_never_passes_keeps_its_retry_window_open(
-    closing: Callable[[Server, NodeView], Applier], tmp_path: Path
+    closing: Callable[..., Applier], tmp_path: Path
 ) -> None:
     """Each claim succeeds, and the window behind it ends the connection: the deadline must come all the same."""
     (tmp_path / "gen-1").mkdir()
@@ -73,19 +76,15 @@ def test_a_first_window_that_never_passes_keeps_its_retry_window_open(
 
 
 def test_a_claim_during_the_load_closes_the_retry_window_of_the_target(
-    target: Server, closing: Callable[[Server, NodeView], Applier]
+    target: Server, closing: Callable[..., Applier]
 ) -> None:
     """Nothing else is written there before the load is in, and past its deadline the window would fail the task."""
-    applier = closing(target, NEW)
-    port: Any = applier.port
-    port.failing(ConnectionLost("restarted", side=Side.TARGET))
-    with target.client() as client:  # it claims again
-        client.client_kill_filter(_type="normal", skipme=True)
+    port: Any = closing(target, NEW, ConnectionLost("restarted", side=Side.TARGET)).port
     assert until(lambda: not port.open)
 
 
 def test_a_load_is_not_closed_over_a_log_that_is_not_there(
-    target: Server, closing: Callable[[Server, NodeView], Applier]
+    target: Server, closing: Callable[..., Applier]
 ) -> None:
     applier = closing(target, replace(LOADED, snapshot_offset=0))
     applier.log.reset(REPLID, 500)
