@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,7 +133,8 @@ class Ending:
         """The worker takes no more work; what it has is to come to an end."""
         signal.alarm(DRAIN_WITHIN_S)
         if self.manner.drains and self.kind is Kind.STREAM:
-            drain(self._settings, self._pid)
+            # Not here: a database that somebody holds would keep the main thread, and with it a second signal, waiting.
+            threading.Thread(target=drain, args=(self._settings, self._pid), name="drain", daemon=True).start()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         from celery.worker import state

@@ -17,6 +17,7 @@ from typing import Any
 
 from celery import current_app as any_app
 from celery import shared_task
+from sqlalchemy import text
 
 from sync_tasks import names
 from sync_tasks.errors import Fenced, KeyferryError, Side
@@ -52,6 +53,11 @@ def follow(node_id: int) -> None:
             script = _script(settings)
             if script.get("fail"):
                 store.fail(port.task.id, KeyferryError(**{**script["fail"], "side": Side(script["fail"]["side"])}))
+            if script.get("hold"):
+                with store.database.write() as session:
+                    session.execute(text("SELECT 1"))  # only a statement begins it
+                    (settings.state_dir / "held").touch()
+                    time.sleep(600)
             if script.get("begun") and not port.node().begun:
                 gen = port.begin_snapshot("r" * 40, 0, 0, 0, 0)
                 port.end_snapshot(gen, 0, 0)

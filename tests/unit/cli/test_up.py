@@ -283,6 +283,9 @@ def test_a_worker_that_is_told_twice_ends_at_once_and_gives_back_what_it_held(up
         process.suspend()
     service.add_task("redis://a:1", "redis://b:1")
     until(lambda: owned_by(service, worker.pid))
+    # The worst moment: in a transaction, so that whoever else would write has to wait for it.
+    (service.state / "script.json").write_text('{"hold": true}')
+    until(lambda: (service.state / "held").exists())
     child.suspend()
     begin = time.monotonic()
     worker.terminate()
