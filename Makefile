@@ -13,7 +13,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long lint bench chaos clean help
+.PHONY: sync test test-long lint bench chaos picture clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -59,10 +59,13 @@ bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2
 chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, then a comparison key by key
 	@$(BIN)/python -m tests.chaos --kills $(N)
 
+picture: $(VENV)/.test  ## docs/flower.png anew, by a headless Chromium
+	@$(BIN)/python -m tests.picture
+
 clean:  ## remove what the targets above have made (not state directories)
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@rm -f workers/codec/*.so workers/codec/*.c
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)

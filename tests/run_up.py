@@ -90,6 +90,11 @@ class Up(Keyferry):
         """Where it says that Flower is, or where else Flower was started."""
         return self.flower_at or next(word.rstrip(",;") for word in self.wait_ready().split() if word.startswith("http://"))
 
+    def flower_url_with_password(self) -> str:
+        """The same for a browser, which cannot be asked."""
+        password = (self.state / FLOWER_FILE).read_text().strip()
+        return self.flower_url().replace("//", f"//keyferry:{password}@", 1)
+
     def flower(self, path: str, password: str | None = None) -> Any:
         """An answer of Flower's API."""
         return json.loads(self.flower_page(path, password))

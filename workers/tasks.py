@@ -95,21 +95,22 @@ def _fail(port: StreamHandle, error: KeyferryError) -> None:
 
 
 @shared_task(name=names.LOAD, bind=True)
-def load(self: Any, chunk_id: int) -> None:
-    """Load one chunk of a snapshot."""
+def load(self: Any, chunk_id: int) -> str | None:
+    """Load one chunk of a snapshot. What it returns goes no further than to people who watch."""
     store = _store(self.app)
     port = store.claim_chunk(chunk_id, _owner(self.app))
     if port is None:
-        return
+        return "nothing to do"
     databases = port.task.databases
     goal = port.chunk.db if databases is None else databases.get(port.chunk.db)
     try:
         _, target = store.endpoints(port.task.id)
         if goal is None:
             port.done(0)
-            return
+            return "out of scope"
         with shown(self) as port.say:
             load_chunk(port, target, home_db(databases), goal)
+        return f"{port.chunk.keys} keys"
     except Fenced as error:
         log.info("chunk %s: %s", chunk_id, error.line())
     except KeyferryError as error:
@@ -118,6 +119,7 @@ def load(self: Any, chunk_id: int) -> None:
     except Exception:
         log.exception("chunk %s", chunk_id)
         store.chunk_failed(chunk_id, port.chunk.epoch, _unexpected())
+    return None
 
 
 @shared_task(name=names.OPS, bind=True)

@@ -16,6 +16,7 @@ MAX_TASKS = 10_000
 PURGE_OFFLINE_S = 300
 BACKLOG = 128
 INSPECT_EVERY_MS = 1000
+COLUMNS = "name,args,state,result,received,worker"  # what a person reads: which task, and how far it is
 
 
 def check() -> None:
@@ -69,6 +70,7 @@ def serve(settings: Settings, password: str, sockets: list[socket.socket], ready
     logging.getLogger("tornado.access").setLevel(logging.ERROR)  # else a line for each refused or unknown address
     options.basic_auth = [f"{settings.flower_user}:{password}"]
     options.max_tasks = MAX_TASKS
+    options.tasks_columns = COLUMNS
     options.purge_offline_workers = PURGE_OFFLINE_S
     app = Flower(capp=make_app(settings), options=options, **pages)
     HTTPServer(app).add_sockets(sockets)

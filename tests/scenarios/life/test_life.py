@@ -13,9 +13,9 @@ from sync_tasks.errors import KeyferryError
 from tests import compare
 from tests.dataset import fill
 from tests.run_up import Up
-from tests.scenarios.two_hosts.test_two_hosts import until
 from tests.servers import StartServer
 from tests.traffic import Traffic
+from tests.waiting import until
 
 
 @pytest.fixture

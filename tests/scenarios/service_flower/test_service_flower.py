@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tests.dataset import fill
 from tests.run_up import Up
 from tests.scenarios.judge import equal
 from tests.servers import StartServer
+from tests.waiting import until
 
 Tasks = dict[str, dict[str, Any]]
 
@@ -22,15 +23,6 @@ Tasks = dict[str, dict[str, Any]]
 def service(tmp_path: Path) -> Iterator[Up]:
     with Up(tmp_path / "state", "--flower", "--stream", "2") as made:
         yield made
-
-
-def until(true: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
-    """What `true` returns once that is true."""
-    deadline = time.monotonic() + timeout
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.1)
-    return found
 
 
 def named(tasks: Tasks, name: str, state: str) -> list[dict[str, Any]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from tests.postgres import start as postgres
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import Server, StartServer
 from tests.traffic import Traffic
+from tests.waiting import seconds_until, until
 
 NAMES = ("orders-move", "users-move", "carts-move")
 
@@ -39,15 +39,6 @@ def here(tmp_path: Path, database_url: str, broker: Server, monkeypatch: pytest.
         for name, value in made.settings.items():
             monkeypatch.setenv(name, value)
         yield made
-
-
-def until(true: Callable[[], Any], what: str, timeout: float = 40.0) -> float:
-    """Seconds until `true` returned something true."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < timeout, f"not in time: {what}"
-        time.sleep(0.1)
-    return time.monotonic() - began
 
 
 class Watcher(threading.Thread):
@@ -123,7 +114,7 @@ def test_three_tasks_outlive_a_host_a_scheduler_and_the_brokers_memory(
 
         a.kill()
         before = applied()
-        took = until(lambda: all_go_on(before), "all streams at the second host")
+        took = seconds_until(lambda: all_go_on(before), "all streams at the second host")
         assert took < 12.0
         until(lambda: not watcher.living("a"), "the first host is dead in Flower, too")
         until(lambda: {w.partition("@")[2] for _, w in watcher.streams if w in watcher.living("b")} == {"b"}, "moved")

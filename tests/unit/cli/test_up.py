@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -23,6 +22,7 @@ from sync_tasks.secrets import new_key
 from tests.run_up import Up
 from tests.servers import die_with_parent
 from tests.unit.cli.test_children import is_gone
+from tests.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -41,15 +41,6 @@ def up(tmp_path: Path) -> Iterator[Start]:
             return stack.enter_context(Up(state, "--stream", "2", *options, module=FAMILY, env=env))
 
         yield begin
-
-
-def until(true: Callable[[], Any], timeout: float = 15.0) -> Any:
-    """What `true` returns once that is true."""
-    deadline = time.monotonic() + timeout
-    while not (found := true()):
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
-    return found
 
 
 def lease(service: Up) -> tuple[str | None, int]:

@@ -1,0 +1,23 @@
+"""Waiting for a condition, never for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def until(true: Callable[[], Any], what: str = "", timeout: float = 40.0) -> Any:
+    """What `true` returns once that is true; fails, saying `what`, after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.05)
+    return found
+
+
+def seconds_until(true: Callable[[], Any], what: str = "", timeout: float = 40.0) -> float:
+    """How long it took."""
+    began = time.monotonic()
+    until(true, what, timeout)
+    return time.monotonic() - began
