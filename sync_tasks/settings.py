@@ -7,7 +7,8 @@ import socket
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sync_tasks import config_file
@@ -15,6 +16,14 @@ from sync_tasks.errors import ControlError, Side, UsageError
 
 PREFIX = "KEYFERRY_"
 FOUR_HOURS_S = 4 * 3600.0
+BROKERS = ("redis://", "rediss://", "redis+socket://")
+
+
+def _broker(url: str) -> str:
+    # Celery would take an unknown scheme for a RabbitMQ's host, and try that for ever.
+    if not url.startswith(BROKERS):
+        raise PydanticCustomError("broker", "it must begin with redis://, rediss:// or redis+socket://")
+    return url
 
 
 class Settings(BaseSettings):
@@ -31,7 +40,7 @@ class Settings(BaseSettings):
 
     state_dir: Path = Path(".keyferry")
     database_url: str | None = None
-    broker_url: str | None = None
+    broker_url: Annotated[str, AfterValidator(_broker)] | None = None
     secret_key: SecretStr | None = None
     secret_key_file: Path | None = None
     spool_dir: Path | None = None  # None: <state_dir>/spool

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pkgutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sync_tasks import names
 from sync_tasks.supervise.until import Until
 
 EXAMPLES = """
@@ -52,7 +50,7 @@ def sync(
     ] = 2,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
-    from sync_tasks.cli import foreground
+    from sync_tasks.cli import core, foreground
     from sync_tasks.endpoints import Endpoint
     from sync_tasks.errors import Side
     from sync_tasks.settings import Settings
@@ -74,16 +72,8 @@ def sync(
         json=json,
         secrets=tuple(filter(None, (source.secret(), target.secret()))),
     )
-    _check_core(environment.require_core, quiet=json)
+    core.check(environment.require_core, quiet=json)
     return foreground.run(request)
-
-
-def _check_core(required: bool, *, quiet: bool) -> None:
-    """Say when the core is not compiled; raise ControlError when it must be."""
-    if required:
-        pkgutil.resolve_name(names.REQUIRE_CORE)()
-    elif not quiet and pkgutil.resolve_name(names.CORE)() != "compiled":
-        typer.echo("keyferry: the core runs in plain Python: exact, but slow (keyferry doctor says why)", err=True)
 
 
 sync.__doc__ = EXAMPLES

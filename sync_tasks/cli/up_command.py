@@ -43,13 +43,14 @@ def up(
     ] = None,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
-    from sync_tasks.cli import failures
+    from sync_tasks.cli import core, failures
     from sync_tasks.cli.signals import Signals
     from sync_tasks.supervise import process
     from sync_tasks.supervise.installation import chosen
     from sync_tasks.supervise.service import Plan, Service
 
     settings = chosen(state)
+    core.check(settings.require_core)
     signals = Signals()
     signals.install()
     os.umask(0o077)  # DIR holds the users' data: chunks, logs, database

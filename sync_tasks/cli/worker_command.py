@@ -48,12 +48,14 @@ def worker(
 
     if (load is None) == (stream is None):
         raise UsageError("give one of --load N and --stream N", hint="see: keyferry worker --help")
+    from sync_tasks.cli import core
     from sync_tasks.supervise import roles
     from sync_tasks.supervise.installation import joined
     from sync_tasks.supervise.worker import Kind, Manner, run
 
     os.umask(0o077)  # chunks and logs are the users' data
     settings = joined(state, keyed=True)
+    core.check(settings.require_core)
     roles.preload(lambda: None)
     manner = Manner(tag=f"-{os.getpid()}", beats=True, drains=True)
     if load is not None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sync_tasks.cli import plain, sync_command, words
+from sync_tasks.cli import core, main, plain, words
 from sync_tasks.cli.progress import Bars, Rate
 from sync_tasks.errors import ControlError
+from sync_tasks.secrets import new_key
 from sync_tasks.states import TaskState
+from sync_tasks.store import migrate
 from sync_tasks.supervise.outcome import Outcome
 from tests.unit.cli.samples import LOAD, RETRY, node, reading, task
 
@@ -100,13 +102,20 @@ def test_bars_start_no_thread_since_the_caller_forks() -> None:
 
 def test_a_plain_core_says_that_it_is_slow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("workers.codec.core", lambda: "python")
-    sync_command._check_core(False, quiet=False)
+    core.check(False)
     assert "slow" in capsys.readouterr().err
-    sync_command._check_core(False, quiet=True)
+    core.check(False, quiet=True)
     assert capsys.readouterr().err == ""
 
 
-def test_a_core_that_is_required_and_missing_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verb", [("up",), ("worker", "--load", "1"), ("sync", "redis://a", "redis://b")])
+def test_a_core_that_is_required_and_missing_ends_every_command_that_moves_data(
+    verb: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = f"sqlite:///{tmp_path}/keyferry.db"
+    migrate(database)
+    for name, value in {"REQUIRE_CORE": "1", "DATABASE_URL": database, "SECRET_KEY": new_key().decode()}.items():
+        monkeypatch.setenv(f"KEYFERRY_{name}", value)
     monkeypatch.setattr("workers.codec._modules", lambda: {"crc64_cy": Path("crc64_cy.py")})
     with pytest.raises(ControlError, match="compiled core is missing"):
-        sync_command._check_core(True, quiet=True)
+        main.dispatch([*verb, "--state", str(tmp_path / "state")])

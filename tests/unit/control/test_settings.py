@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from pathlib import Path
 
 import pytest
 
-import sync_tasks
 from sync_tasks import config_file
 from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.settings import Settings
@@ -36,13 +34,6 @@ def test_the_environment_is_read_and_passwords_stay_hidden(monkeypatch: pytest.M
     assert settings.password(Side.TARGET) is None
     assert settings.database() == "postgresql+psycopg://localhost/k"
     assert "hush" not in repr(settings)
-
-
-def test_no_other_file_reads_the_environment() -> None:
-    root = Path(sync_tasks.__file__).parent
-    reading = re.compile(r"os\.(environ|getenv)")
-    files = [path for layer in ("sync_tasks", "workers", "scheduler") for path in (root.parent / layer).rglob("*.py")]
-    assert [path.name for path in files if reading.search(path.read_text())] == ["settings.py"]
 
 
 @pytest.fixture
@@ -129,3 +120,9 @@ def test_the_spool_and_the_host_have_places_of_their_own(here: Path) -> None:
     assert Settings(spool_dir=Path("elsewhere")).spool == here / "elsewhere"
     assert Settings().hostname == socket.gethostname()
     assert Settings(host="rack-3").hostname == "rack-3"
+
+
+@pytest.mark.parametrize("url", ["valkey://h:1", "amqp://h", "nonsense", "http://h"])
+def test_a_broker_that_is_none_is_named_at_once(url: str) -> None:
+    with pytest.raises(UsageError, match=r"broker_url.*must begin with redis://"):
+        Settings(broker_url=url)
