@@ -19,6 +19,14 @@ FINAL = {
 }
 """Failures that trying again cannot heal, and what to do instead."""
 
+NEXT = {
+    TaskState.NOT_CONFIGURED: TaskState.NOT_STARTED,
+    TaskState.NOT_STARTED: TaskState.PRECHECKING,
+    TaskState.PRECHECK_FAILED: TaskState.PRECHECKING,
+    TaskState.PRECHECKING: TaskState.PRECHECK_PASSED,
+}
+"""What follows for a task that has passed its checks; an earlier start may have died behind any of these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -50,11 +58,8 @@ def open_task(store: Store, wanted: Wanted, check: Callable[[], None]) -> TaskVi
             check()
         store.set_endpoints(task.id, wanted.source, wanted.target)
         store.update_spec(task.id, wanted.spec)
-    if task.state in UNBEGUN:
-        for state in (TaskState.NOT_STARTED, TaskState.PRECHECKING, TaskState.PRECHECK_PASSED):
-            if task.state != TaskState.PRECHECK_PASSED:
-                store.transition(task.id, state, "first start", None)
-                task = store.task(task.id)
+    while (state := TaskState(store.task(task.id).state)) in NEXT:
+        store.transition(task.id, NEXT[state], "first start", None)
     store.start(task.id)
     return store.task(task.id)
 

@@ -75,6 +75,15 @@ def test_a_task_made_but_never_begun_is_checked(store: Store) -> None:
     assert check.calls == 1
 
 
+@pytest.mark.parametrize("died_in", [TaskState.PRECHECKING, TaskState.PRECHECK_FAILED, TaskState.PRECHECK_PASSED])
+def test_a_start_that_was_killed_between_two_states_is_gone_on_with(store: Store, died_in: TaskState) -> None:
+    asked = wanted()
+    made = store.create_task(asked.spec, asked.source, asked.target)
+    store.transition(made.id, TaskState.PRECHECKING, "first start")
+    store.transition(made.id, died_in, "first start")
+    assert open_task(store, asked, Check()).state == TaskState.INITIALIZING
+
+
 def test_settings_and_credentials_may_change(store: Store) -> None:
     first = open_task(store, wanted(), Check())
     later = wanted(source="redis://user:new-password@a:6379", extend_expiry_s=7)
