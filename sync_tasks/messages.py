@@ -42,6 +42,11 @@ def load(
     return Message(names.LOAD, chunk_id, spool, (task, f"node {number}", f"db {db}", f"shard {shard}", which))
 
 
+def sweep(op_id: int, task: str, spool: str) -> Message:
+    """Remove from a spool what is over since an operation."""
+    return Message(names.SWEEP, op_id, spool, (task,))
+
+
 def op(op_id: int, task: str, kind: str) -> Message:
     """Carry out an operation."""
     return Message(names.OPS, op_id, None, (task, kind))

@@ -179,6 +179,14 @@ class Lease(Base):
     beat: Mapped[int] = mapped_column(Big, default=0)
 
 
+class EndedRun(Base):
+    """The `uid` of a run that is over for good, by a restart or release: its files are of no more use anywhere."""
+
+    __tablename__ = "ended_run"
+
+    uid: Mapped[str] = mapped_column(String(16), primary_key=True)
+
+
 class RetryWindow(Base):
     """An open retry window of (task, kind, side); closed ones are deleted and live on as events.
 

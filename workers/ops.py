@@ -33,7 +33,7 @@ def carry_out(
         port: the claimed operation.
         ends: source and target, with credentials; may raise.
         nodes, chunks: of its task, all snapshots.
-        spool: the spool's directory; what another host's spool holds is swept there (`workers.spool.orphans`).
+        spool: the spool's directory; what another host's spool holds is swept there (`workers.spool.sweep`).
         home: database of Keyferry's keys on the target.
 
     Raises:

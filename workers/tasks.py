@@ -25,6 +25,7 @@ from sync_tasks.store.stream import StreamHandle
 from workers.full import load_chunk
 from workers.ops import carry_out
 from workers.shown import shown
+from workers.spool.sweep import sweep
 from workers.stream import StreamJob
 
 log = logging.getLogger("keyferry.tasks")
@@ -38,7 +39,14 @@ def _store(app: Celery) -> Store:
     if store is None:
         _stores.clear()
         store = _stores[os.getpid()] = Store.of(app.keyferry_settings, partial(send, app))
+        _sweep(store, app)
     return store
+
+
+def _sweep(store: Store, app: Celery) -> None:
+    """Files of runs that ended while nobody here could be told. Each new process looks once."""
+    with contextlib.suppress(KeyferryError):
+        sweep(app.keyferry_settings.spool, store.ended)
 
 
 def _owner(app: Celery) -> str:
@@ -142,6 +150,12 @@ def operate(self: Any, op_id: int) -> None:
     except Exception:
         log.exception("operation %s", op_id)
         _op_failed(port, _unexpected())
+
+
+@shared_task(name=names.SWEEP, bind=True)
+def sweep_spool(self: Any, op_id: int) -> None:
+    """An operation has ended a run: remove what this worker's spool holds of it."""
+    _sweep(_store(self.app), self.app)
 
 
 def _op_failed(port: OpHandle, error: KeyferryError) -> None:

@@ -12,8 +12,8 @@ from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import pause
 from sync_tasks.states import MAY, ChunkState, OpKind, OpState, TaskState
-from sync_tasks.store import locks, rows
-from sync_tasks.store.base import StoreBase
+from sync_tasks.store import ended, locks, rows
+from sync_tasks.store.ended import Ended
 from sync_tasks.store.jobs import due
 from sync_tasks.store.runs import begin, stop
 from sync_tasks.views import OpView, TaskView
@@ -25,7 +25,7 @@ OPEN = (OpState.READY, OpState.RUNNING)
 DONE_TO = {OpKind.PRECHECK: "prechecked", OpKind.RESTART: "restarted", OpKind.RELEASE: "released"}
 
 
-class Ops(StoreBase):
+class Ops(Ended):
     """Operations, asked for and carried out."""
 
     def request(self, task_id: int, kind: OpKind, *, start: bool = False, force: bool = False) -> OpView:
@@ -90,11 +90,13 @@ class OpHandle:
             self._held(session).beat += 1
 
     def done(self) -> None:
-        """Carried out: what it means for the task, in the same transaction."""
+        """Carried out: what it means for the task, in the same transaction. Then spools that held it are told."""
         with self._store._run(self.task.id) as (session, task):
             op = self._held(session)
             op.state, op.owner, op.error = OpState.DONE, None, None
+            spools = [] if op.kind == OpKind.PRECHECK else ended.note(session, task)
             _DONE[OpKind(op.kind)](session, task, op)
+        self._store.tell_spools(self.op.id, self.task.name, spools)
 
     def failed(self, error: KeyferryError) -> None:
         """It failed: tried again after a pause if that can help, else over."""

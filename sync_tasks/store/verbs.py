@@ -101,6 +101,8 @@ class Verbs(StoreBase):
             row_id: its argument.
         """
         tables = {names.FOLLOW: Node.task_id, names.LOAD: Chunk.task_id, names.OPS: Op.task_id}
+        if name not in tables:
+            return  # it worked for no task
         column = tables[name]
         with self.database.read() as session:
             task_id = session.scalar(select(column).where(column.class_.id == row_id))

@@ -34,6 +34,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_op_state", "op", ["state"], unique=False)
     op.create_index("ix_op_task_id", "op", ["task_id"], unique=False)
+    op.create_table("ended_run", sa.Column("uid", sa.String(length=16), nullable=False), sa.PrimaryKeyConstraint("uid"))
     op.add_column("task", _flag("finishing"))
     op.add_column("node", sa.Column("spool", sa.String(length=32), nullable=True))
     op.add_column("node", _flag("turn"))
@@ -50,4 +51,5 @@ def downgrade() -> None:
     for name in ("finished", "turn", "spool"):
         op.drop_column("node", name)
     op.drop_column("task", "finishing")
+    op.drop_table("ended_run")
     op.drop_table("op")

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from sync_tasks import names
 from sync_tasks.errors import ConnectionLost, ControlError, Fenced, KeyferryError, Side, SourceError, TargetError
 from sync_tasks.models import Chunk, Op, Task
 from sync_tasks.spec import TaskSpec
@@ -15,7 +16,7 @@ from sync_tasks.states import MAY, OpKind, OpState, TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.ops import MOST_ATTEMPTS, OpHandle
 from sync_tasks.views import OpView
-from tests.unit.control.conftest import SOURCE, TARGET, Wall, chunk, started
+from tests.unit.control.conftest import SOURCE, TARGET, Outbox, Wall, chunk, started
 from tests.unit.control.processes import in_processes
 from tests.unit.control.test_lifecycle import put
 from workers.ports import OpPort
@@ -195,6 +196,41 @@ def test_a_release_forgets_what_is_secret_and_ends_the_task(store: Store, task_i
         assert (row.source, row.target) == (b"", b"")
         assert session.query(Chunk).count() == 0
     assert store.task(task_id).source == SOURCE.safe(), "who looks it up still sees what it was"
+
+
+@pytest.mark.parametrize("kind", [OpKind.RESTART, OpKind.RELEASE])
+def test_a_run_is_over_once_it_was_restarted_or_released(
+    store: Store, task_id: int, outbox: Outbox, kind: OpKind
+) -> None:
+    uid = store.task(task_id).uid
+    first = store.claim_node(1, "h:1:2:x", "aaaaaaaaaaaa")
+    assert first is not None
+    first.add_chunk(**chunk(gen=first.begin_snapshot("r", 1, 0, None, None)))  # type: ignore[arg-type]
+    store.release_node(1, first.epoch)
+    second = store.claim_node(1, "h:1:2:x", "bbbbbbbbbbbb")
+    assert second is not None
+    second.moved_in()
+    store.release_node(1, second.epoch)
+    store.suspend(task_id)
+    op = store.request(task_id, kind)
+    assert store.ended([uid]) == set()
+    outbox.broken = True  # a message that is lost changes nothing
+    claimed(store, op).done()
+    assert store.ended([uid, "f" * 16]) == {uid}
+    assert not [message for message in outbox.messages if message.name == names.SWEEP]
+
+
+def test_a_sweep_goes_to_the_spool_and_carries_an_id(store: Store, task_id: int, outbox: Outbox) -> None:
+    handle = store.claim_node(1, "h:1:2:x", "aaaaaaaaaaaa")
+    assert handle is not None
+    handle.moved_in()
+    store.release_node(1, handle.epoch)
+    store.suspend(task_id)
+    op = store.request(task_id, OpKind.RELEASE)
+    claimed(store, op).done()
+    (told,) = [message for message in outbox.messages if message.name == names.SWEEP]
+    assert (told.id, told.queue) == (op.id, "kf.load.aaaaaaaaaaaa")
+    store.revoked(names.SWEEP, op.id)  # nothing to suspend
 
 
 def test_what_runs_must_be_ended_before_it_is_released(store: Store, task_id: int) -> None:
