@@ -136,6 +136,12 @@ class Fenced(ControlError):
     code = "fenced"
 
 
+class TaskRests(Fenced):
+    """The task was suspended or ended meanwhile: its jobs end, and that is no failure."""
+
+    code = "rests"
+
+
 class CannotContinue(KeyferryError):
     """The stream cannot go on from where it was (backlog gone, checkpoint gone). Give `side`."""
 

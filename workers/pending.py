@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from itertools import islice
 
 Key = tuple[int, bytes]
@@ -18,6 +18,8 @@ class Pending:
     def __init__(self) -> None:
         self._touched: OrderedDict[Key, int] = OrderedDict()  # by the stream, in its order
         self._found: OrderedDict[Key, int] = OrderedDict()  # by a search, or after waiting
+        self._former: deque[tuple[int, int]] = deque()
+        """(later touch, offset before it) of keys touched again; both rise: the first has the lowest of a sliding window."""
         self.waiting: dict[Key, int] = {}  # their time has come: the source's DEL must do the rest
         self._least_found = self._least_waiting = 1 << 62  # lowest offsets, perhaps of keys that are gone by now
 
@@ -29,7 +31,12 @@ class Pending:
 
     def touch(self, at: Key, offset: int) -> None:
         """The stream, at `offset`, has written it, or may have moved another there."""
-        self.pop(at)
+        if at in self._touched or at in self._found or at in self.waiting:
+            # Until that write is on the target, what was there before still is.
+            before = self.pop(at)
+            while self._former and self._former[-1][1] >= before:
+                self._former.pop()
+            self._former.append((offset, before))
         self._touched[at] = offset
 
     def find(self, at: Key, offset: int) -> None:
@@ -72,12 +79,18 @@ class Pending:
         """Whether there is an eligible one."""
         return bool(self._found) or (bool(self._touched) and next(iter(self._touched.values())) <= tip)
 
-    def all_but_later(self, tip: int) -> list[Key]:
-        """All that the target, which has the stream up to `tip`, has: those that wait, too."""
-        touched = [at for at, offset in self._touched.items() if offset <= tip]
-        return [*touched, *self._found, *self.waiting]
+    def all(self) -> list[Key]:
+        """All of them: also those whose last write is not on the target yet, and those that wait."""
+        return [*self._touched, *self._found, *self.waiting]
 
-    def least(self) -> int:
-        """No write before this offset is among them."""
+    def is_touched(self, at: Key) -> bool:
+        """Whether the stream has written it since it was looked at."""
+        return at in self._touched
+
+    def least(self, committed: int) -> int:
+        """No write before this offset is among them; the target has the stream up to `committed`."""
+        while self._former and self._former[0][0] <= committed:
+            self._former.popleft()
+        former = self._former[0][1] if self._former else 1 << 62
         touched = next(iter(self._touched.values())) if self._touched else 1 << 62
-        return min(touched, self._least_found, self._least_waiting)
+        return min(former, touched, self._least_found, self._least_waiting)

@@ -147,7 +147,9 @@ class Settler:
             return None, None
         asked = self._asked
         known = len(self._pending) + len(self._hashes.parts) + (len(asked.keys) if asked else 0)
-        least = min(self._pending.least(), self._hashes.least, asked.least if asked else 1 << 62)
+        flying = self._chain.flying
+        committed = flying[0].start if flying else self._chain.tip[0]
+        least = min(self._pending.least(committed), self._hashes.least, asked.least if asked else 1 << 62)
         return known, least - 1
 
     def glance(self) -> None:
@@ -224,7 +226,8 @@ class Settler:
             self._ended(part)
 
     def _ended(self, part: Part) -> None:
-        self._doubtful.discard(part.at)
+        if not self._pending.is_touched(part.at):  # else what the stream has put there since is doubtful anew
+            self._doubtful.discard(part.at)
         if not part.done:
             self._pending.wait(part.at, part.offset)
 
@@ -310,7 +313,8 @@ class Settler:
 
         False when something is not known for sure yet; the window is of no use then.
         """
-        keys = self._pending.all_but_later(window.end)
+        # Also those that the stream touches behind this window, and so never will: they may have been held before.
+        keys = self._pending.all()
         for db in {db for db, _ in keys}:
             for found in self._expiries.read(db, [key for other, key in keys if other == db]):
                 at = (db, found.key)

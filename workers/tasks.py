@@ -16,7 +16,7 @@ from celery.signals import task_failure, task_revoked
 
 from sync_tasks import names
 from sync_tasks.app import send
-from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry
+from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, TaskRests
 from sync_tasks.settings import Settings
 from sync_tasks.spool import identity
 from sync_tasks.store import Store
@@ -72,6 +72,8 @@ def follow(self: Any, node_id: int) -> None:
         home = home_db(port.task.databases)
         with shown(self) as say:
             StreamJob(port, source, target, settings.spool, home, settings.stream_shift_s, say).run()
+    except TaskRests as error:
+        log.info("stream of node %s: %s", node_id, error.message)
     except Fenced as error:
         # Our lease was given away: nothing to do. If not, another copy drives the target: the task must stop.
         _fail(port, error)

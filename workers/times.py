@@ -81,7 +81,8 @@ def _restore(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
     options = [a.upper() for a in argv[4:]]
     ttl, payload = int(argv[2]), argv[3]
     keys: list[bytes] = []
-    if payload[:1] == bytes([HASH_WITH_EXPIRY]) and clock.holding:
+    if payload[:1] == bytes([HASH_WITH_EXPIRY]):
+        # Always held, also when caught up: settling gives each field its extension.
         payload = _held_fields(argv[1], payload)
         keys = [argv[1]]
     command = [b"RESTORE", argv[1], b"0", payload, *[o for o in options if o == b"REPLACE"]]

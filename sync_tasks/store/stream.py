@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
-from sync_tasks.errors import Fenced, KeyferryError, Retry
+from sync_tasks.errors import Fenced, KeyferryError, Retry, TaskRests
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.states import RUNNING, ChunkState, TaskState
 from sync_tasks.store import leases, rows, windows
@@ -96,7 +96,7 @@ class StreamHandle:
         """Void the chunks of earlier snapshots; the new gen. The task initializes."""
         with self._write() as (session, node, task):
             if task.state not in RUNNING and task.state != TaskState.PRECHECK_PASSED:
-                raise Fenced(f"the task is {task.state}", hint="start it again")
+                raise TaskRests(f"the task is {task.state}", hint="start it again")
             session.execute(update(Chunk).where(Chunk.node_id == node.id).values(state=ChunkState.VOID, owner=None))
             node.gen += 1
             node.replid = replid

@@ -146,7 +146,7 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
         before = values[FIELDS.index(b"tok")]
         _check(values, epoch, nonce)
         if before != former:  # somebody claimed between the two: its token must go, too
-            doomed.add(before)
+            doomed |= {before} - {None}
             continue
         point = _read(values)
         return Claim(nonce, tok, replace(point, epoch=epoch, nonce=nonce) if point else None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import event
@@ -11,11 +13,13 @@ from sqlalchemy import event
 from sync_tasks import names
 from sync_tasks.errors import ConnectionLost, Fenced, Side
 from sync_tasks.models import Chunk, Node
+from sync_tasks.settings import Settings
 from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.chunk import ChunkHandle
 from sync_tasks.store.stream import StreamHandle
 from tests.unit.control.conftest import Outbox, Wall, chunk
+from workers import tasks
 from workers.ports import ChunkPort, StreamPort
 
 
@@ -324,3 +328,25 @@ def test_a_freed_node_is_sent_at_once(store: Store, handle: StreamHandle, wall: 
     with store.database.read() as session:
         node = session.get_one(Node, 1)
         assert (node.dispatched_at, node.next_at) == (None, None)
+
+
+def test_a_suspension_while_a_snapshot_begins_is_no_failure(
+    store: Store, task_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source's answer comes within the second in which the job has not heard of it yet."""
+    class Job:
+        def __init__(self, port: StreamHandle, *_: object) -> None:
+            self.port = port
+
+        def run(self) -> None:
+            store.halt(task_id)
+            self.port.begin_snapshot("r", 1, 0, None, None)
+
+    app = SimpleNamespace(keyferry_settings=Settings(spool_shared=True, host="h"))
+    monkeypatch.setattr(tasks, "_store", lambda _: store)
+    monkeypatch.setattr(tasks, "StreamJob", Job)
+    monkeypatch.setattr(tasks, "shown", lambda _: nullcontext(lambda _: None))
+    tasks.follow.run.__func__(SimpleNamespace(app=app), store.nodes(task_id)[0].id)
+    assert store.task(task_id).state == TaskState.SUSPENDED
+    assert store.owners("h:") == []
+    store.resume(task_id)

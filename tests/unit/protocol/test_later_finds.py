@@ -1,0 +1,149 @@
+"""What a second review found broken; each test failed before its find was mended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.servers import Server, start
+from tests.unit.protocol.conftest import NODE, REPLID, UID, Chained, Followed, Port, endpoint, until
+from workers.clock import Clock
+from workers.closing import Closing
+from workers.codec.resp_cy import encode
+from workers.expiry import HOLD
+from workers.pending import Pending
+from workers.scope import Scope
+from workers.settle import Settler
+from workers.source.ask import Position
+from workers.target.claim import claim
+from workers.target.link import TargetLink
+from workers.times import retime
+
+CK = f"keyferry:{UID}:0:ck"
+
+
+@pytest.fixture(scope="module")
+def source() -> Iterator[Server]:
+    with start("redis-7.0") as server:
+        yield server
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def follow(tmp_path: Path, source: Server) -> Iterator[Callable[..., Followed]]:
+    made: list[Followed] = []
+
+    def make(target: Server, **kw: Any) -> Followed:
+        made.append(Followed(target, source, tmp_path, **kw))
+        made[-1].source.offset = lambda: 0  # type: ignore[method-assign]
+        made[-1].source.touch = lambda db, keys: None  # type: ignore[method-assign]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_the_last_window_settles_what_a_window_behind_it_would_have_touched(
+    target: Server, follow: Callable[..., Followed]
+) -> None:
+    """More is read than is carried: a lock is held since long, and written again behind where the target is closed."""
+    stream = follow(target)
+    with target.client() as client:
+        stream.write([b"SELECT", b"0"], [b"SET", b"lock", b"1", b"PXAT", b"%d" % (now_ms() + 600)])
+        assert until(lambda: client.get("lock") == b"1")
+        assert until(lambda: stream.applier.progress.settled_at is not None)
+        assert client.pexpiretime("lock") >= HOLD
+
+        one = encode([b"INCR", b"n"])
+        assert stream.log.end is not None
+        goal = Position(REPLID, stream.log.end + 10 * len(one))
+        stream.source.position = lambda: goal  # type: ignore[method-assign]
+        stream.applier.finishing.set()
+        time.sleep(0.8)  # the end is known, and the target has not come so far
+        later = encode([b"SET", b"lock", b"2", b"PXAT", b"%d" % (now_ms() + 900)])
+        stream.log.append(one * 12_000 + later, now_ms())
+        assert until(lambda: stream.applier.closed_at is not None, 10), stream.applier.error
+        assert client.hget(CK, "state") == b"finished"
+        assert client.get("lock") in (b"1", b"2", None)
+        assert client.pexpiretime("lock") < HOLD
+
+
+def test_a_key_touched_again_counts_from_its_first_touch_until_the_later_one_is_on_the_target() -> None:
+    pending = Pending()
+    pending.touch((0, b"a"), 100)
+    pending.touch((0, b"b"), 200)
+    pending.touch((0, b"a"), 300)
+    pending.touch((0, b"b"), 400)
+    assert pending.least(committed=150) == 100
+    assert pending.least(committed=300) == 200, "b's write of 200 is still what the target has"
+    assert pending.least(committed=400) == 300
+    assert len(pending) == 2
+
+
+def chunks(*databases: int) -> list[Any]:
+    return [SimpleNamespace(id=10 + seq, seq=seq, db=db, gen=1, epoch=1) for seq, db in enumerate(databases)]
+
+
+def test_a_chunk_out_of_scope_misses_no_mark(target: Server, tmp_path: Path) -> None:
+    port = Port()
+    port.chunks = lambda _: chunks(0, 1)  # type: ignore[method-assign]
+    link = TargetLink(endpoint(target), "test", 0)
+    closing = Closing(port, NODE, Scope({0: 0}), tmp_path, 0)
+    assert closing.missing(link) == [10]
+    link.ask(b"HSET", f"keyferry:{UID}:0:marks:1".encode(), b"0", b"1")
+    assert closing.missing(link) == []
+
+
+def test_a_hash_whose_fields_are_being_settled_and_that_another_replaces_is_doubtful_anew() -> None:
+    chain = SimpleNamespace(held=True, extend_ms=600_000, tip=(150, 0, REPLID), flying=[])
+    search = SimpleNamespace(wanted=False, again=lambda *_: None)
+    settler = Settler(chain=chain, clock=Clock(600_000), expiries=SimpleNamespace(), search=search, inquiry=None)  # type: ignore[arg-type]
+    settler.extend(0, 100)  # the cut-over: every expiry is settled again
+    key = (0, b"K")
+    settler._doubtful.add(key)
+    settler._pending.find(key, 0)
+    settler._end(0, SimpleNamespace(key=b"K", when=5, hashed=True), settler._pending.pop(key), True)  # type: ignore[arg-type]
+    settler.touch(0, b"K", 200, False)  # RENAME X K, with the former extension; not on the target yet
+    settler._turn()  # the old hash comes to its end
+    assert key in settler._doubtful
+    assert not settler._nothing_left()
+    assert settler._every
+
+
+def test_a_restored_hash_with_field_times_is_settled_also_when_caught_up() -> None:
+    with start("valkey-9.1") as server, server.client() as client:
+        hour = now_ms() + 3_600_000
+        client.hset("h", "f", "1")
+        client.execute_command("HPEXPIREAT", "h", hour, "FIELDS", 1, "f")
+        clock = Clock(600_000)
+        clock.loading = clock.behind = False
+        done = retime([b"RESTORE", b"copy", b"0", client.dump("h")], clock)
+        assert done.keys == [b"copy"], "or nobody would look at it again"
+        client.execute_command(*done.commands[0])
+        assert client.execute_command("HPEXPIRETIME", "copy", "FIELDS", 1, "f")[0] > hour + 10**12
+
+
+def test_a_claim_outlives_a_checkpoint_that_vanishes_under_it(target: Server) -> None:
+    Chained(target).link.close()
+    link = TargetLink(endpoint(target), "test", 0)
+    real, emptied = link.ask_all, []
+
+    def empty_once(commands: list[list[bytes | int]]) -> list[Any]:
+        if not emptied and commands[0] == [b"MULTI"]:
+            emptied.append(True)
+            target.client().flushall()
+        return real(commands)
+
+    link.ask_all = empty_once  # type: ignore[method-assign]
+    assert claim(link, UID, 0, 2, "n").found is None
+
+
