@@ -28,7 +28,7 @@ from workers.settle import Settler
 from workers.snapshot import Stopped
 from workers.source.ask import Source
 from workers.spool.log import Cursor, Log
-from workers.takeover import check_aborted, take_over
+from workers.takeover import take_over
 from workers.target.claim import STREAMING, Checkpoint, Claim, Finished, look
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
@@ -80,7 +80,6 @@ class Applier(threading.Thread):
             self.finishing.set()
         self.chain: Chain | None = None
         self._nonce = secrets.token_hex(8)
-        self._aborted_at: int | None = None
         self._proven: set[int] = set()
         self._loaded_files: list[tuple[int, Path]] | None = None
 
@@ -98,7 +97,6 @@ class Applier(threading.Thread):
                         continue  # somebody claimed blindly and saw that it had no right: claim again
                     raise
                 except KeyferryError as error:
-                    self._remember_abort()
                     if self.stop_event.wait(self.port.failing(error)):
                         return
         except BaseException as error:  # noqa: BLE001 - handed to the job, which ends with it
@@ -109,10 +107,6 @@ class Applier(threading.Thread):
         self.chain = None
         return True
 
-    def _remember_abort(self) -> None:
-        if self.chain is not None and self.chain.aborted_at is not None:
-            self._aborted_at = self.chain.aborted_at
-
     def _life(self) -> None:
         """One life of the connection: claim, close the load if need be, stream."""
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.node.number}", self.home)
@@ -121,8 +115,6 @@ class Applier(threading.Thread):
             self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.extend_expiry_s * 1000
             claimed = take_over(self.port, link, self._nonce)
             found = claimed.found
-            aborted_at, self._aborted_at = self._aborted_at, None
-            check_aborted(found, aborted_at)
             if found is None or found.state != STREAMING:
                 found = self._close_load(link, claimed)
             elif not self.node.begun:

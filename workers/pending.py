@@ -19,7 +19,7 @@ class Pending:
         self._touched: OrderedDict[Key, int] = OrderedDict()  # by the stream, in its order
         self._found: OrderedDict[Key, int] = OrderedDict()  # by a search, or after waiting
         self._former: deque[tuple[int, int]] = deque()
-        """(later touch, offset before it) of keys touched again; both rise: the first has the lowest of a sliding window."""
+        """(later touch, offset before it) of keys touched again; both rise: a window that slides, its lowest first."""
         self.waiting: dict[Key, int] = {}  # their time has come: the source's DEL must do the rest
         self._least_found = self._least_waiting = 1 << 62  # lowest offsets, perhaps of keys that are gone by now
 

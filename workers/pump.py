@@ -128,7 +128,8 @@ class Pump:
                 continue
             if self._at_stop():
                 self._stop_there()
-            if not self._worth_taking(now) or (self.applier.unproven(translator.window) and chain.flying):
+            next_one = translator.window
+            if not self._worth_taking(now) or (chain.flying and (next_one.wipes or self.applier.unproven(next_one))):
                 return
             window = translator.take()
             if window is None:
@@ -176,6 +177,8 @@ class Pump:
         return True
 
     def _push(self, window: Window) -> bool:
+        if window.wipes and self.chain.flying:
+            return False
         unproven = self.applier.unproven(window)
         if unproven:
             if self.chain.flying:

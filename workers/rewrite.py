@@ -128,7 +128,9 @@ class Rewriter:
                     concerned.append(db)
                     select(window, db, before)
                     emit(window, [b"FLUSHDB", *argv[1:]], before)
-        for command in self._own(concerned):
+        own = self._own(concerned)
+        window.wipes |= bool(own)
+        for command in own:
             if command[0] == b"SELECT":
                 window.selected = int(command[1])
             emit(window, command, before)

@@ -32,20 +32,16 @@ def take_over(port: StreamPort, link: TargetLink, nonce: str) -> Claim:
             side=Side.TARGET,
             hint="start over with an empty target and a new --state directory",
         )
+    _check_whole(claimed.found)
     return claimed
 
 
-def check_aborted(found: Checkpoint | None, aborted_at: int | None) -> None:
-    """Raise CannotContinue if windows behind a refused one were committed.
-
-    Args:
-        found: by the claim.
-        aborted_at: stream offset before a window of the former connection that was refused when queued.
-    """
-    if aborted_at is not None and found is not None and found.offset > aborted_at:
+def _check_whole(found: Checkpoint | None) -> None:
+    """Raise CannotContinue if windows behind a refused one were committed."""
+    if found is not None and found.number != found.windows:
         raise CannotContinue(
-            f"a window behind the refused one at offset {aborted_at} was committed:"
-            " its commands are missing on the target",
+            f"the target lacks {found.number - found.windows} windows before offset {found.offset}: it refused them"
+            " and took those behind them",
             side=Side.TARGET,
             hint="start over with an empty target and a new --state directory",
         )

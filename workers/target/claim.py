@@ -12,7 +12,10 @@ from sync_tasks.errors import Fenced, TargetError
 from sync_tasks.names import checkpoint_key, over_key, token_key
 from workers.target.link import TargetLink
 
-FIELDS = (b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held", b"extend")
+FIELDS = (
+    b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held", b"extend",
+    b"number", b"windows",
+)  # fmt: skip
 
 OVER_S = 30 * 86400
 STREAMING = "streaming"
@@ -33,6 +36,8 @@ class Checkpoint:
     db: the stream's database there. state: STREAMING or FINISHED. gen: number of the snapshot below it.
     held: whether some expiries on the target may still carry the hold.
     extend_ms: what all others are later than the source's, or MIXED; None: not known, an earlier version wrote it.
+    number: of the last window, counted by whoever sent it; windows: counted by the target. They differ when a window
+    is missing among those committed: its gate was refused (OOM, NOREPLICAS), and its successor's just as well.
     """
 
     replid: str
@@ -45,14 +50,17 @@ class Checkpoint:
     gen: int
     held: bool
     extend_ms: int | None = None
+    number: int = 0
+    windows: int = 0
 
     def fields(self) -> list[bytes]:
-        """Name and value in turn, but the token's name."""
+        """Name and value in turn, but the token's name and the target's own count."""
         extend = [] if self.extend_ms is None else [b"extend", b"%d" % self.extend_ms]
         return [
             b"replid", self.replid.encode(), b"offset", b"%d" % self.offset, b"db", b"%d" % self.db,
             b"epoch", b"%d" % self.epoch, b"nonce", self.nonce.encode(), b"seen", b"%d" % self.seen,
             b"state", self.state.encode(), b"gen", b"%d" % self.gen, b"held", b"%d" % self.held,
+            b"number", b"%d" % self.number,
             *extend,
         ]  # fmt: skip
 
@@ -98,6 +106,8 @@ def _read(values: list[bytes | None]) -> Checkpoint | None:
             gen=int(got[b"gen"] or 0),
             held=got[b"held"] != b"0",
             extend_ms=None if got[b"extend"] is None else int(got[b"extend"]),
+            number=int(got[b"number"] or 0),
+            windows=int(got[b"windows"] or 0),
         )
     except ValueError as e:
         hint = "start over with an empty target and a new state directory"

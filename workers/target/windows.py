@@ -1,9 +1,10 @@
 """The chain of windows: each is one write, and commits only if its predecessor did (DESIGN 4).
 
     WATCH ck tok over   PEXPIREAT over <far>   HSETNX tok <n-1> 0
-    MULTI  <commands>  SELECT <ck's db>  DEL tok  HSET tok <n> 1  HSET ck <all fields>  EXEC
+    MULTI  <commands>  SELECT <ck's db>  DEL tok  HSET tok <n> 1  HINCRBY ck windows 1  HSET ck <all fields>  EXEC
 
-`over` exists once the chain is over: it spoils a late window even where HSETNX was refused for memory.
+`over` exists once the chain is over: it spoils a late window even where HSETNX was refused for memory. A gate that was
+refused like the window before it proves nothing: so the target counts windows, and every claim compares.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MULTI = encode([b"MULTI"])
 EXEC = encode([b"EXEC"])
 FAR = 1 << 53
 GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
-TAIL_COMMANDS = 4  # SELECT, DEL, HSET, HSET
+TAIL_COMMANDS = 5  # SELECT, DEL, HSET, HINCRBY (or HSET), HSET
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Window:
     databases: set[int] = field(default_factory=set)  # target databases it names
     first: int | None = None  # database in which the body begins; None: not yet known
     selected: int | None = None  # and in which it ends
+    wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
 
     def command(self, index: int) -> tuple[list[bytes], int]:
         """Arguments of a command of the body, and the stream offset where it began."""
@@ -77,6 +79,7 @@ class Chain:
         self.ck = checkpoint_key(uid, node)
         self.db = db
         self.number = 0
+        self._before = claim.found.number if claim.found else 0  # windows of all chains before this one
         self.flying: deque[Window] = deque()
         self.flying_bytes = 0
         self.seen = claim.found.seen if claim.found else 0
@@ -90,12 +93,11 @@ class Chain:
         over = over_key(self.tok)
         self._watch = encode([b"WATCH", self.ck, self.tok, over]) + encode([b"PEXPIREAT", over, FAR])
         self._tail = encode([b"SELECT", db]) + encode([b"DEL", self.tok])
-        self.aborted_at: int | None = None
-        """Stream offset before a window that was refused when queued. Its successors must all be nil; the next claim
-        checks it, since a gate can be refused just as its window can (OOM), and then proves nothing."""
+        self._count = encode([b"HINCRBY", self.ck, b"windows", b"1"])
 
     def push(self, window: Window) -> None:
         """Queue one window for sending."""
+        assert not (window.wipes and self.flying)
         self.number += 1
         n = self.number
         self.held = self.held or window.held
@@ -103,7 +105,7 @@ class Chain:
         state = FINISHED if self.closed else STREAMING
         point = Checkpoint(
             window.replid, window.end, window.db, self.epoch, self.nonce, self.seen, state, self.gen, self.held,
-            self.extend_ms,
+            self.extend_ms, self._before + n,
         )  # fmt: skip
         self._out += self._watch
         self._out += encode([b"HSETNX", self.tok, n - 1, b"0"])
@@ -111,6 +113,8 @@ class Chain:
         self._out += window.body
         self._out += self._tail
         self._out += encode([b"HSET", self.tok, n, b"1"])
+        # The count is gone with the database; all windows before are known to be there.
+        self._out += encode([b"HSET", self.ck, b"windows", self._before + n]) if window.wipes else self._count
         self._out += encode([b"HSET", self.ck, *point.fields(), b"tok", self.tok])
         self._out += EXEC
         self.flying.append(window)
@@ -187,7 +191,6 @@ class Chain:
         if outcome == NIL:
             raise Fenced("a window of the stream was refused: another owner has claimed it")
         if outcome == ABORTED:
-            self.aborted_at = window.start
             line = next(iter(refused.values()))
             index = next(iter(refused))
             error = classify(line, Side.TARGET)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sync_tasks.errors import CannotContinue
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import NODE, REPLID, UID, Chained, Followed, Port, endpoint, until
 from workers.clock import Clock
@@ -20,6 +22,7 @@ from workers.pending import Pending
 from workers.scope import Scope
 from workers.settle import Settler
 from workers.source.ask import Position
+from workers.takeover import take_over
 from workers.target.claim import claim
 from workers.target.link import TargetLink
 from workers.times import retime
@@ -147,3 +150,60 @@ def test_a_claim_outlives_a_checkpoint_that_vanishes_under_it(target: Server) ->
     assert claim(link, UID, 0, 2, "n").found is None
 
 
+
+
+@pytest.mark.parametrize(("setting", "refuses", "takes"), [("maxmemory", 1, 0), ("min-replicas-to-write", 1, 0)])
+def test_a_window_that_was_refused_together_with_its_successors_gate_is_missed_by_every_claim(
+    target: Server, setting: str, refuses: int, takes: int
+) -> None:
+    """The owner is killed before it has read a reply."""
+    owner = Chained(target)
+    owner.push(10, [b"INCR", b"n"])
+    first = bytes(owner.chain._out)
+    owner.push(20, [b"INCR", b"m"])
+    second = bytes(owner.chain._out)[len(first) :]
+    gate = second.index(encode([b"MULTI"]))
+    with target.client() as client:
+        client.config_set(setting, refuses)
+        owner.link.send(first + second[:gate])
+        assert until(lambda: client.info("stats")["total_error_replies"] > 0)
+        time.sleep(0.1)
+        client.config_set(setting, takes)
+        owner.link.send(second[gate:])
+        assert until(lambda: client.get("m") == b"1"), "the hole that this is about"
+        assert client.get("n") is None
+    owner.link.close()
+    for epoch in (2, 3):  # and again, should the second owner be killed before it has told anybody
+        port = Port(node=replace(NODE, fresh=False), epoch=epoch)
+        link = TargetLink(endpoint(target), "test", 0)
+        with pytest.raises(CannotContinue, match="lacks 1 windows before offset 20"):
+            take_over(port, link, f"nonce {epoch}")  # type: ignore[arg-type]
+        link.close()
+
+
+def test_windows_are_counted_through_claims_and_whole_database_commands(
+    target: Server, follow: Callable[..., Followed]
+) -> None:
+    stream = follow(target)
+    with target.client() as client:
+
+        def counts() -> tuple[bytes | None, bytes | None]:
+            number, windows = client.hmget(CK, "number", "windows")
+            return number, windows
+
+        def cut() -> None:
+            for one in client.client_list():
+                if one["name"] == f"keyferry-{UID}-0":
+                    client.client_kill_filter(_id=one["id"])
+
+        stream.write([b"SELECT", b"0"], [b"SET", b"a", b"1"])
+        assert until(lambda: client.get("a") == b"1")
+        cut()
+        stream.write([b"SET", b"b", b"1"], [b"FLUSHALL"], [b"SET", b"c", b"1"], [b"SWAPDB", b"0", b"1"])
+        stream.write([b"SELECT", b"1"], [b"SET", b"d", b"1"])
+        assert until(lambda: target.client(db=1).get("d") == b"1"), stream.applier.error
+        assert until(lambda: counts()[0] == counts()[1] and int(counts()[0] or 0) >= 3), counts()
+        cut()
+        stream.write([b"SET", b"e", b"1"])
+        assert until(lambda: target.client(db=1).get("e") == b"1"), stream.applier.error
+        assert counts()[0] == counts()[1]
