@@ -40,7 +40,10 @@ KEY_PREFIX = b"keyferry:"
 
 
 def checkpoint_key(uid: str, node: int) -> bytes:
-    """Hash in the target's checkpoint database: replid, offset, db, epoch, nonce, tok, seen, state, gen."""
+    """Hash in the target's checkpoint database: replid, offset, db, epoch, nonce, tok, seen, state, gen, ...
+
+    `snapshots` counts those that were begun.
+    """
     return b"keyferry:%s:%d:ck" % (uid.encode(), node)
 
 
@@ -55,8 +58,17 @@ def closed_key(uid: str, node: int, gen: int) -> bytes:
 
 
 def marks_key(uid: str, node: int, gen: int) -> bytes:
-    """Hash: chunk number to keys written, set by each chunk's last batch."""
+    """Hash: chunk number to keys written, set by each chunk's last batch; `begun` once any loader has begun."""
     return b"keyferry:%s:%d:marks:%d" % (uid.encode(), node, gen)
+
+
+def load_key(uid: str, node: int, gen: int, what: str) -> bytes:
+    """Hash of the chain of one loader's batches, taken over by whoever loads the same chunk next; gone with its end.
+
+    Args:
+        what: the chunk's number, or "sweep".
+    """
+    return b"keyferry:%s:%d:load:%d:%s" % (uid.encode(), node, gen, what.encode())
 
 
 def tmp_key(uid: str, chunk: int, attempt: int) -> bytes:
@@ -67,3 +79,8 @@ def tmp_key(uid: str, chunk: int, attempt: int) -> bytes:
 def over_key(tok: bytes) -> bytes:
     """String that exists once a token's chain is over: spoils its late windows even where memory refuses HSETNX."""
     return tok + b":over"
+
+
+def is_gate(key: bytes) -> bool:
+    """Whether a key of ours keeps out who wakes up late."""
+    return key.endswith(b":over") or b":closed:" in key

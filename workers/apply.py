@@ -10,7 +10,6 @@ from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, TargetError
-from sync_tasks.names import closed_key
 from sync_tasks.views import NodeView, TaskView
 from workers.clock import Clock
 from workers.closing import Closing
@@ -27,8 +26,10 @@ from workers.search import Search
 from workers.settle import Settler
 from workers.snapshot import Stopped
 from workers.source.ask import Source
+from workers.spool.damage import damaged
 from workers.spool.log import Cursor, Log
 from workers.takeover import take_over
+from workers.target import replicas
 from workers.target.claim import STREAMING, Checkpoint, Claim, Finished, look
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
@@ -125,23 +126,19 @@ class Applier(threading.Thread):
         except Finished as done:
             if not self.finishing.is_set():
                 raise
-            self.closed_at = self.progress.committed = done.offset  # we had done it, and died before we could say so
+            self.closed(link, done.offset)  # we had done it, and died before we could say so
         finally:
             self.progress.streaming, self.progress.settled_at = False, None
             link.close()
 
-    # --- from load to stream
+    def closed(self, link: TargetLink, offset: int) -> None:
+        """The last window is on the target, which is to keep it whatever becomes of its master."""
+        late = replicas.without(link, self.stop_event.is_set)
+        if late:
+            self.port.event("replicas", f"closed, and {late} replicas of the target have not confirmed the last writes")
+        self.progress.committed = self.closed_at = offset
 
-    def close_earlier(self, gen: int) -> None:
-        """Close the loads of all snapshots before `gen` on the target: their loaders write nothing any more."""
-        if gen <= 1:
-            return
-        link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-closing", self.home)
-        try:
-            for old in range(1, gen):
-                link.ask(b"SET", closed_key(self.task.uid, self.node.number, old), b"1")
-        finally:
-            link.close()
+    # --- from load to stream
 
     def _close_load(self, link: TargetLink, claimed: Claim) -> Checkpoint:
         """Wait for the load, see its marks on the target, fence its loaders, write the first checkpoint."""
@@ -172,6 +169,9 @@ class Applier(threading.Thread):
 
     def _close_now(self, link: TargetLink, claimed: Claim, node: NodeView) -> Checkpoint:
         closing = Closing(self.port, node, self.scope, self.directory, self.home)
+        if closing.superseded(link):
+            self.loaded.clear()
+            raise damaged(self.directory / f"gen-{node.gen}" / "tables", "is of a load that a later one has closed")
         missing = closing.missing(link)
         if missing:
             self.loaded.clear()

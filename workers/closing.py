@@ -35,17 +35,37 @@ class Closing:
         self.gen, self.replid, self.offset = node.gen, node.replid, node.snapshot_offset
 
     def missing(self, link: TargetLink) -> list[int]:
-        """Ids of chunks whose marks the target has lost, to a failover."""
+        """Ids of chunks that the target has lost, to a failover, or may have overwritten with older values since."""
         marks = set(link.ask(b"HKEYS", marks_key(self._uid, self._node.number, self.gen)))
         # What is out of scope was never sent, and so has no mark.
         chunks = [c for c in self._port.chunks(self.gen) if self._scope.target(c.db) is not None]
+        if self._reopened(link):
+            return [c.id for c in chunks]
         return [c.id for c in chunks if b"%d" % c.seq not in marks]
+
+    def _reopened(self, link: TargetLink) -> bool:
+        """Whether the gates of earlier snapshots had come open: the target fell back to before they were closed.
+
+        A loader of theirs that was asleep could have written among ours, so all is loaded again behind closed gates.
+        """
+        gates = [closed_key(self._uid, self._node.number, g) for g in range(1, self.gen)]
+        if not gates or int(link.ask(b"EXISTS", *gates)) == len(gates):
+            return False
+        for gate in gates:
+            link.ask(b"SET", gate, b"1")
+        return True
+
+    def superseded(self, link: TargetLink) -> bool:
+        """Whether this load was closed for a later snapshot, of which the database knows nothing any more."""
+        return bool(link.ask(b"EXISTS", closed_key(self._uid, self._node.number, self.gen)))
 
     def sweep(self, link: TargetLink) -> None:
         """Remove what snapshots that broke off had loaded and this one no longer has."""
         if self.gen > 1:
             chunks = [c for g in range(1, self.gen + 1) for c in self._port.chunks(g)]
-            removed = sweep(link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope)
+            removed = sweep(
+                link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope, self._port.renew
+            )
             if removed:
                 self._port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.names import KEY_PREFIX, checkpoint_key, closed_key, over_key, tmp_key
+from sync_tasks.names import KEY_PREFIX, checkpoint_key, closed_key, is_gate, over_key, tmp_key
 from sync_tasks.views import ChunkView, NodeView, TaskView
 from workers.scope import Scope
 from workers.takeover import STRIDE
@@ -14,7 +14,7 @@ from workers.target.link import TargetLink
 
 BATCH = 1000
 WOKEN_LATE_S = 24 * 3600
-"""How long the gates of loads stay shut behind a release: a loader may still be asleep somewhere."""
+"""How long gates stay shut behind a release: a loader may still be asleep somewhere, or bytes be under way."""
 
 
 def fence(endpoint: Endpoint, task: TaskView, nodes: list[NodeView], home: int) -> None:
@@ -40,7 +40,9 @@ def fence(endpoint: Endpoint, task: TaskView, nodes: list[NodeView], home: int) 
 
 
 def _close_loads(link: TargetLink, uid: str, node: NodeView) -> None:
-    for gen in range(1, node.gen + 1):
+    # The database may have lost its last commits.
+    begun = int(link.ask(b"HGET", checkpoint_key(uid, node.number), b"snapshots") or 0)
+    for gen in range(1, max(begun, node.gen) + 1):
         link.ask(b"SET", closed_key(uid, node.number, gen), b"1")
 
 
@@ -57,12 +59,10 @@ def _close_stream(link: TargetLink, uid: str, number: int) -> None:
     ])  # fmt: skip
 
 
-def remove_keys(
-    endpoint: Endpoint, task: TaskView, nodes: list[NodeView], chunks: list[ChunkView], home: int
-) -> int:
+def remove_keys(endpoint: Endpoint, task: TaskView, chunks: list[ChunkView], home: int) -> int:
     """Remove every key of a fenced task from its target; how many. Safe to repeat.
 
-    The gates of its loads go by themselves after a day: a loader, or a sweep, may only be asleep.
+    The gates of its loads and windows go by themselves after a day: who sent some may only be asleep.
 
     Args:
         chunks: of all its snapshots.
@@ -71,17 +71,16 @@ def remove_keys(
     try:
         removed = _remove_pieces(link, task, chunks)
         link.ask(b"SELECT", home)
-        kept = {closed_key(task.uid, node.number, gen) for node in nodes for gen in range(1, node.gen + 1)}
-        for key in kept:
-            link.ask(b"SET", key, b"1", b"EX", WOKEN_LATE_S)
         mine = KEY_PREFIX + task.uid.encode() + b":"
         cursor = b"0"
         while True:
             cursor, found = link.ask(b"SCAN", cursor, b"MATCH", mine + b"*", b"COUNT", BATCH)
             # MATCH reads no wildcard in the uid, which is hexadecimal.
-            ours = [key for key in found if key not in kept]
-            if ours:
-                removed += int(link.ask(b"DEL", *ours))
+            for key in found:
+                if is_gate(key):
+                    link.ask(b"EXPIRE", key, WOKEN_LATE_S)
+                else:
+                    removed += int(link.ask(b"DEL", key))
             if cursor == b"0":
                 return removed
     finally:

@@ -1,13 +1,18 @@
 """Loading one chunk: records become commands, pipelined in fenced batches (DESIGN 4).
 
-    WATCH closed   PEXPIREAT closed <far>   MULTI <batch> EXEC
+    WATCH closed tok   PEXPIREAT closed <far>   HSETNX tok <attempt>:<n-1> 0
+    MULTI  <batch>  HSET tok <attempt>:<n> 1  HDEL tok <attempt>:<n-1>  EXEC
 
 PEXPIREAT changes `closed` only if it exists, and so spoils the batch; unlike SET XX it is not refused for memory.
+HSETNX changes `tok` if it was taken over by another attempt at the same chunk, or was lost: the target was emptied,
+perhaps for another run, or fell back to an earlier state. So a loader that was asleep writes nothing into what has
+begun since.
 """
 
 from __future__ import annotations
 
 import mmap
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +20,7 @@ from pathlib import Path
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError, Malformed, Side, TargetError
-from sync_tasks.names import closed_key, marks_key
+from sync_tasks.names import closed_key, load_key, marks_key
 from workers.beat import Beat
 from workers.codec import RestoreEncoder
 from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
@@ -25,26 +30,30 @@ from workers.ports import ChunkPort
 from workers.spool.chunks import count_keys
 from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
-from workers.target.link import TargetLink
+from workers.target.link import TargetLink, lost
 from workers.target.windows import named
 
 BATCH_KEYS = 200
 BATCH_BYTES = 128 << 10
 FLYING = 4
 FAR = 1 << 53
+GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
+TOKEN_S = 86_400  # that of a loader which died and has no successor goes by itself
 
 MULTI = encode([b"MULTI"])
 EXEC = encode([b"EXEC"])
 
 
 class FencedBatches:
-    """Batches in flight on one connection, each spoiled once the load is closed.
+    """Batches in flight on one connection, each spoiled unless the one before it was executed and the load is open.
 
     Args:
-        link: in the chunk's target database.
-        uid, node, gen: whose load.
+        link: in the database of Keyferry's keys.
+        uid, node, gen, what: whose load, and which part of it; an earlier attempt at that part is over from now on.
         home: database of Keyferry's keys.
         db: database of the data.
+        rightful: asks the control plane, once the token is there: what ends our right later ends the token, too. Raises
+            Fenced.
         check: called now and then; what it raises ends the sending.
     """
 
@@ -54,13 +63,25 @@ class FencedBatches:
         uid: str,
         node: int,
         gen: int,
+        what: str,
         home: int,
         db: int,
+        rightful: Callable[[], object] = lambda: None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.link, self.home, self.db, self._check = link, home, db, check
-        closed = closed_key(uid, node, gen)
-        self._gate = encode([b"WATCH", closed]) + encode([b"PEXPIREAT", closed, FAR]) + MULTI
+        self._closed, self._tok = closed_key(uid, node, gen), load_key(uid, node, gen, what)
+        self._attempt, self._number = secrets.token_hex(4).encode(), 0
+        self._watch = encode([b"WATCH", self._closed, self._tok]) + encode([b"PEXPIREAT", self._closed, FAR])
+        link.ask_all([
+            [b"MULTI"],
+            [b"DEL", self._tok],
+            [b"HSET", self._tok, self._step(0), b"1"],
+            [b"EXPIRE", self._tok, TOKEN_S],
+            [b"HSETNX", marks_key(uid, node, gen), b"begun", b"1"],
+            [b"EXEC"],
+        ])  # fmt: skip
+        rightful()
         self._select = encode([b"SELECT", db]) if db != home else b""
         self._back = encode([b"SELECT", home]) if db != home else b""
         self._flying: deque[tuple[bytes, int]] = deque()
@@ -70,27 +91,41 @@ class FencedBatches:
         """One batch of `commands` commands on the data's database; waits while too many are in flight."""
         self._push(self._select + body + self._back, commands + (2 if self._select else 0))
 
-    def send_home(self, body: bytes, commands: int) -> None:
-        """One batch on the database of Keyferry's own keys."""
-        self._push(body, commands)
+    def end(self, body: bytes = b"", commands: int = 0) -> None:
+        """The last batch, on the database of Keyferry's own keys, once all others are known to be executed."""
+        self.finish()
+        self._push(body, commands, encode([b"DEL", self._tok]))
+        self.finish()
 
-    def _push(self, body: bytes, commands: int) -> None:
+    def _push(self, body: bytes, commands: int, last: bytes = b"") -> None:
         self._check()
         while len(self._flying) >= FLYING:
             self._read()
-        self.link.send(self._gate + body + EXEC)
-        self._flying.append((body, commands))
+        gate, tail = self._next()
+        self.link.send(gate + body + (last or tail) + EXEC)
+        self._flying.append((body, commands + (1 if last else 2)))
+
+    def _step(self, number: int) -> bytes:
+        return b"%b:%d" % (self._attempt, number)
+
+    def _next(self) -> tuple[bytes, bytes]:
+        """Gate and tail of the next batch."""
+        before, self._number = self._step(self._number), self._number + 1
+        gate = self._watch + encode([b"HSETNX", self._tok, before, b"0"]) + MULTI
+        now = encode([b"HSET", self._tok, self._step(self._number), b"1"])
+        return gate, now + encode([b"HDEL", self._tok, before])
 
     def send_long(self, head: bytes, blocks: Iterator[bytes], tail: bytes) -> None:
         """A batch of one command too long for memory: its bytes are head, blocks, tail."""
         self.finish()
-        self.link.send(self._gate + self._select + head)
+        gate, step = self._next()
+        self.link.send(gate + self._select + head)
         for block in blocks:
             self._check()
             self.link.send(block)
-        self.link.send(tail + self._back + EXEC)
+        self.link.send(tail + self._back + step + EXEC)
         name = encode([b"RESTORE"])
-        self._flying.append((self._select + name + self._back, 1 + (2 if self._select else 0)))
+        self._flying.append((self._select + name + self._back, 3 + (2 if self._select else 0)))
 
     def finish(self) -> None:
         """Wait for every answer."""
@@ -99,14 +134,14 @@ class FencedBatches:
 
     def _read(self) -> None:
         body, commands = self._flying[0]
-        end, outcome, gate, refused, failed = transaction(self._in, 0, 2, commands)
+        end, outcome, gate, refused, failed = transaction(self._in, 0, GATE_COMMANDS, commands)
         if end < 0:
             self._in += self.link.receive()
             return
         self._in = self._in[end:]
         self._flying.popleft()
         if outcome == NIL:
-            raise Fenced("the load of this snapshot is closed: this worker was too late")
+            raise self._spoiled()
         if outcome == ABORTED or gate:
             raise classify(next(iter([*gate.values(), *refused.values()])), Side.TARGET)
         for index, line in failed.items():
@@ -116,6 +151,24 @@ class FencedBatches:
                 code="refused-value",
                 hint="is the target's version older than the source's, or does it lack a module?",
             )
+
+
+    def _spoiled(self) -> KeyferryError:
+        """Why a batch was not executed; those behind it were not, either."""
+        while self._flying:
+            end = transaction(self._in, 0, GATE_COMMANDS, self._flying[0][1])[0]
+            if end < 0:
+                self._in += self.link.receive()
+                continue
+            self._in = self._in[end:]
+            self._flying.popleft()
+        closed, steps = self.link.ask_all([[b"EXISTS", self._closed], [b"HKEYS", self._tok]])
+        if any(not step.startswith(self._attempt) for step in steps):
+            return Fenced("another worker has taken over what this one was loading: it was too late")
+        self.link.ask(b"DEL", self._tok)  # what is there the gates have made
+        if closed:
+            return Fenced("the load of this snapshot is closed: this worker was too late")
+        return lost("the target was emptied, or fell back to an earlier state, during the load")
 
 
 def _command(body: bytes, index: int) -> list[bytes]:
@@ -140,12 +193,12 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
         link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
         try:
             _prove(link, target_db, home)
-            uid, number, gen = port.task.uid, port.node_number, port.chunk.gen
-            batches = FencedBatches(link, uid, number, gen, home, target_db, beat.check)
+            uid, number, gen, seq = port.task.uid, port.node_number, port.chunk.gen, port.chunk.seq
+            batches = FencedBatches(
+                link, uid, number, gen, str(seq), home, target_db, lambda: port.renew(0), beat.check
+            )
             loader.load(batches)
-            batches.finish()
-            batches.send_home(encode([b"HSET", marks_key(uid, number, gen), port.chunk.seq, port.chunk.keys]), 1)
-            batches.finish()
+            batches.end(encode([b"HSET", marks_key(uid, number, gen), seq, port.chunk.keys]), 1)
         finally:
             link.close()
     port.done(port.chunk.keys)

@@ -25,8 +25,16 @@ class StreamPort(Protocol):
     def raise_epoch(self, epoch: int) -> None:
         """Take a higher epoch (operator's start over a copy); clears `fresh`."""
 
-    def begin_snapshot(self, replid: str, offset: int, db: int, keys_total: int | None, bytes_total: int | None) -> int:
-        """Void the chunks of earlier snapshots; the new gen."""
+    def begin_snapshot(
+        self,
+        replid: str,
+        offset: int,
+        db: int,
+        keys_total: int | None,
+        bytes_total: int | None,
+        gen: int | None = None,
+    ) -> int:
+        """Void the chunks of earlier snapshots; the new gen: the one given, or the next."""
 
     def add_chunk(self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int) -> int:
         """Record a complete chunk file as READY and, after commit, send it to a load worker; its id."""

@@ -60,7 +60,7 @@ class Pump:
             now = time.monotonic()
             stopping = self.applier.stop_event.is_set()
             if self.chain.closed and not self.chain.flying:
-                self.applier.closed_at = self.chain.tip[0]
+                self.applier.closed(self.chain.link, self.chain.tip[0])
                 return
             if stopping:
                 stop_by = stop_by or now + STOP_S

@@ -53,6 +53,7 @@ class Receiver(threading.Thread):
         begin: called before a new snapshot is loaded, with its number: closes the load of earlier ones on the target.
         checkpoint: reads the target's checkpoint.
         border: held while a load is closed, or a new one begun: never both.
+        number: gives a new snapshot its number, from that of the last one.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class Receiver(threading.Thread):
         begin: Callable[[int], None],
         checkpoint: Callable[[], Checkpoint | None],
         border: threading.Lock,
+        number: Callable[[int], int] = lambda last: last + 1,
     ) -> None:
         super().__init__(name="receiver", daemon=True)
         self.endpoint, self.port, self.log, self.snapshots = endpoint, port, log, snapshots
         self.source, self.committed, self._begin = source, committed, begin
-        self._checkpoint, self._border = checkpoint, border
+        self._checkpoint, self._border, self._number = checkpoint, border, number
         self.stop_event = threading.Event()
         self.error: BaseException | None = None
         self.connected = False
@@ -251,7 +253,8 @@ class Receiver(threading.Thread):
         with self._border:
             if self.port.node().begun or self._checkpoint() is not None:
                 raise self._too_late()
-            gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, self.source.keys(), size)
+            number = self._number(self.port.node().gen)
+            gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, self.source.keys(), size, number)
             self._begin(gen)
         self.port.event("snapshot", f"snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
         return gen

@@ -15,6 +15,7 @@ from sync_tasks.names import tmp_key
 from sync_tasks.views import Orders
 from workers.apply import Applier
 from workers.beat import Beat
+from workers.gates import Gates
 from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.receive import Receiver
@@ -113,10 +114,11 @@ class StreamJob:
         self.applier = Applier(
             self.target, self.port, self.log, Source(self._source), self.directory, scope, self.home
         )
+        gates = Gates(self.target, self.port.task.uid, self.node.number, self.home)
         self.receiver = Receiver(
             self._source, self.port, self.log, self.directory, Source(self._source),
-            committed=lambda: self.applier.progress.committed, begin=self.applier.close_earlier,
-            checkpoint=self.applier.checkpoint, border=self.applier.border,
+            committed=lambda: self.applier.progress.committed, begin=gates.close_earlier,
+            checkpoint=self.applier.checkpoint, border=self.applier.border, number=gates.number,
         )  # fmt: skip
         self.receiver.start()
         self.applier.start()

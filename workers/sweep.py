@@ -5,7 +5,7 @@ Both snapshots' chunk files are compared by 128-bit hashes of the keys, as many 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,13 +62,21 @@ def _check(chunk: ChunkView) -> None:
 
 
 def sweep(
-    link: TargetLink, chunks: list[ChunkView], gen: int, home: int, uid: str, node: int, scope: Scope
+    link: TargetLink,
+    chunks: list[ChunkView],
+    gen: int,
+    home: int,
+    uid: str,
+    node: int,
+    scope: Scope,
+    rightful: Callable[[], object] = lambda: None,
 ) -> int:
     """Remove what snapshots before `gen` may have loaded and `gen` has not; fenced like a loader of `gen`.
 
     Args:
         link: to the target, in `home`.
         chunks: of every snapshot so far.
+        rightful: raises Fenced if the stream is no more ours.
     Returns how many keys were asked to be removed. Raises ControlError if a file of `gen` is not what was recorded.
     """
     passes = 1 + sum(c.keys for c in chunks) // MOST_HASHES
@@ -93,9 +101,9 @@ def sweep(
         for chunk, db in former:
             if db is None:
                 continue
-            batches = FencedBatches(link, uid, node, gen, home, db)
+            batches = FencedBatches(link, uid, node, gen, "sweep", home, db, rightful)
             removed += _remove(batches, chunk, number, passes, known)
-            batches.finish()
+            batches.end()
     return removed
 
 

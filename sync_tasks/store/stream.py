@@ -92,13 +92,21 @@ class StreamHandle:
                 session.execute(update(Node).where(Node.id == self.node_id).values(fresh=False))
             self.epoch = max(self.epoch, epoch)
 
-    def begin_snapshot(self, replid: str, offset: int, db: int, keys_total: int | None, bytes_total: int | None) -> int:
-        """Void the chunks of earlier snapshots; the new gen. The task initializes."""
+    def begin_snapshot(
+        self,
+        replid: str,
+        offset: int,
+        db: int,
+        keys_total: int | None,
+        bytes_total: int | None,
+        gen: int | None = None,
+    ) -> int:
+        """Void the chunks of earlier snapshots; the new gen: the one given, or the next. The task initializes."""
         with self._write() as (session, node, task):
             if task.state not in RUNNING and task.state != TaskState.PRECHECK_PASSED:
                 raise TaskRests(f"the task is {task.state}", hint="start it again")
             session.execute(update(Chunk).where(Chunk.node_id == node.id).values(state=ChunkState.VOID, owner=None))
-            node.gen += 1
+            node.gen = max(node.gen + 1, gen or 0)
             node.replid = replid
             node.snapshot_offset = offset
             node.stream_db = db

@@ -59,8 +59,9 @@ class Port:
     def raise_epoch(self, epoch: int) -> None:
         self.epoch, self.view = epoch, replace(self.view, fresh=False)
 
-    def begin_snapshot(self, *_: Any) -> int:
-        self.view = replace(self.view, gen=self.view.gen + 1, snapshot_done=False)
+    def begin_snapshot(self, *args: Any) -> int:
+        gen = args[5] if len(args) > 5 else self.view.gen + 1
+        self.view = replace(self.view, gen=gen, snapshot_done=False)
         return self.view.gen
 
     def add_chunk(self, **_: Any) -> int:

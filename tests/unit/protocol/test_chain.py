@@ -185,7 +185,7 @@ def test_flushall_in_a_window_keeps_the_chain_the_checkpoint_and_the_fence(targe
         assert client.get("n") == b"1"
         assert not client.exists("old")
         assert client.hget(CK, "offset") == b"3"
-    batches = FencedBatches(loader, UID, 0, 1, 0, 0)
+    batches = FencedBatches(loader, UID, 0, 1, "0", 0, 0)
     batches.send(encode([b"SET", b"late", b"1"]), 1)
     with pytest.raises(Fenced):
         batches.finish()
@@ -193,16 +193,17 @@ def test_flushall_in_a_window_keeps_the_chain_the_checkpoint_and_the_fence(targe
 
 def test_a_batch_that_was_queued_before_the_load_was_closed_is_spoiled(target: Server) -> None:
     loader = TargetLink(endpoint(target), "loader", 0)
-    batches = FencedBatches(loader, UID, 0, 1, 0, 3)
+    batches = FencedBatches(loader, UID, 0, 1, "0", 0, 3)
     batches.send(encode([b"SET", b"early", b"1"]), 1)
     batches.finish()
     command = encode([b"SET", b"late", b"1"])
-    loader.send(batches._gate + batches._select + command)
+    gate, tail = batches._next()
+    loader.send(gate + batches._select + command)
     with target.client() as client, target.client(db=3) as three:
         while b"QUEUED" not in loader.receive():
             pass
         client.set(closed_key(UID, 0, 1), 1)
-        loader.send(batches._back + encode([b"EXEC"]))
+        loader.send(batches._back + tail + encode([b"EXEC"]))
         answer = loader.receive()
         while not answer.endswith(b"\r\n*-1\r\n") and not answer.startswith(b"*"):
             answer += loader.receive()

@@ -11,18 +11,26 @@ from typing import Any
 
 import pytest
 
-from sync_tasks.errors import CannotContinue
+from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, Side
+from sync_tasks.names import is_gate
 from tests.servers import Server, start
-from tests.unit.protocol.conftest import NODE, REPLID, UID, Chained, Followed, Port, endpoint, until
+from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Chained, Followed, Port, endpoint, until
+from workers.apply import Applier
 from workers.clock import Clock
 from workers.closing import Closing
 from workers.codec.resp_cy import encode
 from workers.expiry import HOLD
+from workers.fence import fence, remove_keys
+from workers.full import FencedBatches
+from workers.gates import Gates
 from workers.pending import Pending
 from workers.scope import Scope
 from workers.settle import Settler
-from workers.source.ask import Position
+from workers.source.ask import Position, Source
+from workers.spool.damage import is_damaged
+from workers.spool.log import Log
 from workers.takeover import take_over
+from workers.target import replicas
 from workers.target.claim import claim
 from workers.target.link import TargetLink
 from workers.times import retime
@@ -207,3 +215,171 @@ def test_windows_are_counted_through_claims_and_whole_database_commands(
         stream.write([b"SET", b"e", b"1"])
         assert until(lambda: target.client(db=1).get("e") == b"1"), stream.applier.error
         assert counts()[0] == counts()[1]
+
+
+SET_OLD = encode([b"SET", b"k", b"OLD"])
+
+
+def loader(
+    target: Server, gen: int = 1, what: str = "0", rightful: Callable[[], object] = lambda: None
+) -> FencedBatches:
+    return FencedBatches(TargetLink(endpoint(target), "loader", 0), UID, 0, gen, what, 0, 0, rightful)
+
+
+def test_a_loader_that_was_asleep_writes_nothing_into_a_target_that_was_emptied(target: Server) -> None:
+    """Between a restart and its new load somebody empties the target, and with it the gates of the old load."""
+    asleep = loader(target)
+    asleep.send(encode([b"SET", b"early", b"1"]), 1)
+    asleep.finish()
+    Chained(target)
+    fence(endpoint(target), TASK, [NODE], 0)
+    remove_keys(endpoint(target), TASK, [], 0)
+    with target.client() as client:
+        client.flushall()
+        client.set("k", "new")
+        for _ in range(3):
+            asleep.send(SET_OLD, 1)
+        with pytest.raises(ConnectionLost, match="emptied"):
+            asleep.finish()
+        assert client.get("k") == b"new"
+        assert client.keys("*") == [b"k"]
+
+
+def test_a_loader_that_connects_late_is_asked_about_its_right_once_its_token_is_there(target: Server) -> None:
+    """What ends the right later, a flush behind a restart, ends the token."""
+    with target.client() as client:
+        seen: list[int] = []
+        late = loader(target, rightful=lambda: seen.append(int(client.exists(f"keyferry:{UID}:0:load:1:0"))))
+        assert seen == [1]
+        client.flushall()
+        late.send(SET_OLD, 1)
+        with pytest.raises(ConnectionLost):
+            late.finish()
+
+        def not_ours() -> None:
+            raise Fenced("taken away")
+
+        with pytest.raises(Fenced):
+            loader(target, rightful=not_ours)
+        assert client.get("k") is None
+
+
+def test_of_two_attempts_at_a_chunk_the_later_one_alone_writes(target: Server) -> None:
+    """A database that lost its last commits gives the same epoch twice: both would build one temporary list."""
+    first = loader(target)
+    push = encode([b"RPUSH", b"list", b"a"])
+    first.send(push, 1)
+    first.finish()
+    second = loader(target)
+    second.send(encode([b"UNLINK", b"list"]), 1)
+    second.send(push, 1)
+    first.send(push, 1)
+    with pytest.raises(Fenced, match="another worker"):
+        first.finish()
+    second.end(push, 1)
+    with target.client() as client:
+        assert client.lrange("list", 0, -1) == [b"a", b"a"]
+        assert not client.keys("keyferry:*:load:*")
+
+
+def test_the_late_window_of_a_released_task_is_spoiled_where_memory_refuses_its_gate(target: Server) -> None:
+    owner = Chained(target)
+    owner.push(10, [b"SET", b"k", b"LATE"])
+    late = bytes(owner.chain._out)
+    gate = late.index(encode([b"MULTI"]))
+    fence(endpoint(target), TASK, [NODE], 0)
+    remove_keys(endpoint(target), TASK, [], 0)
+    with target.client() as client:
+        client.config_set("maxmemory", 1)
+        owner.link.send(late[:gate])
+        time.sleep(0.1)
+        client.config_set("maxmemory", 0)
+        owner.link.send(late[gate:])
+        assert until(lambda: owner.link.receive().endswith(b"*-1\r\n"))
+        assert client.get("k") is None
+        assert all(is_gate(key) and client.ttl(key) > 0 for key in client.keys("keyferry:*"))
+
+
+def test_the_gate_of_an_earlier_load_that_a_failover_opened_has_everything_loaded_again(
+    target: Server, tmp_path: Path
+) -> None:
+    port = Port(node=replace(NODE, gen=2))
+    port.chunks = lambda _: chunks(0, 0)  # type: ignore[method-assign]
+    link = TargetLink(endpoint(target), "test", 0)
+    closing = Closing(port, port.node(), Scope(None), tmp_path, 0)
+    link.ask(b"HSET", f"keyferry:{UID}:0:marks:2".encode(), b"0", b"1", b"1", b"1")
+    assert closing.missing(link) == [10, 11], "one of the first snapshot's loaders could have written since"
+    assert closing.missing(link) == []
+    asleep = loader(target, gen=1)
+    asleep.send(SET_OLD, 1)
+    with pytest.raises(Fenced, match="closed"):
+        asleep.finish()
+
+
+def test_no_two_snapshots_have_one_number_whatever_the_database_has_forgotten(target: Server) -> None:
+    gives = Gates(endpoint(target), UID, 0, 0)
+    assert gives.number(0) == 1
+    assert gives.number(1) == 2
+    assert gives.number(1) == 3, "the database has forgotten the second, of which nothing was loaded"
+    loader(target, gen=3).end()
+    with pytest.raises(CannotContinue, match="knows 2 snapshots of 3"):
+        gives.number(2)
+    with target.client() as client:
+        client.flushall()
+    assert gives.number(7) == 8, "a target that was emptied counts on from what the database knows"
+
+
+def test_a_load_that_was_closed_for_a_later_one_is_not_streamed_from(
+    target: Server, source: Server, tmp_path: Path
+) -> None:
+    """The database fell back to where the first snapshot was complete; the second is half loaded over it."""
+    (tmp_path / "gen-1").mkdir()
+    asks = Source(endpoint(source, Side.SOURCE))
+    late = Applier(endpoint(target), Port(), Log(tmp_path / "log"), asks, tmp_path, Scope(None), 0)
+    link = TargetLink(endpoint(target), "test", 0)
+    link.ask(b"SET", f"keyferry:{UID}:0:closed:1".encode(), b"1")
+    with pytest.raises(ControlError, match="later one has closed"):
+        late._close_now(link, claim(link, UID, 0, 2, "n"), replace(NODE, gen=1, snapshot_offset=0))
+    assert is_damaged(tmp_path / "gen-1"), "another snapshot is taken"
+    with target.client() as client:
+        assert client.hget(CK, "offset") is None
+
+
+def test_the_cut_over_waits_until_the_targets_replicas_have_its_last_window(
+    target: Server, follow: Callable[..., Followed]
+) -> None:
+    """Else a failover in that second would take the last writes back, and nobody might write them again."""
+    with start("redis-7.0") as replica, target.client() as client:
+        replica.client().replicaof("127.0.0.1", target.port)
+        assert until(lambda: replica.client().info("replication")["master_link_status"] == "up", 20)
+        stream = follow(target)
+        end = stream.write([b"SELECT", b"0"], [b"SET", b"k", b"1"])
+        stream.source.position = lambda: Position(REPLID, end)  # type: ignore[method-assign]
+        assert until(lambda: client.get("k") == b"1")
+        replica.pause()
+        try:
+            stream.applier.finishing.set()
+            assert until(lambda: client.hget(CK, "state") == b"finished"), stream.applier.error
+            time.sleep(0.5)
+            assert stream.applier.closed_at is None
+        finally:
+            replica.resume()
+        assert until(lambda: stream.applier.closed_at == end, 10), stream.applier.error
+        assert replica.client().hget(CK, "state") == b"finished"
+        replica.client().replicaof("NO", "ONE")
+    assert not [event for event in stream.port.events if event.startswith("replicas")]
+
+
+def test_a_replica_that_confirms_nothing_holds_the_cut_over_for_a_while_only(target: Server) -> None:
+    with start("redis-7.0") as replica:
+        replica.client().replicaof("127.0.0.1", target.port)
+        assert until(lambda: replica.client().info("replication")["master_link_status"] == "up", 20)
+        link = TargetLink(endpoint(target), "test", 0)
+        assert replicas.without(link, lambda: False) == 0
+        replica.pause()
+        try:
+            link.ask(b"SET", b"k", b"1")
+            assert replicas.without(link, lambda: False, patience_s=0.3) == 1
+            assert replicas.without(link, lambda: True) == 1
+        finally:
+            replica.resume()

@@ -64,7 +64,7 @@ WHOLE = b"".join(RECORDS)
 def test_a_whole_chunk_is_loaded(target: Server, tmp_path: Path) -> None:
     chunk = Chunk(tmp_path / "gen", WHOLE, 300)
     chunk.load(target)
-    assert (chunk.ended, chunk.beats) == (300, 0)
+    assert (chunk.ended, chunk.beats) == (300, 1), "whether it is still ours was asked once the token was there"
     with target.client() as client:
         assert client.dbsize() == 301
 
@@ -93,7 +93,7 @@ def test_a_chunk_file_that_lost_something_is_not_done(target: Server, tmp_path: 
         chunk.load(target)
     assert not chunk.ended
     with target.client() as client:
-        assert not client.exists(f"keyferry:{UID}:0:marks:1")
+        assert not client.hexists(f"keyferry:{UID}:0:marks:1", "0")
     if torn != WHOLE[:-5] + b"\xff" * 5:  # the records are whole: that is the source's word against the disk's
         assert is_damaged(tmp_path / "gen")
 
@@ -149,9 +149,9 @@ def test_a_chunk_taken_away_stops_its_loader(
     monkeypatch.setattr(full, "BATCH_KEYS", 1)
     real = FencedBatches._push
 
-    def slow(self: FencedBatches, body: bytes, commands: int) -> None:
+    def slow(self: FencedBatches, body: bytes, commands: int, last: bytes = b"") -> None:
         time.sleep(0.02)
-        real(self, body, commands)
+        real(self, body, commands, last)
 
     monkeypatch.setattr(FencedBatches, "_push", slow)
     chunk = Chunk(tmp_path / "gen", WHOLE, 300)
@@ -178,7 +178,7 @@ def test_a_value_too_long_for_memory_is_not_sent_to_its_end_once_the_chunk_is_ta
 
     link = TargetLink(endpoint(target), "test", 0)
     beating = beat.Beat(lost)
-    batches = FencedBatches(link, UID, 0, 1, 0, 0, beating.check)
+    batches = FencedBatches(link, UID, 0, 1, "0", 0, 0, check=beating.check)
     with pytest.raises(Fenced), beating:
         batches.send_long(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n", sent, b"\r\n")
     link.close()
