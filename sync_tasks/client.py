@@ -300,7 +300,7 @@ class Client:
     def release(self, task: Iterable[One], force: bool = ..., wait_s: float | None = ...) -> Tasks: ...
     def release(self, task: One | Iterable[One], force: bool = False, wait_s: float | None = WAIT_S) -> Task | Tasks:
         """Give up a task that does not run: a worker fences it, and removes its own keys from the target and its
-        files; its addresses are forgotten. What was copied stays; the keys that fence its loads expire a day later.
+        files; its addresses are forgotten. What was copied stays; the keys that keep latecomers out expire a day later.
         One that is released is left alone.
 
         Args:

@@ -185,7 +185,7 @@ def release(
 ) -> int:
     """Give tasks up that do not run.
 
-    Their own keys are removed from the target (what fences their loads expires a day later), their files from the
+    Their own keys are removed from the target (what keeps latecomers out expires a day later), their files from the
     spool, their addresses from the database. What was copied stays.
 
     \b

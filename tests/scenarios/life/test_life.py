@@ -10,6 +10,7 @@ import pytest
 
 from sync_tasks import Client
 from sync_tasks.errors import KeyferryError
+from sync_tasks.names import is_gate
 from tests import compare
 from tests.dataset import fill
 from tests.run_up import Up
@@ -63,6 +64,6 @@ def test_from_create_to_release(service: Up, server: StartServer) -> None:
         assert client.release(task).state == "released"
         assert target.client().get("after") is None
         left = list(target.client().scan_iter("keyferry:*"))
-        assert all(b":closed:" in key and 0 < target.client().ttl(key) <= 86400 for key in left), left
+        assert all(is_gate(key) and 0 < target.client().ttl(key) <= 86400 for key in left), left
         assert not (service.state / "spool" / before.uid).exists()
     assert service.stop() == 130

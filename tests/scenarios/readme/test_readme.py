@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+from sync_tasks.names import is_gate
 from tests.compare import same
 from tests.dataset import fill
 from tests.run_up import Up
@@ -76,7 +77,7 @@ def test_the_whole_migration(server: StartServer, tmp_path: Path) -> None:
         verified(source, target, tmp_path)
         for db in range(16):
             left = {key: target.client(db=db).ttl(key) for key in target.client(db=db).scan_iter(b"keyferry:*")}
-            assert all(b":closed:" in key and 0 < ttl <= 86_400 for key, ttl in left.items()), left
+            assert all(is_gate(key) and 0 < ttl <= 86_400 for key, ttl in left.items()), left
         source.client().set("written after the cut-over", 1)
         assert service.stop() == 130
     assert target.client().get("written after the cut-over") is None
