@@ -23,6 +23,7 @@ def queue(task: str, spool: str | None = None) -> str:
 # Processes that the command line starts; resolved by name, since sync_tasks imports no other layer.
 SCHEDULER_MAIN = "scheduler.main:run"
 VERIFY_MAIN = "workers.verify:verify"
+MAPPERS = "sqlalchemy.orm:configure_mappers"
 CORE = "workers.codec:core"
 REQUIRE_CORE = "workers.codec:require_core"
 TASK_MODULES = ("workers.tasks",)

@@ -22,6 +22,8 @@ FLYING_BYTES = 4 << 20
 GATHER_S = 0.002
 """With windows in flight, a small one waits this long for more commands."""
 IDLE_S = 0.05
+CALM_S = 0.5
+"""Nothing is left to do: what comes, or a stop, wakes us."""
 CHECKPOINT_S = 1.0
 """Stream bytes that change nothing (PING) are checkpointed about this often."""
 NEAR_BYTES = 1 << 20
@@ -74,7 +76,7 @@ class Pump:
                 if self.cursor.offset >= (self.log.end or 0) and not self.translator.window.commands:
                     self.applier.port.healed("target")
                 idle = not stopping and not self.settler.due()
-                if idle and not self.log.wait(self.cursor.offset, IDLE_S):
+                if idle and not self.log.wait(self.cursor.offset, CALM_S if self._calm() else IDLE_S):
                     self.translator.flush()
                 self._catch_up(now)
                 continue
@@ -85,6 +87,13 @@ class Pump:
             elif now - heard > SILENCE_S:
                 raise lost(f"the target has been silent for {SILENCE_S:.0f} s")
             self._catch_up(now)
+
+    def _calm(self) -> bool:
+        """Whether time alone brings nothing to do: all is committed and settled, and no end is near."""
+        window = self.translator.window
+        done = not window.commands and self.cursor.offset == window.end == self.chain.tip[0]
+        busy = self.settler.dirty or self.applier.clock.holding or self.applier.finishing.is_set()
+        return done and not busy
 
     def _work(self, now: float) -> None:
         """Whatever is next: the end, settling, more of the stream."""

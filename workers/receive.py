@@ -26,7 +26,7 @@ from workers.spool.room import when_there_is_room
 from workers.target.claim import Checkpoint
 
 ACK_EVERY_S = 1.0
-STEP_S = 0.2
+STEP_S = 0.5
 GATHER_S = 0.001
 MOST_DAMAGED = 3
 """So many snapshots are spoiled by the disk before the task fails."""

@@ -120,6 +120,11 @@ class Settler:
         """Whether no expiry is looked for any more, and none carries another extension."""
         return not self._every and not self._search.wanted
 
+    @property
+    def dirty(self) -> bool:
+        """Whether holds, or another extension, may be left."""
+        return self._dirty
+
     def due(self) -> bool:
         """Whether there is something to do now."""
         if not self._dirty:

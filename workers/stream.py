@@ -29,6 +29,11 @@ TICK_S = 0.1
 REPORT_S = 0.4
 ASK_S = 0.4
 SAY_S = 1.0
+CALM_TICK_S = 0.25
+CALM_ASK_S = 2.0
+"""In sync, and nothing has come since the source was last asked: a machine may follow many sources that are idle."""
+REPORT_ALL_S = 5.0
+"""What has not changed is reported this often."""
 
 
 class StreamJob:
@@ -62,7 +67,9 @@ class StreamJob:
         self._beat = Beat(self._renew)
         self._sample: int | None = None  # the source's offset when last asked
         self._in_sync = False
-        self._reported = self._asked = 0.0
+        self._reported = self._asked = self._reported_all = 0.0
+        self._heard: int | None = None  # end of the log when the source was last asked
+        self._values: dict[str, Any] = {}  # last reported
         self._tidied = self._took_up = False
         self._over_at = time.monotonic() + shift_s
         self._say, self._said = say, 0.0
@@ -73,7 +80,7 @@ class StreamJob:
             self._open()
             try:
                 while self._tick():
-                    time.sleep(TICK_S)
+                    time.sleep(CALM_TICK_S if self._calm() else TICK_S)
             finally:
                 self._end()
             closed_at = self._closed_at()
@@ -134,6 +141,7 @@ class StreamJob:
             return False
         if self.orders.finishing:
             self.applier.finishing.set()
+            self.log.wake()
         now = time.monotonic()
         if now > self._over_at and self.applier.progress.streaming:
             return False
@@ -144,13 +152,16 @@ class StreamJob:
         elif not self._tidied and self.applier.progress.settled_at is not None:
             self._tidied = True
             self._tidy()
-        if now - self._asked >= ASK_S:
-            self._asked = now
+        if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
+            self._asked, self._heard = now, self.log.end
             self._ask()
         if now - self._reported >= REPORT_S:
             self._reported = now
             self._report()
         return True
+
+    def _calm(self) -> bool:
+        return self._in_sync and self.log.end == self._heard and not self.orders.finishing
 
     def _take_up(self) -> None:
         """Say once that we work by the task's present settings."""
@@ -221,9 +232,12 @@ class StreamJob:
             "settled": progress.streaming and progress.settled_at is not None,
             "delay_ms": self._delay(),
         }
-        self.port.progress(values)
-        if time.monotonic() - self._said >= SAY_S:
-            self._said = time.monotonic()
+        now = time.monotonic()
+        if values != self._values or now - self._reported_all >= REPORT_ALL_S:
+            self._values, self._reported_all = values, now
+            self.port.progress(values)
+        if now - self._said >= (REPORT_ALL_S if self._calm() else SAY_S):
+            self._said = now
             self._say(self._in_words())
 
     def _in_words(self) -> str:
@@ -248,6 +262,7 @@ class StreamJob:
         self.receiver.stop_event.set()
         self.applier.stop_event.set()
         self.applier.loaded.set()
+        self.log.wake()
         for thread in (self.applier, self.receiver):
             thread.join(8.0)
         with contextlib.suppress(KeyferryError):

@@ -24,6 +24,11 @@ def adopt_orphans() -> None:
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def die_with_parent() -> None:
+    """The kernel kills this process when the one that forked it ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def fork(run: Callable[[], None], title: str, log: Path) -> int:
     """Start `run` in a child; its process id.
 
@@ -68,7 +73,7 @@ def _be_child(run: Callable[[], None], title: str, log: Path, parent: int) -> No
 
 def _settle_in(title: str, log: Path, parent: int) -> None:
     os.setpgid(0, 0)  # Ctrl-C at the terminal is the parent's affair
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_parent()
     if os.getppid() != parent:
         os._exit(CRASHED)  # it died before prctl, which then tells nobody
     signal.set_wakeup_fd(-1)

@@ -29,6 +29,7 @@ LATE = (
     "celery.worker.components",
     "celery.worker.consumer",
     "celery.worker.strategy",
+    "encodings.idna",  # names of hosts
     "kombu.transport.redis",
 )
 
@@ -44,6 +45,7 @@ def preload(between: Callable[[], None]) -> None:
         importlib.import_module(module)
         between()
     pkgutil.resolve_name(names.SCHEDULER_MAIN)
+    pkgutil.resolve_name(names.MAPPERS)()
 
 
 def load_worker(

@@ -89,6 +89,7 @@ class Log:
         self._owner = owner
         directory.mkdir(parents=True, exist_ok=True)
         self.grown = threading.Condition()
+        self._woken = 0
         self.segments: list[Segment] = []  # once recovered, replaced whole under the lock of `grown`: others read it
         self.damaged = False  # a block between here and the end cannot be read
         self.wanted: tuple[str, int] | None = None  # replication id and offset
@@ -218,7 +219,15 @@ class Log:
     def wait(self, offset: int, timeout_s: float) -> bool:
         """Sleep until there is a byte behind `offset`, or the time is over."""
         with self.grown:
-            return self.grown.wait_for(lambda: (self.end or 0) > offset, timeout_s)
+            begun = self._woken
+            self.grown.wait_for(lambda: (self.end or 0) > offset or self._woken != begun, timeout_s)
+            return (self.end or 0) > offset
+
+    def wake(self) -> None:
+        """Whoever waits is to look around."""
+        with self.grown:
+            self._woken += 1
+            self.grown.notify_all()
 
     def prune(self, offset: int, keep: int = 2) -> None:
         """Remove segments that end at or before `offset`, but the last `keep` of them."""
