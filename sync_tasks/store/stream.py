@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
@@ -26,6 +26,13 @@ PROGRESS = frozenset(
     }
 )  # fmt: skip
 """Columns that `progress` may set; keys and bytes done are counted from the chunks."""
+
+
+ORDERS = (
+    select(Node.wanted, Node.turn, Task.finishing)
+    .join(Task, Task.id == Node.task_id)
+    .where(Node.id == bindparam("node"))
+)
 
 
 class StreamHandle:
@@ -78,10 +85,9 @@ class StreamHandle:
 
     def renew(self) -> Orders:
         """Beat of the lease; what is asked of the job. Raises Fenced when the lease is lost."""
-        asked = select(Node.wanted, Node.turn, Task.finishing).join(Task, Task.id == Node.task_id)
         with self._lock, self._db.write() as session:
             leases.renew(session, self._lease, self.owner, self.epoch)
-            wanted, turn, finishing = session.execute(asked.where(Node.id == self.node_id)).one()
+            wanted, turn, finishing = session.connection().execute(ORDERS, {"node": self.node_id}).one()
         return Orders(wanted=wanted, turn=turn, finishing=finishing)
 
     def raise_epoch(self, epoch: int) -> None:
