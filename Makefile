@@ -13,7 +13,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long lint bench chaos picture clean help
+.PHONY: sync test test-long lint bench bench-service chaos picture clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -55,6 +55,9 @@ test-long: $(VENV)/.test  ## the rest: every scenario and server pair, about ten
 
 bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2000000
 	@$(BIN)/python -m tests.benchmarks $(if $(KEYS),--keys $(KEYS)) $(if $(WRITES),--writes $(WRITES))
+
+bench-service: $(VENV)/.test  ## memory and CPU of 50 idle tasks, a tick over 1000, a cold start
+	@$(BIN)/python -m tests.benchmarks.service
 
 chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, then a comparison key by key
 	@$(BIN)/python -m tests.chaos --kills $(N)
