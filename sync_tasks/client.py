@@ -42,7 +42,7 @@ WAIT_S = 30.0
 class Client:
     """An installation of Keyferry, by its database. Safe to use from several threads, and after a fork.
 
-    Every verb takes one task (its id, uid, name, or a `Task`) or several (any iterable of those; the result is
+    Every verb that changes a task takes one (its id, uid, name, or a `Task`) or several (any iterable of those; the result is
     a list in their order). Of several, all are tried; the first error is raised then and names the others.
 
     Args:

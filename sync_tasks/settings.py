@@ -38,22 +38,28 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore")
 
-    state_dir: Path = Path(".keyferry")
-    database_url: str | None = None
-    broker_url: Annotated[str, AfterValidator(_broker)] | None = None
-    secret_key: SecretStr | None = None
-    secret_key_file: Path | None = None
-    spool_dir: Path | None = None  # None: <state_dir>/spool
-    spool_shared: bool = False  # every host sees the same files there
-    # Of owners and nodes, so free of the characters that part those; None: what the machine says.
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = None
-    stream_shift_s: Annotated[float, Field(gt=0)] = FOUR_HOURS_S
-    flower_port: Annotated[int, Field(ge=0, le=65535)] = 5555  # 0: any that is free
-    flower_user: Annotated[str, Field(pattern=r"^[^:]+$")] = "keyferry"
-    flower_password: SecretStr | None = None  # None: made once, see `keyfile`
-    source_password: SecretStr | None = None
-    target_password: SecretStr | None = None
-    require_core: bool = False  # refuse to run without the compiled core
+    state_dir: Path = Field(Path(".keyferry"), description="holds everything that has no place of its own")
+    database_url: str | None = Field(None, description="SQLite or PostgreSQL; left out: a file in the state directory")
+    broker_url: Annotated[str, AfterValidator(_broker)] | None = Field(
+        None, description="redis://, rediss:// or redis+socket://; left out: an embedded one in the state directory"
+    )
+    secret_key: SecretStr | None = Field(None, description="seals addresses; see `keyferry config new-key`")
+    secret_key_file: Path | None = Field(None, description="a file that holds it")
+    spool_dir: Path | None = Field(None, description="chunks and logs; left out: `spool` in the state directory")
+    spool_shared: bool = Field(False, description="every host sees the same files there")
+    # Of owners and nodes, so free of the characters that part those.
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = Field(
+        None, description="name of this machine in Flower; left out: what the machine says"
+    )
+    stream_shift_s: Annotated[float, Field(gt=0)] = Field(
+        FOUR_HOURS_S, description="a stream job ends at a checkpoint after so long; another goes on"
+    )
+    flower_port: Annotated[int, Field(ge=0, le=65535)] = Field(5555, description="0: any that is free")
+    flower_user: Annotated[str, Field(pattern=r"^[^:]+$")] = Field("keyferry", description="who may see Flower")
+    flower_password: SecretStr | None = Field(None, description="left out: made once, in `flower.password`")
+    source_password: SecretStr | None = Field(None, description="of `keyferry sync`'s source, if its URL has none")
+    target_password: SecretStr | None = Field(None, description="of its target")
+    require_core: bool = Field(False, description="refuse to run without the compiled core")
 
     def __init__(self, **values: Any) -> None:
         try:

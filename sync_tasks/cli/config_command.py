@@ -34,10 +34,19 @@ Examples:
 
 SHOW = """
 Show every setting, its value and where that comes from. Passwords and keys are not shown.
+
+\b
+Examples:
+  keyferry config show
+  KEYFERRY_CONFIG=/etc/keyferry/test.toml keyferry config show --json
 """
 
 NEW_KEY = """
 Print a new secret key: it seals the addresses of all tasks. Every process of an installation needs the same.
+
+\b
+Examples:
+  keyferry config new-key > /etc/keyferry/secret.key
 """
 
 HIDDEN = "***"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_format
 import os
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,11 @@ UPGRADE = """
 Make the tables, or bring older ones up to date.
 
 What is up to date stays as it is. A database in a state directory does not need it: keyferry up does it there.
+
+\b
+Examples:
+  keyferry db upgrade
+  KEYFERRY_DATABASE_URL=postgresql+psycopg://db.example/keyferry keyferry db upgrade --json
 """
 
 db = typer.Typer(help=EXAMPLES)
@@ -37,6 +43,7 @@ def upgrade(
         Path | None,
         typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="one object on stdout")] = False,
 ) -> int:
     """Replaced by UPGRADE: the docstring of a command is its help."""
     from sync_tasks.migrations import HEAD
@@ -49,7 +56,7 @@ def upgrade(
     if settings.database_url is None:
         Directory(settings.state_dir).attach()
     migrate(settings.database())
-    typer.echo(f"the database is up to date (revision {HEAD})")
+    typer.echo(json_format.dumps({"revision": HEAD}) if json else f"the database is up to date (revision {HEAD})")
     return 0
 
 

@@ -21,6 +21,17 @@ from sync_tasks.supervise import broker, process
 if TYPE_CHECKING:
     from sync_tasks.supervise.outcome import Reading
 
+EXAMPLES = """
+Show it: two embedded servers, one filled and written to all the time, kept in step, then compared.
+
+Nothing is installed or left behind; it takes half a minute.
+
+\b
+Examples:
+  keyferry demo
+  keyferry demo --seconds 60
+"""
+
 IN_SYNC_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
 OPTIONS = (
@@ -34,9 +45,12 @@ def demo(
         int, typer.Option("--seconds", metavar="N", min=1, max=3600, help="how long to watch the delay")
     ] = 10,
 ) -> int:
-    """Show it: two embedded servers, one filled and written to all the time, kept in step, then compared."""
+    """Replaced by EXAMPLES: the docstring of a command is its help."""
     with tempfile.TemporaryDirectory(prefix="keyferry-demo-") as place:
         return Demo(Path(place), seconds).run()
+
+
+demo.__doc__ = EXAMPLES
 
 
 class Demo:

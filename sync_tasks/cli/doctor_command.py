@@ -28,6 +28,11 @@ EXAMPLES = """
 Tell what runs here and what is missing, and what to do about it.
 
 \b
+Examples:
+  keyferry doctor
+  keyferry doctor --state /var/lib/keyferry --json
+
+\b
 Exit: 0 all that is required is there, 5 something required is missing.
 """
 

@@ -108,7 +108,7 @@ def cold_start(place: Path) -> str:
             took.append(time.monotonic() - began)
             run.terminate()
             run.wait(20)
-    return f"cold start: the source begins its snapshot after {statistics.median(took):.2f} s, at most {max(took):.2f} s"
+    return f"cold start: the source's snapshot begins after {statistics.median(took):.2f} s, at most {max(took):.2f} s"
 
 
 def main() -> None:

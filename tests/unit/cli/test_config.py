@@ -92,6 +92,7 @@ def test_every_verb_has_help(verb: str, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert f"Usage: keyferry {verb}" in done.stdout
     assert "Replaced by" not in done.stdout
+    assert "Examples:" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from typer.main import get_command
 
 from sync_tasks.cli.json_lines import blank
@@ -18,6 +19,7 @@ from sync_tasks.cli.task_command import task
 from sync_tasks.cli.task_views import _detail, _event
 from sync_tasks.states import TaskState
 from sync_tasks.task import Event, Precheck, Task
+from tests.pages import DOCS, PAGES
 from tests.unit.cli.samples import TASK, reading
 
 OPTION = re.compile(r"(?<!\S)--[a-z-]+")
@@ -61,3 +63,8 @@ def test_every_json_field_of_a_task_is_documented() -> None:
 def test_every_json_field_is_documented() -> None:
     for field in blank(TaskState.NOT_STARTED):
         assert f"`{field}`" in TEXT, field
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_that_are_made_are_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text() == PAGES[name](), "make them: python -m tests.pages"

@@ -1,0 +1,69 @@
+"""`python -m tests.pages`: the pages of docs/ that are made from the code, made anew; a test holds them to it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+from sync_tasks import errors
+from sync_tasks.errors import EXIT_CODES, KeyferryError
+from sync_tasks.settings import PREFIX, Settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def settings() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings of an installation",
+        "",
+        f"Each is `{PREFIX}<NAME>` in the environment or `name = value` in a TOML file: the one that `{PREFIX}CONFIG`",
+        "names, else `./keyferry.toml`, else `/etc/keyferry/keyferry.toml`. The environment counts more than the file,",
+        "an option of the command line more than both. `keyferry config show` tells what counts, and from where.",
+        "",
+        "| setting | default | what it is |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f"`{str(field.default).lower()}`"
+        lines.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join([*lines, ""])
+
+
+def _classes(root: type[KeyferryError]) -> Iterator[type[KeyferryError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _classes(child)
+
+
+def error_tree() -> str:
+    """docs/errors.md."""
+    lines = [
+        "# Errors",
+        "",
+        "Every error has a code, a side, and whether trying again can help; the command line prints it as one line and",
+        "ends with the side's exit code. In Python they are exceptions of `sync_tasks.errors`, under one root. A code",
+        "more precise than its class's (`disk-full`, `file-missing`, ...) and a hint what to do come with the error.",
+        "",
+        "| exception | code | side | exit code | tried again | what it means |",
+        "|---|---|---|---|---|---|",
+    ]
+    for found in _classes(KeyferryError):
+        if found.__module__ != errors.__name__:
+            continue
+        meaning = (inspect.getdoc(found) or "").partition("\n\n")[0].replace("\n", " ")
+        again = {"fatal": "no", "connection": "for the connection window", "other": "for the other window"}
+        lines.append(
+            f"| `{found.__name__}` | `{found.code}` | {found.side} | {EXIT_CODES[found.side]} |"
+            f" {again[found.retry]} | {meaning} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"settings.md": settings, "errors.md": error_tree}
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
