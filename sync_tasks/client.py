@@ -42,8 +42,8 @@ WAIT_S = 30.0
 class Client:
     """An installation of Keyferry, by its database. Safe to use from several threads, and after a fork.
 
-    Every verb that changes a task takes one (its id, uid, name, or a `Task`) or several (any iterable of those; the result is
-    a list in their order). Of several, all are tried; the first error is raised then and names the others.
+    Every verb that changes a task takes one (its id, uid, name, or a `Task`) or several (any iterable of those; the
+    result is a list in their order). Of several, all are tried; the first error is raised then and names the others.
 
     Args:
         where: a state directory, or the URL of a database (sqlite:///..., postgresql+psycopg://...); None: as the
