@@ -1,4 +1,5 @@
-"""A load that takes its time: data by the hundred megabytes in few keys, a target stopped most of the time."""
+"""A load that takes its time: data by the hundred megabytes in few keys, a target stopped most of the time, a source
+that dawdles over its snapshot."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from tests.run_keyferry import Keyferry, Line
 from tests.servers import Server
 
 RAW = {"rdbcompression": "no"}  # for a source whose bulk should reach us in full size
+DAWDLING = {**RAW, "rdb-key-save-delay": "250"}  # µs for each key that it writes to its snapshot
 VALUE = 4000  # bytes
 STOPPED_S, RUNNING_S = 0.18, 0.02
 

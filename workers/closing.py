@@ -35,9 +35,10 @@ class Closing:
         self.gen, self.replid, self.offset = node.gen, node.replid, node.snapshot_offset
 
     def missing(self, link: TargetLink) -> list[int]:
-        """Ids of chunks whose marks the target has lost, to a failover."""
+        """Ids of chunks whose marks the target has lost, to a failover. Chunks out of scope leave none."""
         marks = set(link.ask(b"HKEYS", marks_key(self._uid, self._node.number, self.gen)))
-        return [c.id for c in self._port.chunks(self.gen) if b"%d" % c.seq not in marks]
+        chunks = [c for c in self._port.chunks(self.gen) if self._scope.target(c.db) is not None]
+        return [c.id for c in chunks if b"%d" % c.seq not in marks]
 
     def sweep(self, link: TargetLink) -> None:
         """Remove what snapshots that broke off had loaded and this one no longer has."""
