@@ -8,7 +8,7 @@ import cython
 
 from sync_tasks.errors import Malformed
 
-MAX_ARGS = 1 << 20
+MAX_ARGS = (1 << 31) - 1  # servers from 7.0 on take so many; before, 2^20
 MAX_BULK = 1 << 30
 
 # What `Scanner.scan` found at the end of its run of plain commands

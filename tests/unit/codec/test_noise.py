@@ -31,7 +31,7 @@ def test_what_is_no_reply_is_a_typed_error(codec: Any, data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"PING\r\n", b"*\r\n", b"*0\r\n", b"*-1\r\n", b"*1048577\r\n", b"*99999999999999999999", b"*1\r\n+OK\r\n",
+        b"PING\r\n", b"*\r\n", b"*0\r\n", b"*-1\r\n", b"*2147483648\r\n", b"*99999999999999999999", b"*1\r\n+OK\r\n",
         b"*1\r\n$-1\r\n", b"*1\r\n$1\r\nab\r\n", b"*1\r\n$1073741825\r\n", b"*01\r\n$1\r\na\r\n", b"*1\r\n$01\r\na\r\n",
         b"*1\rx", b"\r\n",
     ],
