@@ -48,10 +48,10 @@ lint: $(VENV)/.test  ## ruff, mypy, layers
 	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
 test: lint  ## lint, unit tests, and the main job on real servers: about a minute
-	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not long and not slow"
+	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not long"
 
 test-long: $(VENV)/.test  ## the rest: every scenario and server pair, about ten minutes
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "long and not slow"
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
 
 bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2000000
 	@$(BIN)/python -m tests.benchmarks $(if $(KEYS),--keys $(KEYS)) $(if $(WRITES),--writes $(WRITES))

@@ -44,15 +44,11 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of `make test-long`; leave out the slow forms, unless markers are chosen: `pytest -m slow`."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `make test-long`."""
     for item in items:
         if item.nodeid.startswith(LONG) and not any(brief in item.nodeid for brief in BRIEF):
             item.add_marker("long")
-    if not config.getoption("-m"):
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
 
 
 @pytest.fixture

@@ -267,13 +267,17 @@ class Keyferry:
 
     def chunks(self) -> list[Line]:
         """Rows of the chunks, as the database has them; none before there is one."""
+        return self.rows("SELECT * FROM chunk")
+
+    def rows(self, query: str) -> list[Line]:
+        """What the database of the state directory answers; nothing before it is there."""
         if not (self.state / "keyferry.db").exists():
             return []
         database = sqlite3.connect(f"file:{self.state / 'keyferry.db'}?mode=ro", uri=True, timeout=10)
         with contextlib.closing(database):
             database.row_factory = sqlite3.Row
             try:
-                return [dict(row) for row in database.execute("SELECT * FROM chunk")]
+                return [dict(row) for row in database.execute(query)]
             except sqlite3.OperationalError:
                 return []
 

@@ -78,7 +78,7 @@ class Picture:
             "load",
             *_row(keys, total),
             words.size(size),
-            f"{rate:,.0f} keys/s {words.size(speed)}/s" if busy and rate else "",
+            f"{words.number(round(rate))} keys/s {words.size(speed)}/s" if busy and rate else "",
             f"{words.duration(left)} left" if busy and left is not None else "",
         )
         return grid

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sync_tasks.errors import ControlError
 from sync_tasks.supervise import process
 from sync_tasks.supervise.directory import Directory
+from sync_tasks.supervise.temporary import Temporary
 
 PAUSE_FIRST_S = 0.1
 PAUSE_MOST_S = 5.0
@@ -61,6 +62,7 @@ class Children:
         self._before_fork = before_fork
         self._on_death = on_death
         self._children: list[Child] = []
+        self._temporary = Temporary()
 
     def start(self, role: Role) -> None:
         """Fork it now, and keep it alive from now on."""
@@ -141,11 +143,13 @@ class Children:
         for child in self._children:
             child.pid = None
             child.due = float("inf")
+        self._temporary.remove()
 
     def _fork(self, child: Child) -> None:
         self._before_fork()
         role = child.role
-        child.pid = process.fork(role.run, role.title, self._directory.log(role.name.replace(" ", "-")))
+        run = self._temporary.within(role.run)
+        child.pid = process.fork(run, role.title, self._directory.log(role.name.replace(" ", "-")))
         child.started = time.monotonic()
 
     def _note_dead(self) -> None:

@@ -8,7 +8,7 @@ import cython
 
 from sync_tasks.errors import Malformed
 
-MAX_ARGS = 1 << 20
+MAX_ARGS = (1 << 31) - 1  # servers from 7.0 on take so many; before, 2^20
 MAX_BULK = 1 << 30
 
 # What `Scanner.scan` found at the end of its run of plain commands
@@ -29,8 +29,8 @@ def _number(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ss
         if c == 13:
             if pos + 1 >= end:
                 return -1
-            if pos == start or buf[pos + 1] != 10:
-                return -2
+            if pos == start or buf[pos + 1] != 10 or (pos - start > 1 and buf[start] == 48):
+                return -2  # a leading zero, too: `_digits` tells how long the number was
             return value
         if c < 48 or c > 57 or pos - start > 12:
             return -2
@@ -149,6 +149,8 @@ def arguments(data: bytes, pos: cython.Py_ssize_t) -> list:
     end: cython.Py_ssize_t = len(data)
     argc: cython.longlong = _number(buf, pos + 1, end)
     size: cython.longlong
+    if argc < 0:
+        raise Malformed("a command is cut short", pos)
     pos += 3 + _digits(argc)
     out: list = []
     for _ in range(argc):
@@ -174,19 +176,38 @@ def encode(argv: list) -> bytes:
 
 
 @cython.cfunc
+@cython.inline
+def _is_integer(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.bint:
+    """Whether what stands from pos to stop is an integer of a server's, 64 bits with sign."""
+    if pos < stop and buf[pos] == 45:
+        pos += 1
+    if pos >= stop or stop - pos > 20:
+        return False
+    while pos < stop:
+        if buf[pos] < 48 or buf[pos] > 57:
+            return False
+        pos += 1
+    return True
+
+
+@cython.cfunc
 def _skip(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """End of the reply at pos; -1: incomplete; -2: not RESP2."""
     todo: cython.longlong = 1
     size: cython.longlong
+    start: cython.Py_ssize_t
     while todo > 0:
         if pos >= end:
             return -1
         c: cython.int = buf[pos]
         if c == 43 or c == 45 or c == 58:  # + - :
+            start = pos + 1
             while pos < end and buf[pos] != 13:
                 pos += 1
             if pos + 1 >= end:
                 return -1
+            if buf[pos + 1] != 10 or (c == 58 and not _is_integer(buf, start, pos)):
+                return -2
             pos += 2
         elif c == 36 or c == 42:  # $ *
             if pos + 1 >= end:
@@ -194,7 +215,7 @@ def _skip(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssiz
             if buf[pos + 1] == 45:
                 if pos + 4 >= end:
                     return -1
-                if buf[pos + 2] != 49 or buf[pos + 3] != 13:
+                if buf[pos + 2] != 49 or buf[pos + 3] != 13 or buf[pos + 4] != 10:
                     return -2
                 pos += 5
             else:
@@ -207,7 +228,10 @@ def _skip(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssiz
                 if c == 36:
                     if pos + size + 2 > end:
                         return -1
-                    pos += size + 2
+                    pos += size
+                    if buf[pos] != 13 or buf[pos + 1] != 10:
+                        return -2
+                    pos += 2
                 else:
                     todo += size
         else:
@@ -288,9 +312,9 @@ def transaction(data: bytes, pos: cython.Py_ssize_t, before: cython.Py_ssize_t, 
         return (after, ABORTED, gate, refused, failed)
     if buf[pos] == 42 and buf[pos + 1] == 45:
         return (after, NIL, gate, refused, failed)
-    if buf[pos] != 42:
-        raise Malformed("EXEC was not answered by an array", pos)
-    pos += 3 + _digits(_number(buf, pos + 1, end))
+    if buf[pos] != 42 or _number(buf, pos + 1, end) != queued:
+        raise Malformed("EXEC was not answered by as many replies as there were commands", pos)
+    pos += 3 + _digits(queued)
     for i in range(queued):
         if buf[pos] == 45:
             failed[i] = _line(data, pos)

@@ -6,6 +6,7 @@ Protocol: https://redis.io/docs/latest/operate/oss_and_stack/management/replicat
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ SILENCE_S = 60.0
 
 DECLARED_VERSION = b"9.1.0"
 """Without a declared version Valkey 9 refuses a snapshot that holds field expiry; it is what our reader knows."""
+
+FULLRESYNC = re.compile(rb"\+FULLRESYNC ([0-9A-Za-z]{40}) ([0-9]{1,18})")
+CONTINUE = re.compile(rb"\+CONTINUE(?: ([0-9A-Za-z]{40}))?")
+SIZE = re.compile(rb"\$([0-9]{1,18})")
+MARK = re.compile(rb"\$EOF:(.{40})", re.DOTALL)
+"""What a server sends before a snapshot and instead of one; the id becomes part of the names of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +150,12 @@ class ReplicaLink:
         line = self._line()
         while not line:  # newlines keep the link alive while the source prepares its answer
             line = self._line()
-        word, *rest = line.split()
-        if word == b"+FULLRESYNC" and len(rest) == 2:
-            return Full(rest[0].decode(), int(rest[1]))
-        if word == b"+CONTINUE":
-            return Continued(rest[0].decode() if rest else None)
+        if full := FULLRESYNC.fullmatch(line):
+            return Full(full[1].decode(), int(full[2]))
+        if continued := CONTINUE.fullmatch(line):
+            return Continued(continued[1].decode() if continued[1] else None)
+        if line.startswith((b"+FULLRESYNC", b"+CONTINUE")):
+            raise _unreadable(line)
         if line.startswith(b"-NOMASTERLINK"):
             raise SourceError(
                 "the source is a replica without a link to its master",
@@ -170,12 +178,15 @@ class ReplicaLink:
             line = self._line()
         if not line.startswith(b"$"):
             raise _refused(line)
-        if line.startswith(b"$EOF:"):
-            self._mark = line[5:]
+        if mark := MARK.fullmatch(line):
+            self._mark = mark[1]
             yield None
             while True:
                 yield self.receive()
-        size = int(line[1:])
+        sized = SIZE.fullmatch(line)
+        if sized is None:
+            raise _unreadable(line)
+        size = int(sized[1])
         self._mark = b""
         yield size
         while size > 0:
@@ -202,6 +213,15 @@ class ReplicaLink:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.close()
+
+
+def _unreadable(line: bytes) -> SourceError:
+    said = line[:60].decode(errors="backslashreplace")
+    return SourceError(
+        f"the source's answer to PSYNC cannot be read: {said!r}",
+        code="malformed",
+        hint="is the source a Redis or Valkey server, with nothing in between that changes what it says?",
+    )
 
 
 def _refused(line: bytes) -> KeyferryError:

@@ -32,8 +32,8 @@ class Ended:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def run(*arguments: str, timeout: float = 40.0, env: dict[str, str] | None = None) -> Ended:
-    """`keyferry` with these arguments; nothing of it is left when it has ended."""
+def run(*arguments: str, timeout: float = 40.0, env: dict[str, str] | None = None, cwd: Path | None = None) -> Ended:
+    """`keyferry` with these arguments, of the packages below `cwd`; nothing of it is left when it has ended."""
     begin = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "sync_tasks.cli.main", *arguments],
@@ -42,6 +42,7 @@ def run(*arguments: str, timeout: float = 40.0, env: dict[str, str] | None = Non
         stderr=subprocess.PIPE,
         text=True,
         env=env,
+        cwd=cwd,
         start_new_session=True,  # so that what it leaves behind can be told by its session
     )
     try:

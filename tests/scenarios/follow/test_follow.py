@@ -93,3 +93,16 @@ def test_whole_database_commands(server: StartServer, ferry: StartFerry) -> None
     client.set("after", 1)
     run.settle(source)
     equal(source, target)
+
+
+def test_a_command_with_more_than_a_million_arguments(server: StartServer, ferry: StartFerry) -> None:
+    """Servers from 7.0 on take it from their clients, and send it on as one command."""
+    source, target = server("redis-7.0"), server("redis-7.0")
+    run = ferry(source, target)
+    run.wait_in_sync()
+    source.client().rpush("list", *([b"x"] * (1 << 20)), b"last")
+    run.settle(source)
+
+    assert target.client().llen("list") == (1 << 20) + 1
+    assert run.last["retry"] is None
+    equal(source, target)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 
 from tests.dataset import fill
+from tests.run_keyferry import Line
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import StartServer
-from tests.slow import RAW, bulk
+from tests.slow import RAW, assert_mid_load, bulk, in_mid_load, slowed
 from tests.traffic import Traffic
 
 
@@ -35,15 +37,24 @@ def test_in_follow(kind: str, child: bool, server: StartServer, ferry: StartFerr
 def test_in_full_sync(server: StartServer, ferry: StartFerry) -> None:
     source, target = server("redis-7.0", config=RAW), server("redis-7.0")
     fill(source.client(), 1000)
-    bulk(source, 50_000)
+    bulk(source, 4000, 30_000)
 
-    with Traffic(source, clients=4, rate=2000):
-        run = ferry(source, target)
-        for pause in (0.1, 0.5, 1.0):
-            run.wait_for(lambda line: line["keys_done"] is not None, what="a snapshot begun")
-            time.sleep(pause)
-            run.kill("stream worker", child=True)
+    with Traffic(source, clients=2, rate=1000):
+        with slowed(target):
+            run = ferry(source, target)
+            epoch = 0
+            for whole in (False, False, True):
+                line = run.wait_for(partial(owned_in_mid_load, epoch, whole), what="a new owner in mid-load")
+                run.kill("stream worker", child=True)
+                assert_mid_load(run)
+                epoch = line["nodes"][0]["epoch"]
         run.wait_phase("synchronizing", timeout=90)
     run.settle(source)
 
     equal(source, target)
+    assert run.last["nodes"][0]["epoch"] > epoch
+
+
+def owned_in_mid_load(epoch: int, whole: bool, line: Line) -> bool:
+    """In mid-load under an owner later than `epoch`; with `whole`, of a snapshot that was received whole."""
+    return in_mid_load(line) and line["nodes"][0]["epoch"] > epoch and line["nodes"][0]["snapshot_done"] >= whole

@@ -11,7 +11,7 @@ from tests.dataset import fill
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import StartServer
-from tests.slow import RAW, bulk
+from tests.slow import RAW, assert_mid_load, bulk, in_mid_load, slowed
 from tests.traffic import Traffic
 
 
@@ -19,14 +19,17 @@ from tests.traffic import Traffic
 def test_in_full_sync(seed: int, server: StartServer, ferry: StartFerry) -> None:
     source, target = server("redis-7.0", config=RAW), server("redis-7.0")
     fill(source.client(), 1000)
-    bulk(source, 50_000)
+    bulk(source, 4000, 30_000)
     rng = random.Random(seed)
 
-    with Traffic(source, clients=4, rate=2000, seed=seed):
-        for _time in range(4):
-            run = ferry(source, target)
-            time.sleep(rng.uniform(0.3, 3.0))
-            run.kill_tree(rng)
+    with Traffic(source, clients=2, rate=1000, seed=seed):
+        with slowed(target):
+            for _time in range(2):
+                run = ferry(source, target)
+                run.wait_for(in_mid_load, what="some keys loaded")
+                time.sleep(rng.uniform(0.0, 0.5))
+                run.kill_tree(rng)
+                assert_mid_load(run)
         run = ferry(source, target)
         run.wait_phase("synchronizing", timeout=90)
     run.settle(source)

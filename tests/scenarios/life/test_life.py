@@ -14,7 +14,7 @@ from sync_tasks.names import is_gate
 from tests import compare
 from tests.dataset import fill
 from tests.run_up import Up
-from tests.servers import StartServer
+from tests.servers import Server, StartServer
 from tests.traffic import Traffic
 from tests.waiting import until
 
@@ -24,6 +24,13 @@ def service(tmp_path: Path) -> Iterator[Up]:
     with Up(tmp_path / "state", "--stream", "2") as made:
         made.wait_ready()
         yield made
+
+
+def checkpoint(target: Server) -> dict[bytes, bytes]:
+    """All of the checkpoint on the target, which every write of ours changes."""
+    client = target.client()
+    (name,) = client.scan_iter(match="keyferry:*:ck", count=10_000)
+    return dict(client.hgetall(name))
 
 
 def test_from_create_to_release(service: Up, server: StartServer) -> None:
@@ -40,11 +47,14 @@ def test_from_create_to_release(service: Up, server: StartServer) -> None:
         with Traffic(source, clients=2, rate=500):
             client.start(task)
             until(lambda: client.progress(task).in_sync, "in sync")
-            client.suspend(task)
-            at_rest = target.client().dbsize()
+            assert client.suspend(task).state == "suspended"
+            at_rest = checkpoint(target)
+            source.client().set("written", "meanwhile")
             time.sleep(1)
-            assert target.client().dbsize() == at_rest
+            assert checkpoint(target) == at_rest
+            assert target.client().get("written") is None
             client.resume(task)
+            until(lambda: target.client().get("written"), "what was written meanwhile")
             client.modify(task, extend_expiry_s=60)
             until(lambda: client.get(task).state == "synchronizing" and client.progress(task).in_sync, "modified")
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
+from tests.run_keyferry import Keyferry
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal
 from tests.servers import Server, StartServer
+from tests.slow import RAW
 
 LIMIT_MB = 200
+LARGE = 64 << 20  # bytes
 
 
 def large_values(source: Server) -> None:
@@ -20,18 +25,52 @@ def large_values(source: Server) -> None:
     client.execute_command("PEXPIRE", "hash", 9_000_000)
 
 
-def test_huge_values(server: StartServer, ferry: StartFerry) -> None:
-    source, target = server("redis-7.0"), server("redis-7.0")
-    large_values(source)
+def more_large_values(source: Server) -> None:
+    """A set and a stream of more than `LARGE` bytes each, the stream with all that a stream can have."""
+    client = source.client()
+    client.eval("for i = 1, 18000 do redis.call('SADD', KEYS[1], i .. string.rep('m', 4000)) end", 1, "set")
+    body = "for i = 1, 18000 do redis.call('XADD', KEYS[1], i .. '-' .. i % 7, 'f' .. i, string.rep('v', 4000)) end"
+    client.eval(body, 1, "stream")
+    client.xdel("stream", "7-0", "18000-3")
+    client.xgroup_create("stream", "readers", "0")
+    client.xreadgroup("readers", "one", {"stream": ">"}, count=500)
+    client.xclaim("stream", "readers", "two", 0, ["1-1", "2-2"], retrycount=9)
+    client.xack("stream", "readers", "3-3")
+    client.execute_command("PEXPIRE", "stream", 9_000_000)
 
+
+def run_to_its_end(run: Keyferry) -> dict[str, float]:
+    """The most memory that each process had, in MB."""
     peak: dict[str, float] = {}
-    run = ferry(source, target, until="in-sync")
     while run.alive:
         for name, used in run.rss_mb().items():
             peak[name] = max(used, peak.get(name, 0))
         time.sleep(0.05)
     assert run.wait() == 0
-
     assert len(peak) >= 5, "the processes were seen"
+    return peak
+
+
+def assert_bounded(peak: dict[str, float]) -> None:
     assert {name: used for name, used in peak.items() if used > LIMIT_MB} == {}
+
+
+def test_huge_values(server: StartServer, ferry: StartFerry) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    large_values(source)
+    assert_bounded(run_to_its_end(ferry(source, target, until="in-sync")))
+    equal(source, target)
+
+
+@pytest.mark.parametrize(
+    ("source_kind", "target_kind"), [("redis-6.2", "redis-7.0"), ("redis-7.0", "valkey-9.1")]
+)
+def test_huge_sets_and_streams(source_kind: str, target_kind: str, server: StartServer, ferry: StartFerry) -> None:
+    source, target = server(source_kind, config=RAW), server(target_kind)
+    more_large_values(source)
+    run = ferry(source, target, until="in-sync")
+    assert_bounded(run_to_its_end(run))
+    assert [chunk["bytes"] > LARGE for chunk in run.chunks() if chunk["huge"]] == [True, True]
+    commands = target.client().info("commandstats")
+    assert commands["cmdstat_sadd"]["calls"] > 50, "the set came in pieces"
     equal(source, target)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 
 from tests.dataset import fill
+from tests.run_keyferry import Keyferry
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import StartServer
+from tests.slow import DAWDLING, bulk
 from tests.traffic import Traffic
+from tests.waiting import until
 
 
 def test_with_its_data(server: StartServer, ferry: StartFerry) -> None:
@@ -48,3 +51,32 @@ def test_without_its_last_second(server: StartServer, ferry: StartFerry) -> None
 
     equal(source, target)
     assert snapshots(source) == 1
+
+
+def test_without_what_was_loaded_last(server: StartServer, ferry: StartFerry) -> None:
+    """Chunks and their marks roll back together: what lost its mark is loaded again before the stream begins."""
+    source, target = server("redis-7.0", config=DAWDLING), server("redis-7.0")
+    fill(source.client(), 500)
+    bulk(source, 12_000)
+
+    with Traffic(source, clients=2, rate=500):
+        run = ferry(source, target)
+        until(lambda: done(run), "some chunk loaded")
+        target.client().save()
+        saved = done(run)
+        until(lambda: done(run) > saved + 1, "more chunks loaded")
+        assert run.last["phase"] == "initializing"
+        target.kill()
+        target.start()
+        run.wait_phase("synchronizing")
+    run.settle(source)
+
+    (event,) = run.rows("SELECT text FROM event WHERE kind = 'reload'")
+    assert int(event["text"].split()[0]) < len(run.chunks()), "what was saved was not loaded again"
+    equal(source, target)
+    assert snapshots(source) == 1
+
+
+def done(run: Keyferry) -> int:
+    """How many chunks are recorded as loaded."""
+    return sum(chunk["state"] == "done" for chunk in run.chunks())

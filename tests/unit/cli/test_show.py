@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from sync_tasks.cli import core, main, plain, words
-from sync_tasks.cli.progress import Bars, Rate
+from sync_tasks.cli.progress import Bars, Picture, Rate
 from sync_tasks.errors import ControlError
 from sync_tasks.secrets import new_key
-from sync_tasks.states import TaskState
+from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.store import migrate
-from sync_tasks.supervise.outcome import Outcome
+from sync_tasks.supervise.outcome import Outcome, Reading
 from tests.unit.cli.samples import LOAD, RETRY, node, reading, task
 
 
@@ -87,6 +87,43 @@ def test_bars_show_each_database_the_stream_and_the_retry() -> None:
 def test_bars_of_an_unknown_total_and_of_an_empty_source() -> None:
     assert "40 / ? keys" in drawn(reading(node(keys_total=None, snapshot_done=False)))
     assert "0 / 0 keys" in drawn(reading(node(keys_total=0, keys_done=0), loads=()))
+
+
+def drawn_a_second_apart(*readings: Reading) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    picture = Picture()
+    for now, one in enumerate(readings):
+        console.file = io.StringIO()
+        console.print(picture.draw(one, float(now)))
+    return console.file.getvalue()
+
+
+def test_a_load_shows_its_rate_and_the_time_left() -> None:
+    def loading(keys: int, size: int) -> Reading:
+        load = dataclasses.replace(LOAD, chunks={ChunkState.READY: 1}, keys_done=keys)
+        one = node(begun=False, keys_done=keys, keys_total=12_000, bytes_done=size, snapshot_done=False)
+        return reading(one, task=task(state=TaskState.INITIALIZING), loads=(load,))
+
+    first = drawn_a_second_apart(loading(1000, 4096))
+    assert "keys/s" not in first
+    assert "left" not in first
+    text = drawn_a_second_apart(loading(1000, 4096), loading(3000, 4096 + 2048))
+    assert "3 000 / 12 000 keys" in text
+    assert "2 000 keys/s 2.0 KiB/s" in text
+    assert "4 s left" in text
+
+
+def test_a_load_that_is_over_shows_neither() -> None:
+    text = drawn_a_second_apart(reading(node(keys_done=10)), reading(node(keys_done=40)))
+    assert "keys/s" not in text
+    assert "left" not in text
+
+
+def test_a_stream_shows_its_rate_and_the_time_left() -> None:
+    behind = node(in_sync=False, applied_offset=1000, source_offset=10_000)
+    text = drawn_a_second_apart(reading(behind), reading(dataclasses.replace(behind, applied_offset=3048)))
+    assert "2.0 KiB/s" in text
+    assert "3 s left" in text
 
 
 def test_bars_start_no_thread_since_the_caller_forks() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import workers.codec
 
 FOLDER = Path(workers.codec.__file__).parent
-NAMES = ("crc64", "slots", "lzf", "raw", "shard", "walk", "packed", "frame", "restore", "pieces")
+NAMES = ("crc64", "slots", "lzf", "raw", "shard", "walk", "packed", "frame", "restore", "pieces", "resp", "volatile")
 """Each after those it imports."""
 
 
@@ -53,4 +53,6 @@ def form(name: str) -> Any:
         pieces=modules["pieces"].pieces,
         can_piece=modules["pieces"].can_piece,
         packed=modules["packed"],
+        resp=modules["resp"],
+        volatile=modules["volatile"].volatile,
     )

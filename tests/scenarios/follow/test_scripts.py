@@ -1,0 +1,44 @@
+"""Scripts by their digest. A source before 7.0 sends them to its replicas, so a client may EVALSHA on the target."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.scenarios.conftest import StartFerry
+from tests.scenarios.judge import equal
+from tests.servers import StartServer
+
+EARLY, LATE = "return redis.call('INCR', KEYS[1])", "return redis.call('INCRBY', KEYS[1], 10)"
+
+
+@pytest.mark.parametrize(
+    ("source_kind", "target_kind", "there"),
+    [
+        ("redis-6.2", "redis-6.2", [True, True]),
+        ("redis-6.2", "redis-7.0", [True, True]),
+        # From 7.0 on a server keeps scripts to itself, its own replicas do not have them either.
+        ("redis-7.0", "redis-7.0", [False, False]),
+    ],
+)
+def test_scripts_are_carried_where_the_source_sends_them(
+    source_kind: str, target_kind: str, there: list[bool], server: StartServer, ferry: StartFerry
+) -> None:
+    source, target = server(source_kind), server(target_kind)
+    client = source.client()
+    early = client.script_load(EARLY)
+    client.evalsha(early, 1, "n")
+    run = ferry(source, target)
+    run.wait_in_sync()
+    late = client.script_load(LATE)
+    client.evalsha(late, 1, "n")
+    run.settle(source)
+
+    assert target.client().script_exists(early, late) == there
+    assert target.client().get("n") == b"11"
+    if all(there):
+        assert target.client().evalsha(early, 1, "mine") == 1
+        target.client().delete("mine")
+        client.script_flush()
+        run.settle(source)
+        assert target.client().script_exists(early, late) == [False, False]
+    equal(source, target)

@@ -1,0 +1,33 @@
+"""The end of a load: which chunks the target must have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sync_tasks.names import marks_key
+from sync_tasks.states import ChunkState
+from sync_tasks.views import ChunkView
+from tests.servers import Server
+from tests.unit.protocol.conftest import NODE, TASK, UID, Port, endpoint
+from workers.closing import Closing
+from workers.scope import Scope
+from workers.target.link import TargetLink
+
+
+class Loaded(Port):
+    """A job with a chunk of each of four databases, numbered as they are."""
+
+    def chunks(self, _: int) -> list[Any]:
+        return [ChunkView(10 + n, 1, 1, 1, n, n, 0, False, "", 1, 1, ChunkState.DONE, 0, 1) for n in range(4)]
+
+
+def test_what_has_no_mark_is_missing_unless_it_does_not_travel(target: Server, tmp_path: Path) -> None:
+    node = replace(NODE, snapshot_offset=0)
+    link = TargetLink(endpoint(target), "test", 0)
+    with target.client() as client:
+        client.hset(marks_key(UID, 0, 1), 1, 1)
+    for databases, missing in ((None, [10, 12, 13]), ({1: 5, 3: 0}, [13]), ({1: 1}, [])):
+        assert Closing(Loaded(TASK, node), node, Scope(databases), tmp_path, 0).missing(link) == missing
+    link.close()
