@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import or_, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy.orm import aliased
 
 from sync_tasks.errors import Fenced, Side
-from sync_tasks.models import Chunk, RetryWindow, Task
+from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.states import RUNNING, ChunkState
 from sync_tasks.store import windows
 from sync_tasks.store.database import Database
@@ -25,11 +26,13 @@ class ChunkHandle:
         self.owner = owner
         self.say: Callable[[str], None] = lambda _: None  # shows a line to people who watch the load
         self._db = database
+        self._total: int | None = None  # chunks of the snapshot, once the last has arrived
 
     def renew(self, keys_done: int) -> None:
         """Beat and progress. Raises Fenced when taken away or void, or when the task runs no more."""
         self._update(beat=Chunk.beat + 1, keys_done=keys_done)
-        self.say(f"{keys_done} of {self.chunk.keys} keys")
+        of = f" of {self._total}" if self._total else ""
+        self.say(f"chunk {self.chunk.seq + 1}{of}: {keys_done} of {self.chunk.keys} keys")
 
     def done(self, keys: int) -> None:
         """The chunk is marked on the target; `keys` were written. Raises Fenced as `renew`."""
@@ -38,7 +41,7 @@ class ChunkHandle:
     def _update(self, **values: Any) -> None:
         with self._db.write() as session:
             task = session.get_one(Task, self.task.id, with_for_update=True)
-            found = session.scalar(
+            found = session.execute(
                 update(Chunk)
                 .where(
                     Chunk.id == self.chunk.id,
@@ -47,11 +50,20 @@ class ChunkHandle:
                     Chunk.state == ChunkState.RUNNING,
                 )
                 .values(**values)
-                .returning(Chunk.id)
+                .returning(Chunk.id, self._count())
                 .execution_options(synchronize_session=False)
-            )
+            ).one_or_none()
             if found is None or task.state not in RUNNING:
                 raise Fenced(f"chunk {self.chunk.id} was taken away", hint="nothing to do: its new owner goes on")
+            self._total = found[1]
             if values.get("state") == ChunkState.DONE:
                 # The target took a whole chunk: whatever ailed it has passed.
                 windows.close(session, task, or_(RetryWindow.side == Side.TARGET, RetryWindow.origin == windows.LOAD))
+
+    def _count(self) -> ColumnElement[int | None]:
+        """How many chunks there are, as part of a statement that is sent anyway; NULL while they still come."""
+        other = aliased(Chunk)
+        # Two queries of one table each: then both are a look at an index, however many chunks there are.
+        whole = select(Node.snapshot_done).where(Node.id == self.chunk.node_id).scalar_subquery()
+        last = select(func.max(other.seq)).where(other.node_id == self.chunk.node_id, other.gen == self.chunk.gen)
+        return case((whole, last.scalar_subquery() + 1), else_=None)
