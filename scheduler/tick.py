@@ -69,7 +69,7 @@ class Ticker:
         self._pruned = 0.0
 
     def tick(self, now: float) -> None:
-        """Do what is due at lived time `now` (seconds): eight queries when nothing is."""
+        """Do what is due at lived time `now` (seconds): seven queries when nothing is."""
         if not self._leader.leads(now):
             return
         try:
