@@ -108,7 +108,7 @@ class Ticker:
         if now < self._quiet_until:
             return []
         messages = [*due.messages, *self._lost(due.stale, now)]
-        offered = self._offers.due(due.nodes, now)
+        offered = self._offers.due(due.nodes, now, due.loading)
         if offered:
             with self._db.read() as session:
                 follows = outgoing.follows(session, offered)

@@ -91,3 +91,33 @@ def test_a_chunk_is_loaded_to_its_end(here: Installation, server: StartServer) -
         assert {row["epoch"] for row in here.rows("chunk")} == {1}, "a chunk was loaded twice"
     equal(source, target)
     assert snapshots(source) == 1
+
+
+def test_a_stream_worker_is_replaced_in_mid_load(here: Installation, server: StartServer) -> None:
+    """Another host could only begin anew: the chunks and the log are not in its spool."""
+    source, target = server("redis-7.0", config=RAW), server("redis-7.0")
+    fill(source.client(), 400)
+    bulk(source, 10_000)
+    here.controlled()
+    a, b = here.host("a"), here.host("b")
+    follower = a.start("worker", "--stream", "1")
+    a.start("worker", "--load", "1")
+    until(lambda: a.report().count("ready.") == 2, "the first host's workers")
+
+    with Client() as client:
+        task = client.create(source.url(), target.url())
+        with Traffic(source, clients=2, rate=500):
+            with slowed(target):
+                client.start(task)
+                until(lambda: here.owner(STREAM).startswith("a:"), "the stream's owner")
+                b.start("worker", "--stream", "1")
+                until(lambda: "ready." in b.report(), "the other host's worker")
+                until(lambda: here.rows("node")[0]["snapshot_done"] and in_hand(here), "the middle of the load")
+                assert follower.stop() == 0, here.report()
+                assert any(row["state"] != "done" for row in here.rows("chunk")), "the load was over before"
+                a.start("worker", "--stream", "1")
+            until(lambda: client.progress(task).in_sync, "in sync")
+        assert here.owner(STREAM).startswith("a:")
+        settled(client, task, source)
+    equal(source, target)
+    assert snapshots(source) == 1

@@ -12,6 +12,7 @@ from scheduler import prune
 from scheduler.dispatch import FOLLOW_AGAIN_S, LOAD_AGAIN_S
 from scheduler.leader import Leader
 from scheduler.leases import free_chunks, free_leases
+from scheduler.offers import HOME_S
 from scheduler.watch import LEASE_TTL_S
 from sync_tasks import names
 from sync_tasks.errors import ConnectionLost, Fenced, Side, TargetBusy
@@ -365,6 +366,30 @@ def test_a_stream_is_offered_to_the_host_that_has_its_log_and_soon_to_all(
     again = store.claim_node(1, "h:1:2:y", "0123456789ab")
     assert again is not None
     assert not again.moved
+
+
+def test_a_stream_in_mid_load_is_offered_to_its_host_for_a_while(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    handle = store.claim_node(1, "h:1:2:x", "0123456789ab")
+    assert handle is not None
+    handle.moved_in()
+    handle.begin_snapshot("r", 1, 0, None, None)
+    store.release_node(1, handle.epoch)
+    time.live(FOLLOW_AGAIN_S + 0.25)
+    assert [message.queue for message in outbox.messages] == ["kf.stream.0123456789ab"] * 2
+    time.live(HOME_S - FOLLOW_AGAIN_S - 1)
+    assert {message.queue for message in outbox.messages} == {"kf.stream.0123456789ab"}
+    time.live(FOLLOW_AGAIN_S + 1)
+    assert outbox.messages[-1].queue == "kf.stream"
+    outbox.messages.clear()
+
+    again = store.claim_node(1, "h:1:2:y", "0123456789ab")
+    assert again is not None
+    again.begin_stream()
+    store.release_node(1, again.epoch)
+    time.live(1)
+    assert [message.queue for message in outbox.messages] == ["kf.stream.0123456789ab", "kf.stream"]
 
 
 def test_chunks_go_to_the_host_that_has_their_files(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
