@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, or_, select, update
@@ -30,15 +30,20 @@ class ChunkHandle:
 
     def renew(self, keys_done: int) -> None:
         """Beat and progress. Raises Fenced when taken away or void, or when the task runs no more."""
-        self._update(beat=Chunk.beat + 1, keys_done=keys_done)
+        # Not known while the snapshot arrives: asked in a statement that is sent anyway.
+        asked = [] if self._total else [self._count()]
+        answered = self._update(asked, beat=Chunk.beat + 1, keys_done=keys_done)
+        if asked:
+            (self._total,) = answered
         of = f" of {self._total}" if self._total else ""
         self.say(f"chunk {self.chunk.seq + 1}{of}: {keys_done} of {self.chunk.keys} keys")
 
     def done(self, keys: int) -> None:
         """The chunk is marked on the target; `keys` were written. Raises Fenced as `renew`."""
-        self._update(state=ChunkState.DONE, keys_done=keys, owner=None, next_at=None)
+        self._update([], state=ChunkState.DONE, keys_done=keys, owner=None, next_at=None)
 
-    def _update(self, **values: Any) -> None:
+    def _update(self, asked: Sequence[ColumnElement[Any]], **values: Any) -> Sequence[Any]:
+        """Write these columns; what is `asked` besides, as it is then."""
         with self._db.write() as session:
             task = session.get_one(Task, self.task.id, with_for_update=True)
             found = session.execute(
@@ -50,18 +55,18 @@ class ChunkHandle:
                     Chunk.state == ChunkState.RUNNING,
                 )
                 .values(**values)
-                .returning(Chunk.id, self._count())
+                .returning(Chunk.id, *asked)
                 .execution_options(synchronize_session=False)
             ).one_or_none()
             if found is None or task.state not in RUNNING:
                 raise Fenced(f"chunk {self.chunk.id} was taken away", hint="nothing to do: its new owner goes on")
-            self._total = found[1]
             if values.get("state") == ChunkState.DONE:
                 # The target took a whole chunk: whatever ailed it has passed.
                 windows.close(session, task, or_(RetryWindow.side == Side.TARGET, RetryWindow.origin == windows.LOAD))
+            return found[1:]
 
     def _count(self) -> ColumnElement[int | None]:
-        """How many chunks there are, as part of a statement that is sent anyway; NULL while they still come."""
+        """How many chunks there are; NULL while they still come."""
         other = aliased(Chunk)
         # Two queries of one table each: then both are a look at an index, however many chunks there are.
         whole = select(Node.snapshot_done).where(Node.id == self.chunk.node_id).scalar_subquery()
