@@ -109,6 +109,7 @@ class Installation:
             "KEYFERRY_FLOWER_PASSWORD": PASSWORD,
         }
         self.hosts: list[Host] = []
+        self._engine = create_engine(database_url, poolclass=NullPool)
 
     def host(self, name: str) -> Host:
         """Another machine."""
@@ -133,8 +134,7 @@ class Installation:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table, as they are now."""
-        engine = create_engine(self.settings["KEYFERRY_DATABASE_URL"], poolclass=NullPool)
-        with engine.connect() as connection:
+        with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()]
 
     def owner(self, lease: str) -> str:

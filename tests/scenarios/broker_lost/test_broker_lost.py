@@ -63,7 +63,7 @@ def test_connections_are_cut_in_mid_load(server: StartServer, ferry: StartFerry)
     fill(source.client(), 400)
     bulk(source, 10_000)
 
-    with Traffic(source, clients=2, rate=500):
+    with Traffic(source, clients=1, rate=500):
         with slowed(target):
             run = ferry(source, target, load_workers=1)
             run.wait_for(lambda line: line["keys_done"], what="a first chunk's keys")
@@ -83,7 +83,7 @@ def test_it_dies_with_chunks_in_its_queue(server: StartServer, ferry: StartFerry
     fill(source.client(), 400)
     bulk(source, 10_000)
 
-    with Traffic(source, clients=2, rate=500):
+    with Traffic(source, clients=1, rate=500):
         with slowed(target):
             run = ferry(source, target, load_workers=1)
             run.wait_for(lambda line: line["keys_done"], what="a first chunk's keys")

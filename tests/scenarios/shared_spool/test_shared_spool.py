@@ -48,7 +48,7 @@ def test_one_snapshot_is_loaded_by_both_and_outlives_one(
 
     with Client() as client:
         task = client.create(source.url(), target.url())
-        with Traffic(source, clients=2, rate=500):
+        with Traffic(source, clients=1, rate=500):
             with slowed(target):
                 client.start(task)
                 until(lambda: hands.look() == {"a", "b"}, "a chunk done by each")

@@ -75,7 +75,7 @@ def test_a_chunk_is_loaded_to_its_end(here: Installation, server: StartServer) -
 
     with Client() as client:
         task = client.create(source.url(), target.url())
-        with Traffic(source, clients=2, rate=500):
+        with Traffic(source, clients=1, rate=500):
             with slowed(target):
                 client.start(task)
                 held = until(lambda: in_hand(here), "a chunk in mid-load")
@@ -106,7 +106,7 @@ def test_a_stream_worker_is_replaced_in_mid_load(here: Installation, server: Sta
 
     with Client() as client:
         task = client.create(source.url(), target.url())
-        with Traffic(source, clients=2, rate=500):
+        with Traffic(source, clients=1, rate=500):
             with slowed(target):
                 client.start(task)
                 until(lambda: here.owner(STREAM).startswith("a:"), "the stream's owner")
