@@ -14,7 +14,7 @@ from tests.servers import StartServer
 from tests.slow import RAW, bulk
 from tests.traffic import Traffic
 
-GOES_ON_WITHIN_S = 5.0  # 0.3 to 1.9 s on a machine that has nothing else to do; lines come every 0.4 s
+GOES_ON_WITHIN_S = 5.0  # 0.6 to 2.4 s were measured on a machine with other things to do; lines come every 0.4 s
 
 
 def kill(run: Keyferry, *, child: bool) -> None:
