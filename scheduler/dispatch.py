@@ -35,10 +35,12 @@ BATCH = 500
 class Due:
     """Messages to send. `stale` ones, of chunks, were sent before: they may be lost, or wait in their queue.
 
-    Streams are listed apart: `nodes` of their ids, and whether they were sent before.
+    Streams are listed apart: `nodes` of their ids, and whether they were sent before; `loading` those whose snapshot
+    lies in some host's own spool and is not on the target yet.
     """
 
     nodes: dict[int, bool] = field(default_factory=dict)
+    loading: set[int] = field(default_factory=set)
     messages: list[Message] = field(default_factory=list)
     stale: list[Message] = field(default_factory=list)
 
@@ -47,8 +49,10 @@ def look(session: Session, wall: float) -> Due:
     """What is due at wall time `wall` (Unix seconds): three queries, and one for each kind that is."""
     chunks = {chunk_id: at is not None for chunk_id, at in session.execute(_chunks(wall))}
     loads = outgoing.loads(session, chunks)
+    nodes = session.execute(_nodes(wall)).all()
     return Due(
-        nodes={node_id: at is not None for node_id, at in session.execute(_nodes(wall))},
+        nodes={node_id: at is not None for node_id, at, _ in nodes},
+        loading={node_id for node_id, _, loading in nodes if loading},
         messages=[m for m in loads if not chunks[m.id]] + outgoing.ops(session, session.scalars(_ops(wall)).all()),
         stale=[m for m in loads if chunks[m.id]],
     )
@@ -57,8 +61,9 @@ def look(session: Session, wall: float) -> Due:
 def _nodes(wall: float) -> Select[*tuple[Any, ...]]:
     again = _is_old(Node.dispatched_at, wall, FOLLOW_AGAIN_S)
     elsewhere = and_(Node.spool.is_not(None), _is_old(Node.dispatched_at, wall, ELSEWHERE_S))
+    loading = and_(Node.spool.is_not(None), Node.gen > 0, Node.begun.is_(False))
     return (
-        select(Node.id, Node.dispatched_at)
+        select(Node.id, Node.dispatched_at, loading)
         .join(Lease, Lease.name == leases.OF_NODE)
         .where(Node.wanted, Lease.owner.is_(None), _is_due(Node.next_at, wall), or_(again, elsewhere))
     )

@@ -17,7 +17,7 @@ from sync_tasks.store import locks, orphans
 
 @dataclass(slots=True)
 class Dead:
-    """Leases by name and chunks by id, with the mark under which each was seen to stand still."""
+    """Leases by name, chunks and operations by id, with the mark under which each was seen to stand still."""
 
     leases: dict[str, Mark] = field(default_factory=dict)
     chunks: dict[int, Mark] = field(default_factory=dict)

@@ -69,7 +69,7 @@ class Ticker:
         self._pruned = 0.0
 
     def tick(self, now: float) -> None:
-        """Do what is due at lived time `now` (seconds): eight queries when nothing is."""
+        """Do what is due at lived time `now` (seconds): seven queries when nothing is."""
         if not self._leader.leads(now):
             return
         try:
@@ -108,7 +108,7 @@ class Ticker:
         if now < self._quiet_until:
             return []
         messages = [*due.messages, *self._lost(due.stale, now)]
-        offered = self._offers.due(due.nodes, now)
+        offered = self._offers.due(due.nodes, now, due.loading)
         if offered:
             with self._db.read() as session:
                 follows = outgoing.follows(session, offered)

@@ -21,8 +21,10 @@ from types import TracebackType
 from typing import Any
 
 import psutil
+from sqlalchemy import NullPool, create_engine, text
 
 from sync_tasks.secrets import new_key
+from sync_tasks.store import migrate
 from tests.servers import die_with_parent, free_port
 
 PASSWORD = "of-the-page"
@@ -50,9 +52,13 @@ class Process:
                 process.kill()
         self.popen.wait(10)
 
+    def ask(self) -> None:
+        """SIGTERM."""
+        self.popen.send_signal(signal.SIGTERM)
+
     def stop(self, timeout: float = 40.0) -> int:
         """SIGTERM; the exit code."""
-        self.popen.send_signal(signal.SIGTERM)
+        self.ask()
         return self.popen.wait(timeout)
 
 
@@ -103,6 +109,7 @@ class Installation:
             "KEYFERRY_FLOWER_PASSWORD": PASSWORD,
         }
         self.hosts: list[Host] = []
+        self._engine = create_engine(database_url, poolclass=NullPool)
 
     def host(self, name: str) -> Host:
         """Another machine."""
@@ -117,6 +124,22 @@ class Installation:
         request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
+
+    def controlled(self) -> Host:
+        """The tables, and a machine `c` with a scheduler."""
+        migrate(self.settings["KEYFERRY_DATABASE_URL"])
+        made = self.host("c")
+        made.start("scheduler")
+        return made
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """All rows of a table, as they are now."""
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()]
+
+    def owner(self, lease: str) -> str:
+        """Who holds it: <host>:<worker>:<process>:<random>, or nothing."""
+        return next((row["owner"] or "" for row in self.rows("lease") if row["name"] == lease), "")
 
     def report(self) -> str:
         return "\n".join(host.report() for host in self.hosts)

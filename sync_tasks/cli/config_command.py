@@ -23,7 +23,8 @@ Each is KEYFERRY_<NAME> in the environment, or a line of a TOML file: the one th
   database_url = "postgresql+psycopg://keyferry@db.example/keyferry"
   broker_url = "redis://broker.example:6379/0"
   secret_key_file = "/etc/keyferry/secret.key"
-  spool_dir = "/var/lib/keyferry/spool"
+  spool_dir = "/mnt/keyferry/spool"    # chunks and logs; left out: in the state directory
+  spool_shared = true                  # only if every host sees the same files under that path
 
 \b
 Examples:

@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 DRAIN_WITHIN_S = 25
 """From SIGTERM to the end, whatever still runs: under the 30 s after which Kubernetes kills."""
 
+BURY_EVERY_S = 0.5
+"""How often dead pool processes are looked for. Celery looks once when a process closes its files, which may be just
+before it can be waited for, and then every 5 s: for as long, nobody would know that its job is free."""
+
 
 class Kind(StrEnum):
     """What a worker does."""
@@ -195,6 +199,9 @@ def _quiet_worker() -> type[Any]:
 
         def on_consumer_ready(self, consumer: Any) -> None:
             super().on_consumer_ready(consumer)
+            if consumer.hub is not None:
+                # Here, not once: a lost connection to the broker takes all timers with it.
+                consumer.hub.call_repeatedly(BURY_EVERY_S, self.pool.maintain_pool)
             self.keyferry.manner.ready()
 
         def stop(self, in_sighandler: bool = False, exitcode: int | None = None) -> None:

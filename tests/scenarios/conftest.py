@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.hosts import Installation
 from tests.proxy import Proxy
 from tests.run_keyferry import Keyferry
-from tests.servers import Server
+from tests.servers import Server, StartServer
 
 StartFerry = Callable[..., Keyferry]
 
@@ -27,3 +28,24 @@ def ferry(tmp_path: Path) -> Iterator[StartFerry]:
             return stack.enter_context(run)
 
         yield begin
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """Of what all hosts share; on one machine a file will do."""
+    return f"sqlite:///{tmp_path}/keyferry.db"
+
+
+@pytest.fixture
+def broker(server: StartServer) -> Server:
+    """Of all hosts."""
+    return server("valkey-9.1")
+
+
+@pytest.fixture
+def here(tmp_path: Path, database_url: str, broker: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """An installation whose hosts end with the test; the test's own `Client()` belongs to it."""
+    with Installation(tmp_path, database_url, f"redis://127.0.0.1:{broker.port}/0") as made:
+        for name, value in made.settings.items():
+            monkeypatch.setenv(name, value)
+        yield made

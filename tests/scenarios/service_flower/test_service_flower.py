@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.dataset import fill
 from tests.run_up import Up
 from tests.scenarios.judge import equal
 from tests.servers import StartServer
+from tests.slow import RAW, bulk
 from tests.waiting import until
 
 Tasks = dict[str, dict[str, Any]]
@@ -133,3 +135,28 @@ def test_progress_is_shown_and_a_revoke_suspends_the_task(service: Up, server: S
     store.dispose()
     assert service.stop() == 130
     equal(source, target)
+
+
+def test_a_chunk_shows_how_far_it_is(service: Up, server: StartServer) -> None:
+    source, target = server("redis-7.0", config=RAW), server("redis-7.0")
+    bulk(source, 20_000)
+    service.wait_ready()
+
+    def told() -> list[str]:
+        """What chunks in mid-load say."""
+        said = [str(task["result"]) for task in named(service.flower("/api/tasks"), "load.chunk", "STARTED")]
+        return [text for text in said if re.search(r"chunk \d+ of \d+: \d+ of \d+ keys", text)]
+
+    task_id = service.add_task(source.url(), target.url())
+    store = service.store()
+    until(lambda: store.chunks(task_id), "a first chunk")
+    target.pause()  # what is in hand now stays there
+    (text, *_) = until(told, "a chunk's progress")
+    target.resume()
+    chunks = len(store.chunks(task_id))
+    store.dispose()
+    found = re.search(r"chunk (\d+) of (\d+): (\d+) of (\d+) keys", text)
+    assert found is not None
+    which, total, keys, all_keys = map(int, found.groups())
+    assert 1 <= which <= total == chunks
+    assert keys <= all_keys

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -21,24 +20,16 @@ from tests.waiting import seconds_until, until
 
 NAMES = ("orders-move", "users-move", "carts-move")
 
+TAKEN_OVER_WITHIN_S = 8.0
+"""A lease is taken away 4 s after its last beat was seen, which was up to a second before the death; 0.5 s later the
+stream is offered to hosts without its log; then come the claim and the source's answer. It takes 5.2 to 5.6 s; the rest
+is room for a busy machine."""
+
 
 @pytest.fixture
 def database_url() -> Iterator[str]:
     with postgres() as url:
         yield url
-
-
-@pytest.fixture
-def broker(server: StartServer) -> Server:
-    return server("valkey-9.1")
-
-
-@pytest.fixture
-def here(tmp_path: Path, database_url: str, broker: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    with Installation(tmp_path, database_url, f"redis://127.0.0.1:{broker.port}/0") as made:
-        for name, value in made.settings.items():
-            monkeypatch.setenv(name, value)
-        yield made
 
 
 class Watcher(threading.Thread):
@@ -115,7 +106,7 @@ def test_three_tasks_outlive_a_host_a_scheduler_and_the_brokers_memory(
         a.kill()
         before = applied()
         took = seconds_until(lambda: all_go_on(before), "all streams at the second host")
-        assert took < 12.0
+        assert took < TAKEN_OVER_WITHIN_S, f"it took {took:.1f} s"
         until(lambda: not watcher.living("a"), "the first host is dead in Flower, too")
         until(lambda: {w.partition("@")[2] for _, w in watcher.streams if w in watcher.living("b")} == {"b"}, "moved")
 
@@ -143,5 +134,6 @@ def test_three_tasks_outlive_a_host_a_scheduler_and_the_brokers_memory(
         watcher.over.set()
         watcher.join()
         assert watcher.answers > 10
+        assert watcher.errors == [], "Flower answers even while its broker is away"
         assert any("chunk" in args for args in watcher.seen)
     assert b.processes[0].stop() == 0

@@ -38,6 +38,22 @@ def test_a_chunk_has_one_loader(store: Store, chunk_id: int) -> None:
         taken.done(10)
 
 
+def test_it_says_how_far_it_is_and_of_how_many_once_all_have_come(store: Store, task_id: int) -> None:
+    handle = store.claim_node(1, "h:1:2:x")
+    assert handle is not None
+    gen = handle.begin_snapshot("r", 1, 0, None, None)
+    first, *_ = [handle.add_chunk(**chunk(seq)) for seq in range(3)]  # type: ignore[arg-type]
+    taken = store.claim_chunk(first, "h:1:3:x")
+    assert taken is not None
+    said: list[str] = []
+    taken.say = said.append
+    taken.renew(3)
+    handle.end_snapshot(gen, 30, 3000)
+    taken.renew(5)
+    assert said == ["chunk 1: 3 of 10 keys", "chunk 1 of 3: 5 of 10 keys"]
+    taken.done(10)
+
+
 def test_an_unknown_chunk(store: Store, task_id: int) -> None:
     assert store.claim_chunk(77, "h:1:3:x") is None
 

@@ -6,16 +6,17 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 
 from scheduler import prune
 from scheduler.dispatch import FOLLOW_AGAIN_S, LOAD_AGAIN_S
 from scheduler.leader import Leader
 from scheduler.leases import free_chunks, free_leases
+from scheduler.offers import HOME_S
 from scheduler.watch import LEASE_TTL_S
 from sync_tasks import names
 from sync_tasks.errors import ConnectionLost, Fenced, Side, TargetBusy
-from sync_tasks.models import Chunk, Task
+from sync_tasks.models import Chunk, Lease, Node, Task
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import ChunkState, OpKind, TaskState
 from sync_tasks.store import Store, locks
@@ -34,12 +35,25 @@ def begin(store: Store, outbox: Outbox, chunks: int = 1) -> tuple[Any, list[int]
     return handle, ids
 
 
-def idle_task(number: int) -> Task:
-    """A task that runs, whose stream has an owner."""
-    return Task(
-        id=number, uid=f"{number:016x}", name=f"t{number}", state=TaskState.SYNCHRONIZING, source=b"", target=b"",
-        source_safe="", target_safe="", spec=TaskSpec().model_dump(mode="json"),
-    )  # fmt: skip
+def idle_task(number: int) -> list[Task | Node | Lease]:
+    """A task that runs, and whose stream has an owner."""
+    spec = TaskSpec().model_dump(mode="json")
+    return [
+        Task(
+            id=number, uid=f"{number:016x}", name=f"t{number}", state=TaskState.SYNCHRONIZING, source=b"", target=b"",
+            source_safe="", target_safe="", spec=spec,
+        ),
+        Node(id=number, task_id=number, number=0, wanted=True, begun=True),
+        Lease(name=names.node_lease(number), owner="h:1:2:x", epoch=1),
+    ]  # fmt: skip
+
+
+def beat_all(store: Store) -> None:
+    """One beat of every lease of a stream."""
+    with store.database.write() as session:
+        streams = session.scalars(select(Lease.name).where(Lease.name != names.SCHEDULER_LEASE)).all()
+        locks.leases(session, streams)
+        session.execute(update(Lease).where(Lease.name.in_(streams)).values(beat=Lease.beat + 1))
 
 
 def one_minute(store: Store, task_id: int) -> None:
@@ -304,14 +318,33 @@ def test_one_of_two_schedulers_sends(store: Store, task_id: int, time: Time, out
     assert outbox.sent == [FOLLOW, FOLLOW]
 
 
-def test_old_events_are_forgotten(store: Store, task_id: int) -> None:
+def test_old_events_are_forgotten_every_ten_minutes(
+    store: Store, task_id: int, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune.events, "__defaults__", (10,))
     handle = store.claim_node(1, "h:1:2:x")
     assert handle is not None
-    for number in range(50):
-        handle.event("x", str(number))
-    with store.database.write() as session:
-        prune.events(session, keep=10)
-    assert [found.text for found in store.events(task_id)] == [str(number) for number in range(40, 50)]
+
+    def kept() -> list[str]:
+        return [found.text for found in store.events(task_id)]
+
+    def happen(numbers: range) -> list[str]:
+        for number in numbers:
+            handle.event("x", str(number))
+        return [str(number) for number in numbers]
+
+    happen(range(50))
+    time.now = prune.EVERY_S
+    time.tick()
+    assert kept() == [str(number) for number in range(40, 50)]
+    more = happen(range(50, 70))
+    time.now = 2 * prune.EVERY_S - 1
+    time.tick()
+    assert kept()[-20:] == more, "not yet"
+    assert len(kept()) == 30
+    time.now = 2 * prune.EVERY_S
+    time.tick()
+    assert kept() == more[-10:]
 
 
 def test_a_stream_is_offered_to_the_host_that_has_its_log_and_soon_to_all(
@@ -333,6 +366,30 @@ def test_a_stream_is_offered_to_the_host_that_has_its_log_and_soon_to_all(
     again = store.claim_node(1, "h:1:2:y", "0123456789ab")
     assert again is not None
     assert not again.moved
+
+
+def test_a_stream_in_mid_load_is_offered_to_its_host_for_a_while(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    handle = store.claim_node(1, "h:1:2:x", "0123456789ab")
+    assert handle is not None
+    handle.moved_in()
+    handle.begin_snapshot("r", 1, 0, None, None)
+    store.release_node(1, handle.epoch)
+    time.live(FOLLOW_AGAIN_S + 0.25)
+    assert [message.queue for message in outbox.messages] == ["kf.stream.0123456789ab"] * 2
+    time.live(HOME_S - FOLLOW_AGAIN_S - 1)
+    assert {message.queue for message in outbox.messages} == {"kf.stream.0123456789ab"}
+    time.live(FOLLOW_AGAIN_S + 1)
+    assert outbox.messages[-1].queue == "kf.stream"
+    outbox.messages.clear()
+
+    again = store.claim_node(1, "h:1:2:y", "0123456789ab")
+    assert again is not None
+    again.begin_stream()
+    store.release_node(1, again.epoch)
+    time.live(1)
+    assert [message.queue for message in outbox.messages] == ["kf.stream.0123456789ab", "kf.stream"]
 
 
 def test_chunks_go_to_the_host_that_has_their_files(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
@@ -398,9 +455,10 @@ def test_a_tick_over_a_thousand_idle_tasks_asks_as_much_as_over_one(
     statements: list[str] = []
     for engine in {store.database._reader, store.database._writer} - {None}:
         event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    begin(store, outbox)
+    begin(store, outbox, chunks=0)
 
     def count() -> int:
+        beat_all(store)
         time.live(1)
         statements.clear()
         time.tick()
@@ -408,5 +466,12 @@ def test_a_tick_over_a_thousand_idle_tasks_asks_as_much_as_over_one(
 
     alone = count()
     with store.database.write() as session:
-        session.add_all(idle_task(number) for number in range(2, 1001))
-    assert count() == alone
+        for rows in zip(*(idle_task(number) for number in range(2, 1001)), strict=True):
+            session.add_all(rows)
+            session.flush()
+    for _ in range(int(LEASE_TTL_S) + 1):
+        assert count() == alone
+    assert FOLLOW_AGAIN_S < LEASE_TTL_S
+    assert outbox.sent == [], "who beats is left alone"
+    time.live(LEASE_TTL_S + 1)
+    assert len([sent for sent in outbox.sent if sent[0] == names.FOLLOW]) == 1000, "the joins have found them all"
