@@ -17,7 +17,9 @@ from sync_tasks.models import Lease
 from sync_tasks.store import leases
 from sync_tasks.store.database import Database
 
-RENEW_S = 1.0
+RENEW_S = 0.5
+TTL_S = 3.0
+"""Shorter than that of work: a leader that is deposed by mistake is fenced, and has nothing under way that is lost."""
 
 
 class Leader:
@@ -34,7 +36,7 @@ class Leader:
         self.owner = f"{self._host}:{os.getpid()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.epoch: int | None = None
         self._renewed = 0.0
-        self._watch: Watch[str] = Watch()
+        self._watch: Watch[str] = Watch(TTL_S)
 
     def leads(self, now: float) -> bool:
         """Whether this process leads at lived time `now`; claims and renews as needed."""

@@ -22,7 +22,7 @@ from tests.hosts import Installation, Process
 from tests.waiting import seconds_until, until
 from workers.beat import Beat
 
-LEADS_WITHIN_S = 5.0  # 4 s after the last beat was seen; of another host nobody knows whether its process is there
+LEADS_WITHIN_S = 5.0  # 3 s after the last beat was seen; of another host nobody knows whether its process is there
 WATCHED_S = 2.0  # after it was woken up: eight ticks, two renewals
 
 

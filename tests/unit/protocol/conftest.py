@@ -186,6 +186,26 @@ class Followed:
         self.log.close()
 
 
+@pytest.fixture(scope="module")
+def source() -> Iterator[Server]:
+    with start("redis-7.0") as server:
+        yield server
+
+
+@pytest.fixture
+def follow(tmp_path: Path, source: Server) -> Iterator[Callable[..., Followed]]:
+    made: list[Followed] = []
+
+    def make(target: Server, **kw: Any) -> Followed:
+        made.append(Followed(target, source, tmp_path, **kw))
+        made[-1].source.offset = lambda: 0  # type: ignore[method-assign]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
 def until(true: Callable[[], Any], seconds: float = 5.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,28 +46,8 @@ from workers.times import retime
 CK = b"keyferry:%s:0:ck" % UID.encode()
 OURS = f"keyferry-{UID}-0"
 
-@pytest.fixture(scope="module")
-def source() -> Iterator[Server]:
-    with start("redis-7.0") as server:
-        yield server
-
-
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-@pytest.fixture
-def follow(tmp_path: Path, source: Server) -> Iterator[Callable[..., Followed]]:
-    made: list[Followed] = []
-
-    def make(target: Server, **kw: Any) -> Followed:
-        made.append(Followed(target, source, tmp_path, **kw))
-        made[-1].source.offset = lambda: 0  # type: ignore[method-assign]
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 @pytest.mark.parametrize("cut", [b"$-", b"$-1", b"$-1\r", b"*-", b"*-1\r"])

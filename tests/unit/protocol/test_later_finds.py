@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,29 +38,8 @@ from workers.times import retime
 CK = f"keyferry:{UID}:0:ck"
 
 
-@pytest.fixture(scope="module")
-def source() -> Iterator[Server]:
-    with start("redis-7.0") as server:
-        yield server
-
-
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-@pytest.fixture
-def follow(tmp_path: Path, source: Server) -> Iterator[Callable[..., Followed]]:
-    made: list[Followed] = []
-
-    def make(target: Server, **kw: Any) -> Followed:
-        made.append(Followed(target, source, tmp_path, **kw))
-        made[-1].source.offset = lambda: 0  # type: ignore[method-assign]
-        made[-1].source.touch = lambda db, keys: None  # type: ignore[method-assign]
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 def test_the_last_window_settles_what_a_window_behind_it_would_have_touched(
@@ -68,6 +47,7 @@ def test_the_last_window_settles_what_a_window_behind_it_would_have_touched(
 ) -> None:
     """More is read than is carried: a lock is held since long, and written again behind where the target is closed."""
     stream = follow(target)
+    stream.source.touch = lambda db, keys: None  # type: ignore[method-assign]
     with target.client() as client:
         stream.write([b"SELECT", b"0"], [b"SET", b"lock", b"1", b"PXAT", b"%d" % (now_ms() + 600)])
         assert until(lambda: client.get("lock") == b"1")

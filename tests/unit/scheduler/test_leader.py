@@ -7,8 +7,7 @@ import subprocess
 import sys
 import threading
 
-from scheduler.leader import RENEW_S, Leader
-from scheduler.watch import LEASE_TTL_S
+from scheduler.leader import RENEW_S, TTL_S, Leader
 from sync_tasks import names
 from sync_tasks.models import Lease
 from sync_tasks.store import Store
@@ -28,10 +27,10 @@ def test_a_silent_leader_is_replaced_and_notices(store: Store) -> None:
     first, second = Leader(store.database), Leader(store.database)
     assert first.leads(0.0)
     assert not second.leads(0.5)
-    assert not second.leads(0.5 + LEASE_TTL_S - 0.1)
-    assert second.leads(0.5 + LEASE_TTL_S)
+    assert not second.leads(0.5 + TTL_S - 0.1)
+    assert second.leads(0.5 + TTL_S)
     assert not first.leads(RENEW_S + 5.0)
-    assert second.leads(0.5 + LEASE_TTL_S + RENEW_S)
+    assert second.leads(0.5 + TTL_S + RENEW_S)
     first.resign()
     assert second.leads(20.0), "who leads no more has nothing to give back"
 
