@@ -59,8 +59,13 @@ def closed_key(uid: str, node: int, gen: int) -> bytes:
 
 
 def marks_key(uid: str, node: int, gen: int) -> bytes:
-    """Hash: chunk number to keys written, set by each chunk's last batch; `begun` once any loader has begun."""
+    """Hash: chunk number to keys written, set by a chunk's last batch; `begun:<number>` once a loader has begun it."""
     return b"keyferry:%s:%d:marks:%d" % (uid.encode(), node, gen)
+
+
+def begun(what: str) -> bytes:
+    """Field of `marks_key`: something of that part may be on the target."""
+    return b"begun:" + what.encode()
 
 
 def load_key(uid: str, node: int, gen: int, what: str) -> bytes:

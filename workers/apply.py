@@ -142,7 +142,10 @@ class Applier(threading.Thread):
 
     def _close_load(self, link: TargetLink, claimed: Claim) -> Checkpoint:
         """Wait for the load, see its marks on the target, fence its loaders, write the first checkpoint."""
-        if not self._is_loaded(self.port.node()):
+        node = self.port.node()
+        if node.snapshot_done:
+            self._check_open(link, node)
+        if not self._is_loaded(node):
             self.port.healed("target")  # it took our claim, and is asked for no more yet; else the first window tells
         while True:
             while not self.loaded.wait(0.05):
@@ -156,6 +159,17 @@ class Applier(threading.Thread):
                     return self._close_now(link, claimed, node)
                 self.loaded.clear()  # the source began a new snapshot meanwhile
 
+    def _check_open(self, link: TargetLink, node: NodeView) -> None:
+        """Have another snapshot taken if this load was closed: by a later one that the database has forgotten, or by a
+        restart that came to nothing."""
+        if Closing(self.port, node, self.scope, self.directory, self.home).superseded(link):
+            self.loaded.clear()
+            raise damaged(self.directory / f"gen-{node.gen}" / "tables", "is of a load that is closed on the target")
+
+    def _check_stop(self) -> None:
+        if self.stop_event.is_set():
+            raise Stopped
+
     def _is_loaded(self, node: NodeView) -> bool:
         state = self.port.load_state(node.gen)
         return node.snapshot_done and state.done == state.chunks
@@ -168,16 +182,14 @@ class Applier(threading.Thread):
         return self.log.covers(node.replid, node.snapshot_offset)
 
     def _close_now(self, link: TargetLink, claimed: Claim, node: NodeView) -> Checkpoint:
+        self._check_open(link, node)
         closing = Closing(self.port, node, self.scope, self.directory, self.home)
-        if closing.superseded(link):
-            self.loaded.clear()
-            raise damaged(self.directory / f"gen-{node.gen}" / "tables", "is of a load that a later one has closed")
         missing = closing.missing(link)
         if missing:
             self.loaded.clear()
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
-        closing.sweep(link)
+        closing.sweep(link, self._check_stop)
         chain = self._chain(link, claimed, closing.gen, closing.offset)
         chain.push(closing.first_window())
         self._loaded_files = closing.files()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sync_tasks.names import closed_key, marks_key
@@ -51,20 +52,22 @@ class Closing:
         gates = [closed_key(self._uid, self._node.number, g) for g in range(1, self.gen)]
         if not gates or int(link.ask(b"EXISTS", *gates)) == len(gates):
             return False
-        for gate in gates:
-            link.ask(b"SET", gate, b"1")
+        # In one: should we die now, what is missing says by itself that all of it has to come again.
+        sets: list[list[bytes | int]] = [[b"SET", gate, b"1"] for gate in gates]
+        marks = marks_key(self._uid, self._node.number, self.gen)
+        link.ask_all([[b"MULTI"], [b"DEL", marks], *sets, [b"EXEC"]])
         return True
 
     def superseded(self, link: TargetLink) -> bool:
         """Whether this load was closed for a later snapshot, of which the database knows nothing any more."""
         return bool(link.ask(b"EXISTS", closed_key(self._uid, self._node.number, self.gen)))
 
-    def sweep(self, link: TargetLink) -> None:
+    def sweep(self, link: TargetLink, check: Callable[[], None] = lambda: None) -> None:
         """Remove what snapshots that broke off had loaded and this one no longer has."""
         if self.gen > 1:
             chunks = [c for g in range(1, self.gen + 1) for c in self._port.chunks(g)]
             removed = sweep(
-                link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope, self._port.renew
+                link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope, self._port.renew, check
             )
             if removed:
                 self._port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")

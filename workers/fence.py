@@ -31,10 +31,11 @@ def fence(endpoint: Endpoint, task: TaskView, nodes: list[NodeView], home: int) 
     link = TargetLink(endpoint, f"keyferry-{task.uid}-fence", home)
     try:
         for node in nodes:
-            _close_loads(link, task.uid, node)
+            # The stream first: should the target go away in between, a load that is shut would never be complete.
             state = link.ask(b"HGET", checkpoint_key(task.uid, node.number), b"state")
             if state not in (FINISHED.encode(), ENDED.encode()):
                 _close_stream(link, task.uid, node.number)
+            _close_loads(link, task.uid, node)
     finally:
         link.close()
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError, Malformed, Side, TargetError
-from sync_tasks.names import closed_key, load_key, marks_key
+from sync_tasks.names import begun, closed_key, load_key, marks_key
 from workers.beat import Beat
 from workers.codec import RestoreEncoder
 from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
@@ -38,6 +38,7 @@ BATCH_BYTES = 128 << 10
 FLYING = 4
 FAR = 1 << 53
 GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
+TAIL_BYTES = 512  # a disk that lost the end of a file often shows zeros there
 TOKEN_S = 86_400  # that of a loader which died and has no successor goes by itself
 
 MULTI = encode([b"MULTI"])
@@ -52,8 +53,8 @@ class FencedBatches:
         uid, node, gen, what: whose load, and which part of it; an earlier attempt at that part is over from now on.
         home: database of Keyferry's keys.
         db: database of the data.
-        rightful: asks the control plane, once the token is there: what ends our right later ends the token, too. Raises
-            Fenced.
+        rightful: asks the control plane, before and once the token is there: what ends our right later ends the token,
+            too. Raises Fenced.
         check: called now and then; what it raises ends the sending.
     """
 
@@ -73,12 +74,14 @@ class FencedBatches:
         self._closed, self._tok = closed_key(uid, node, gen), load_key(uid, node, gen, what)
         self._attempt, self._number = secrets.token_hex(4).encode(), 0
         self._watch = encode([b"WATCH", self._closed, self._tok]) + encode([b"PEXPIREAT", self._closed, FAR])
+        self._rightful = rightful
+        rightful()  # who has lost its right must not take the token from its successor
         link.ask_all([
             [b"MULTI"],
             [b"DEL", self._tok],
             [b"HSET", self._tok, self._step(0), b"1"],
             [b"EXPIRE", self._tok, TOKEN_S],
-            [b"HSETNX", marks_key(uid, node, gen), b"begun", b"1"],
+            [b"HSETNX", marks_key(uid, node, gen), begun(what), b"1"],
             [b"EXEC"],
         ])  # fmt: skip
         rightful()
@@ -164,7 +167,8 @@ class FencedBatches:
             self._flying.popleft()
         closed, steps = self.link.ask_all([[b"EXISTS", self._closed], [b"HKEYS", self._tok]])
         if any(not step.startswith(self._attempt) for step in steps):
-            return Fenced("another worker has taken over what this one was loading: it was too late")
+            self._rightful()
+            return lost("a worker that had lost its right woke up and took the token of this one")
         self.link.ask(b"DEL", self._tok)  # what is there the gates have made
         if closed:
             return Fenced("the load of this snapshot is closed: this worker was too late")
@@ -189,6 +193,7 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
     Raises ConnectionLost, TargetBusy, TargetError, Malformed, Fenced.
     """
     loader = _Loader(port)
+    loader.check()
     with Beat(lambda: port.renew(loader.keys)) as beat:
         link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
         try:
@@ -224,15 +229,27 @@ class _Loader:
         self._path = Path(port.chunk.path)
         self.keys = 0  # so far
 
-    def load(self, batches: FencedBatches) -> None:
-        """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded."""
-        version, _, _ = read_tables(self._path.parent)
+    def check(self) -> None:
+        """Raise ControlError, the snapshot marked, if the file is not what was recorded, as far as can be told at once.
+
+        What is found out here has left nothing on the target.
+        """
         try:
             size = self._path.stat().st_size
         except FileNotFoundError as e:
             raise damaged(self._path, "is missing") from e
         if size != self._chunk.bytes:
             raise damaged(self._path, f"has {size} bytes, not {self._chunk.bytes}")
+        with self._path.open("rb") as file:
+            file.seek(max(0, size - TAIL_BYTES))
+            if not any(file.read()) and not self._chunk.huge:
+                self.keys = count_keys(self._path)
+                self._compare()
+                self.keys = 0
+
+    def load(self, batches: FencedBatches) -> None:
+        """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded."""
+        version, _, _ = read_tables(self._path.parent)
         if self._chunk.huge:
             load_huge(self._port, batches, version)
             return

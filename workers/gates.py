@@ -46,11 +46,13 @@ class Gates:
             link.close()
 
     def close_earlier(self, gen: int) -> None:
-        """Close the loads of all snapshots before `gen`: their loaders write nothing any more."""
-        if gen <= 1:
-            return
+        """Close the loads of all snapshots before `gen`: their loaders write nothing any more.
+
+        Raises what the target answers; also where there is none to close, a target that takes no write is found out.
+        """
         link = self._link()
         try:
+            link.ask(b"HINCRBY", checkpoint_key(self._uid, self._node), b"snapshots", 0)
             for old in range(1, gen):
                 link.ask(b"SET", closed_key(self._uid, self._node, old), b"1")
         finally:

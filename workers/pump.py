@@ -109,8 +109,12 @@ class Pump:
             self._fill(now)
 
     def _settle_now(self) -> bool:
-        """Settling takes turns with traffic, and begins once what is in flight is answered."""
-        if self._settled_last or not self.settler.due():
+        """Settling takes turns with traffic, and begins once what is in flight is answered.
+
+        A window that wipes the checkpoint's database begins then, too: it goes first, lest it waits for all of them.
+        """
+        ahead = self.translator.full[0] if self.translator.full else self.translator.window
+        if self._settled_last or ahead.wipes or not self.settler.due():
             self._settled_last = False
             return False
         return True

@@ -32,6 +32,8 @@ SAY_S = 1.0
 CALM_TICK_S = 0.25
 CALM_ASK_S = 2.0
 """In sync, and nothing has come since the source was last asked: a machine may follow many sources that are idle."""
+IDLE_BYTES = 1024
+"""So many bytes that change nothing (PING) may not be on the target yet: they are checkpointed a little later."""
 REPORT_ALL_S = 5.0
 """What has not changed is reported this often."""
 
@@ -161,7 +163,15 @@ class StreamJob:
         return True
 
     def _calm(self) -> bool:
-        return self._in_sync and self.log.end == self._heard and not self.orders.finishing
+        """Whether nothing has come since the source was last asked, and all of it is on the target."""
+        return self._is_in_sync() and self.log.end == self._heard and not self.orders.finishing
+
+    def _is_in_sync(self) -> bool:
+        """What the last question found, if it still holds: a target may have fallen back since, a link be cut."""
+        progress, sample = self.applier.progress, self._sample
+        if not progress.streaming or not self.receiver.connected or sample is None or progress.committed is None:
+            return False
+        return self._in_sync and sample - progress.committed <= IDLE_BYTES
 
     def _take_up(self) -> None:
         """Say once that we work by the task's present settings."""
@@ -218,7 +228,7 @@ class StreamJob:
                 return
             time.sleep(0.01)
         # Bytes that change nothing (PING) are committed a little later: one miss says nothing by itself.
-        if progress.committed is None or offset - progress.committed > 1024 or progress.settled_at is None:
+        if progress.committed is None or offset - progress.committed > IDLE_BYTES or progress.settled_at is None:
             self._in_sync = False
 
     def _report(self) -> None:
@@ -227,13 +237,13 @@ class StreamJob:
             "received_offset": self.log.end,
             "applied_offset": progress.committed,
             "source_offset": self._sample,
-            "in_sync": self._in_sync,
+            "in_sync": self._is_in_sync(),
             "held": progress.held,
             "settled": progress.streaming and progress.settled_at is not None,
             "delay_ms": self._delay(),
         }
         now = time.monotonic()
-        if values != self._values or now - self._reported_all >= REPORT_ALL_S:
+        if not self._calm() or values != self._values or now - self._reported_all >= REPORT_ALL_S:
             self._values, self._reported_all = values, now
             self.port.progress(values)
         if now - self._said >= (REPORT_ALL_S if self._calm() else SAY_S):
@@ -247,7 +257,7 @@ class StreamJob:
             return f"snapshot {node.gen}: {node.keys_done} of {node.keys_total or 'unknown'} keys loaded"
         delay = self._delay()
         late = "" if delay is None else f", {delay:.0f} ms behind"
-        return f"offset {self.applier.progress.committed}{late}{', in sync' if self._in_sync else ''}"
+        return f"offset {self.applier.progress.committed}{late}{', in sync' if self._is_in_sync() else ''}"
 
     def _delay(self) -> float | None:
         progress = self.applier.progress

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from sync_tasks.errors import CannotContinue, Side
+from sync_tasks.names import begun, marks_key
 from sync_tasks.views import ChunkView
 from workers.codec.resp_cy import encode
 from workers.full import FencedBatches
@@ -61,6 +62,17 @@ def _check(chunk: ChunkView) -> None:
         raise damaged(path, f"holds {keys} keys, not {chunk.keys}")
 
 
+def _has_begun(link: TargetLink, uid: str, node: int, chunk: ChunkView) -> bool:
+    """Whether something of it may be on the target."""
+    return bool(link.ask(b"HEXISTS", marks_key(uid, node, chunk.gen), begun(str(chunk.seq))))
+
+
+def _is_whole(chunk: ChunkView) -> bool:
+    """Whether its file is still what it was loaded from."""
+    path = Path(chunk.path)
+    return path.exists() and path.stat().st_size == chunk.bytes and count_keys(path) == chunk.keys
+
+
 def sweep(
     link: TargetLink,
     chunks: list[ChunkView],
@@ -70,25 +82,26 @@ def sweep(
     node: int,
     scope: Scope,
     rightful: Callable[[], object] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> int:
     """Remove what snapshots before `gen` may have loaded and `gen` has not; fenced like a loader of `gen`.
 
     Args:
         link: to the target, in `home`.
         chunks: of every snapshot so far.
-        rightful: raises Fenced if the stream is no more ours.
+        rightful, check: as `FencedBatches` takes them.
     Returns how many keys were asked to be removed. Raises ControlError if a file of `gen` is not what was recorded.
     """
     passes = 1 + sum(c.keys for c in chunks) // MOST_HASHES
     present = [c for c in chunks if c.gen == gen]
-    former = [(c, scope.target(c.db)) for c in chunks if c.gen < gen and Path(c.path).exists()]
-    lost = [c for c in chunks if c.gen < gen and c.epoch and not Path(c.path).exists()]
+    former = [(c, scope.target(c.db)) for c in chunks if c.gen < gen and _has_begun(link, uid, node, c)]
+    lost = [c for c, _ in former if not _is_whole(c)]
     if lost:
         raise CannotContinue(
-            f"{len(lost)} chunks of a snapshot that broke off were loaded from another host's spool:"
-            " keys that the source has deleted since cannot be told",
+            f"{len(lost)} chunks of a snapshot that broke off were loaded, at least in part, and cannot be"
+            " read any more: keys that the source has deleted since cannot be told",
             side=Side.CONTROL,
-            hint="empty the target and restart the task; share the spool between hosts (KEYFERRY_SPOOL_SHARED)",
+            hint="empty the target and restart the task; let hosts share their spool (KEYFERRY_SPOOL_SHARED)",
         )
     for chunk in present:
         _check(chunk)
@@ -101,7 +114,7 @@ def sweep(
         for chunk, db in former:
             if db is None:
                 continue
-            batches = FencedBatches(link, uid, node, gen, "sweep", home, db, rightful)
+            batches = FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check)
             removed += _remove(batches, chunk, number, passes, known)
             batches.end()
     return removed

@@ -161,6 +161,7 @@ class Translator:
         window.commands += tx.commands
         window.changes += tx.changes
         window.held |= tx.held
+        window.wipes |= tx.wipes
         window.databases |= tx.databases
         window.received_ms = window.received_ms or tx.received_ms
         if tx.selected is not None:

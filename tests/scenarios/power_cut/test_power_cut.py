@@ -33,7 +33,8 @@ def test_chunk_files_are_torn(how: str, server: StartServer, ferry: StartFerry) 
             run = ferry(source, target)
             run.wait_for(lambda line: line["bytes_total"], what="a whole snapshot on disk")
             run.kill_tree()
-        left = [Path(chunk["path"]) for chunk in run.chunks() if chunk["state"] in ("ready", "running")]
+        # Of one that was loaded in part nobody could tell any more which keys the source has deleted since.
+        left = [Path(chunk["path"]) for chunk in run.chunks() if chunk["state"] == "ready" and not chunk["epoch"]]
         assert left, "the load was over already"
         for path in left:
             torn(path, how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from workers.fence import fence, remove_keys
 from workers.full import FencedBatches
 from workers.gates import Gates
 from workers.pending import Pending
+from workers.receive import Receiver
 from workers.scope import Scope
 from workers.settle import Settler
 from workers.source.ask import Position, Source
@@ -230,7 +232,7 @@ def test_a_loader_that_connects_late_is_asked_about_its_right_once_its_token_is_
     with target.client() as client:
         seen: list[int] = []
         late = loader(target, rightful=lambda: seen.append(int(client.exists(f"keyferry:{UID}:0:load:1:0"))))
-        assert seen == [1]
+        assert seen == [0, 1]
         client.flushall()
         late.send(SET_OLD, 1)
         with pytest.raises(ConnectionLost):
@@ -246,20 +248,54 @@ def test_a_loader_that_connects_late_is_asked_about_its_right_once_its_token_is_
 
 def test_of_two_attempts_at_a_chunk_the_later_one_alone_writes(target: Server) -> None:
     """A database that lost its last commits gives the same epoch twice: both would build one temporary list."""
-    first = loader(target)
+    taken: list[bool] = []
+
+    def rightful() -> None:
+        if taken:
+            raise Fenced("taken away")
+
+    first = loader(target, rightful=rightful)
     push = encode([b"RPUSH", b"list", b"a"])
     first.send(push, 1)
     first.finish()
+    taken.append(True)
     second = loader(target)
     second.send(encode([b"UNLINK", b"list"]), 1)
     second.send(push, 1)
     first.send(push, 1)
-    with pytest.raises(Fenced, match="another worker"):
+    with pytest.raises(Fenced, match="taken away"):
         first.finish()
     second.end(push, 1)
     with target.client() as client:
         assert client.lrange("list", 0, -1) == [b"a", b"a"]
         assert not client.keys("keyferry:*:load:*")
+
+
+def test_who_has_lost_its_right_takes_no_token_from_its_successor(target: Server) -> None:
+    """And should it have been asleep between the question and the token, its successor tries again."""
+    successor = loader(target)
+
+    def not_ours() -> None:
+        raise Fenced("taken away")
+
+    with pytest.raises(Fenced):
+        loader(target, rightful=not_ours)
+    successor.send(encode([b"SET", b"k", b"1"]), 1)
+    successor.finish()
+    asked: list[bool] = []
+
+    def asleep_in_between() -> None:
+        asked.append(True)
+        if len(asked) > 1:
+            raise Fenced("taken away")
+
+    with pytest.raises(Fenced):
+        loader(target, rightful=asleep_in_between)
+    successor.send(encode([b"SET", b"k", b"2"]), 1)
+    with pytest.raises(ConnectionLost, match="lost its right"):
+        successor.finish()
+    with target.client() as client:
+        assert client.get("k") == b"1"
 
 
 def test_the_late_window_of_a_released_task_is_spoiled_where_memory_refuses_its_gate(target: Server) -> None:
@@ -289,6 +325,8 @@ def test_the_gate_of_an_earlier_load_that_a_failover_opened_has_everything_loade
     closing = Closing(port, port.node(), Scope(None), tmp_path, 0)
     link.ask(b"HSET", f"keyferry:{UID}:0:marks:2".encode(), b"0", b"1", b"1", b"1")
     assert closing.missing(link) == [10, 11], "one of the first snapshot's loaders could have written since"
+    assert closing.missing(link) == [10, 11], "also for a successor, should this owner die before it has said so"
+    link.ask(b"HSET", f"keyferry:{UID}:0:marks:2".encode(), b"0", b"1", b"1", b"1")
     assert closing.missing(link) == []
     asleep = loader(target, gen=1)
     asleep.send(SET_OLD, 1)
@@ -318,11 +356,17 @@ def test_a_load_that_was_closed_for_a_later_one_is_not_streamed_from(
     late = Applier(endpoint(target), Port(), Log(tmp_path / "log"), asks, tmp_path, Scope(None), 0)
     link = TargetLink(endpoint(target), "test", 0)
     link.ask(b"SET", f"keyferry:{UID}:0:closed:1".encode(), b"1")
-    with pytest.raises(ControlError, match="later one has closed"):
+    with pytest.raises(ControlError, match="closed on the target"):
         late._close_now(link, claim(link, UID, 0, 2, "n"), replace(NODE, gen=1, snapshot_offset=0))
     assert is_damaged(tmp_path / "gen-1"), "another snapshot is taken"
     with target.client() as client:
         assert client.hget(CK, "offset") is None
+
+
+def is_online(master: Server) -> bool:
+    """It has a replica that has confirmed something."""
+    found = master.client().info("replication").get("slave0", {})
+    return found.get("state") == "online" and int(found["offset"]) > 0
 
 
 def test_the_cut_over_waits_until_the_targets_replicas_have_its_last_window(
@@ -331,7 +375,7 @@ def test_the_cut_over_waits_until_the_targets_replicas_have_its_last_window(
     """Else a failover in that second would take the last writes back, and nobody might write them again."""
     with start("redis-7.0") as replica, target.client() as client:
         replica.client().replicaof("127.0.0.1", target.port)
-        assert until(lambda: replica.client().info("replication")["master_link_status"] == "up", 20)
+        assert until(lambda: is_online(target), 20)
         stream = follow(target)
         end = stream.write([b"SELECT", b"0"], [b"SET", b"k", b"1"])
         stream.source.position = lambda: Position(REPLID, end)  # type: ignore[method-assign]
@@ -353,7 +397,7 @@ def test_the_cut_over_waits_until_the_targets_replicas_have_its_last_window(
 def test_a_replica_that_confirms_nothing_holds_the_cut_over_for_a_while_only(target: Server) -> None:
     with start("redis-7.0") as replica:
         replica.client().replicaof("127.0.0.1", target.port)
-        assert until(lambda: replica.client().info("replication")["master_link_status"] == "up", 20)
+        assert until(lambda: is_online(target), 20)
         link = TargetLink(endpoint(target), "test", 0)
         assert replicas.without(link, lambda: False) == 0
         replica.pause()
@@ -363,3 +407,48 @@ def test_a_replica_that_confirms_nothing_holds_the_cut_over_for_a_while_only(tar
             assert replicas.without(link, lambda: True) == 1
         finally:
             replica.resume()
+
+
+@pytest.mark.parametrize("wipe", [b"FLUSHALL", b"FLUSHDB", b"SWAPDB"])
+def test_windows_are_counted_through_a_wipe_within_a_transaction(
+    target: Server, follow: Callable[..., Followed], wipe: bytes
+) -> None:
+    stream = follow(target)
+    command = [wipe, b"0", b"1"] if wipe == b"SWAPDB" else [wipe]
+    with target.client() as client:
+        stream.write([b"SELECT", b"0"], *([b"SET", b"k%d" % number, b"1"] for number in range(2000)))
+        stream.write([b"MULTI"], command, [b"SET", b"a", b"1"], [b"EXEC"], [b"SET", b"b", b"1"])
+        assert until(lambda: client.get("b") == b"1"), stream.applier.error
+        for one in client.client_list():
+            if one["name"] == f"keyferry-{UID}-0":
+                client.client_kill_filter(_id=one["id"])
+        stream.write([b"SET", b"c", b"1"])
+        assert until(lambda: client.get("c") == b"1"), stream.applier.error
+        number, windows = client.hmget(CK, "number", "windows")
+        assert number == windows
+
+
+@pytest.mark.parametrize("gen", [0, 1, 2])
+def test_no_snapshot_is_asked_for_while_the_target_takes_no_write(
+    target: Server, source: Server, tmp_path: Path, gen: int
+) -> None:
+    """Each costs the source a fork; and the retry window must age."""
+    port = Port(node=replace(NODE, begun=False, snapshot_done=False, gen=gen, replid=None))
+    gates = Gates(endpoint(target), UID, 0, 0)
+    asks = Source(endpoint(source, Side.SOURCE))
+    receiver = Receiver(
+        endpoint(source, Side.SOURCE), port, Log(tmp_path / "log"), tmp_path, asks, lambda: None,
+        gates.close_earlier, lambda: None, threading.Lock(), gates.number,
+    )  # fmt: skip
+    before = source.client().info("stats")["sync_full"]
+    with target.client() as client:
+        client.config_set("maxmemory", 1)
+        receiver.start()
+        assert until(lambda: len(port.failures) >= 3)
+        assert port.opened == 1, "one window, which stays open"
+        assert source.client().info("stats")["sync_full"] == before
+        client.config_set("maxmemory", 0)
+        assert until(lambda: port.view.snapshot_done, 10), receiver.error
+    receiver.stop_event.set()
+    receiver.join(10)
+    assert source.client().info("stats")["sync_full"] == before + 1

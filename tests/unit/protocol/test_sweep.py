@@ -7,8 +7,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pytest
+import redis
 
-from sync_tasks.errors import ControlError
+from sync_tasks.errors import CannotContinue, ControlError
+from sync_tasks.names import begun, marks_key
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
 from tests.servers import Server
@@ -25,6 +27,41 @@ def view(path: Path, gen: int, keys: list[bytes]) -> ChunkView:
     data = b"".join(map(record, keys))
     path.write_bytes(data)
     return ChunkView(gen, 1, 1, gen, 0, 0, 0, False, str(path), len(keys), len(data), ChunkState.DONE, 0, 1)
+
+
+def begin(client: redis.Redis, chunks: list[ChunkView]) -> None:
+    """A loader has begun each."""
+    for chunk in chunks:
+        client.hset(marks_key(UID, 0, chunk.gen), begun(str(chunk.seq)), 1)
+
+
+def test_what_no_loader_has_begun_is_left_alone(target: Server, tmp_path: Path) -> None:
+    """A key of the same name may be the target's own."""
+    chunks = [view(tmp_path / "gen-1" / "0.chunk", 1, [b"a"]), view(tmp_path / "gen-2" / "0.chunk", 2, [b"b"])]
+    with target.client() as client:
+        client.set("a", 1)
+        link = TargetLink(endpoint(target), "test", 0)
+        assert sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None)) == 0
+        assert client.get("a")
+
+
+@pytest.mark.parametrize("how", ["gone", "short", "other keys"])
+def test_what_was_loaded_and_cannot_be_read_any_more_is_told(target: Server, tmp_path: Path, how: str) -> None:
+    """Of the keys that it had loaded nobody could say which the source has deleted since: they would stay for ever."""
+    keys = [b"k%d" % i for i in range(100)]
+    chunks = [view(tmp_path / f"gen-{gen}" / "0.chunk", gen, keys) for gen in (1, 2)]
+    path = Path(chunks[0].path)
+    whole = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        kept = len(whole) // 2
+        path.write_bytes(whole[:-20] if how == "short" else whole[:kept] + bytes(len(whole) - kept))
+    with target.client() as client:
+        begin(client, chunks)
+        link = TargetLink(endpoint(target), "test", 0)
+        with pytest.raises(CannotContinue, match="cannot be read any more"):
+            sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None))
 
 
 @pytest.mark.parametrize("most", [1 << 20, 100])
@@ -53,6 +90,7 @@ def test_a_sweep_removes_exactly_what_is_gone(
     with target.client() as client:
         client.mset(dict.fromkeys(keys, 1))
         link = TargetLink(endpoint(target), "test", 0)
+        begin(client, chunks)
         assert sweep.sweep(link, chunks, 3, 0, UID, 0, Scope(None)) == 500
         link.close()
         assert {key for key in client.keys("*") if not key.startswith(b"keyferry:")} == {*keys[500:]}
@@ -69,10 +107,11 @@ def test_a_sweep_by_a_torn_file_removes_nothing(target: Server, tmp_path: Path) 
     with target.client() as client:
         client.mset(dict.fromkeys(keys, 1))
         link = TargetLink(endpoint(target), "test", 0)
+        begin(client, chunks)
         with pytest.raises(ControlError, match="keys"):
             sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None))
         link.close()
-        assert client.dbsize() == 100
+        assert client.dbsize() == 102, "the keys, and the marks of two snapshots"
     assert is_damaged(path.parent)
 
 
