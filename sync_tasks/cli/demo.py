@@ -17,6 +17,7 @@ import typer
 
 from sync_tasks.errors import ControlError
 from sync_tasks.supervise import broker, process
+from sync_tasks.supervise.directory import SOCKET_LIMIT
 
 if TYPE_CHECKING:
     from sync_tasks.supervise.outcome import Reading
@@ -32,6 +33,7 @@ Examples:
   keyferry demo --seconds 60
 """
 
+PREFIX = "keyferry-demo-"
 IN_SYNC_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
 OPTIONS = (
@@ -46,11 +48,17 @@ def demo(
     ] = 10,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
-    with tempfile.TemporaryDirectory(prefix="keyferry-demo-") as place:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent(tempfile.gettempdir())) as place:
         return Demo(Path(place), seconds).run()
 
 
 demo.__doc__ = EXAMPLES
+
+
+def parent(usual: str) -> str:
+    """Where the demo's directory is made: `usual`, unless the names of sockets would be too long there."""
+    longest = os.path.join(usual, PREFIX + "12345678", "source", "socket")
+    return usual if len(os.fsencode(longest)) <= SOCKET_LIMIT else "/tmp"  # noqa: S108 - a directory of ours is made there
 
 
 class Demo:
