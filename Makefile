@@ -50,7 +50,7 @@ lint: $(VENV)/.test  ## ruff, mypy, layers
 test: lint  ## lint, unit tests, and the main job on real servers: about a minute
 	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not long"
 
-test-long: $(VENV)/.test  ## the rest: every scenario and server pair, about ten minutes
+test-long: $(VENV)/.test  ## the rest: every scenario and server pair, some twenty minutes
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
 
 bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2000000
