@@ -102,7 +102,8 @@ def cold_start(place: Path) -> str:
             snapshots = watch.info("stats")["sync_full"]
             command = [sys.executable, "-m", "sync_tasks.cli.main", "sync", source.url(), target.url()]
             began = time.monotonic()
-            run = subprocess.Popen([*command, "--state", str(place / str(number))], stderr=subprocess.DEVNULL)
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            run = subprocess.Popen([*command, "--state", str(place / str(number))], **quiet)
             while watch.info("stats")["sync_full"] == snapshots:
                 time.sleep(0.005)
             took.append(time.monotonic() - began)
