@@ -11,16 +11,10 @@ import pytest
 
 from sync_tasks.errors import CannotContinue, ControlError, Retry, Side
 from sync_tasks.views import NodeView
-from tests.servers import Server, start
+from tests.servers import Server
 from tests.unit.protocol.conftest import until
 from tests.unit.protocol.faulty import LOADED, NEW, Receiving
 from workers.spool.damage import damaged, is_damaged
-
-
-@pytest.fixture(scope="module")
-def source() -> Iterator[Server]:
-    with start("redis-7.0") as server:
-        yield server
 
 
 @pytest.fixture

@@ -28,13 +28,6 @@ from workers.source.ask import Source
 from workers.spool.log import Block, Log
 from workers.spool.tables import write_tables
 
-
-@pytest.fixture(scope="module")
-def source() -> Iterator[Server]:
-    with start("redis-7.0") as server:
-        yield server
-
-
 # --- a window that never passes
 
 
