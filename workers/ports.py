@@ -59,8 +59,8 @@ class StreamPort(Protocol):
     def failing(self, error: KeyferryError) -> float:
         """Open or go on with the error's retry window; the pause in seconds. Raises `error` when fatal or past it."""
 
-    def healed(self, side: str) -> None:
-        """Close the retry windows of a side; cheap when none is open."""
+    def healed(self, side: str, quiet_s: float = 0.0) -> None:
+        """Close the retry windows of a side, once it has been quiet for so long; cheap when none is open."""
 
     def fail(self, error: KeyferryError) -> None:
         """End the task with an error, once."""

@@ -36,6 +36,8 @@ IDLE_BYTES = 1024
 """So many bytes that change nothing (PING) may not be on the target yet: they are checkpointed a little later."""
 REPORT_ALL_S = 5.0
 """What has not changed is reported this often."""
+QUIET_S = 5.0
+"""A job that has run for so long without trouble of our own side is over it: an earlier owner may have died of it."""
 
 
 class StreamJob:
@@ -144,6 +146,7 @@ class StreamJob:
         if self.orders.finishing:
             self.applier.finishing.set()
             self.log.wake()
+        self.port.healed("control", QUIET_S)
         now = time.monotonic()
         if now > self._over_at and self.applier.progress.streaming:
             return False

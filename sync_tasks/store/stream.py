@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
@@ -12,7 +13,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
-from sync_tasks.errors import Fenced, KeyferryError, Retry, TaskRests
+from sync_tasks.errors import Fenced, KeyferryError, Retry, Side, TaskRests
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.states import RUNNING, ChunkState, TaskState
 from sync_tasks.store import leases, rows, windows
@@ -77,6 +78,8 @@ class StreamHandle:
         self._lease = names.node_lease(node_id)
         self._lock = threading.RLock()
         self._clean: set[str] = set()  # sides without an open window, as far as this owner knows
+        self._began = time.monotonic()
+        self._quiet_from: dict[str, float] = {}  # when the last pause of a side was over
 
     def node(self) -> NodeView:
         """The node as it is now."""
@@ -260,6 +263,7 @@ class StreamHandle:
             wait, past = windows.failed(session, task, error, windows.STREAM, now, self._rng)
             node.next_at = now + wait
             node.in_sync = False
+        self._quiet_from[error.side] = time.monotonic() + wait
         if past:
             raise error
         return wait
@@ -274,12 +278,22 @@ class StreamHandle:
         with self._write() as (_session, node, _task):
             node.spool = self._spool
 
-    def healed(self, side: str) -> None:
-        """Close the retry windows of a side. Asks the database only at the first call and after a failure."""
+    def healed(self, side: str, quiet_s: float = 0.0) -> None:
+        """Close the retry windows of a side. Asks the database only at the first call and after a failure.
+
+        Args:
+            side: of a `Side`.
+            quiet_s: not before so many seconds without a failure of that side here, its pause not counted.
+        """
         if side in self._clean:
             return
+        if quiet_s and time.monotonic() < self._quiet_from.get(side, self._began) + quiet_s:
+            return
         with self._write() as (session, node, task):
-            windows.close(session, task, RetryWindow.side == side)
+            mine = RetryWindow.side == side
+            if side == Side.CONTROL:
+                mine &= RetryWindow.origin == windows.STREAM  # the load's trouble is over when a chunk is in
+            windows.close(session, task, mine)
             node.next_at = None
         self._clean.add(side)
 

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import event
 
 from sync_tasks import names
-from sync_tasks.errors import ConnectionLost, Fenced, Side
+from sync_tasks.errors import ConnectionLost, ControlError, Fenced, Retry, Side, SpoolFull
 from sync_tasks.models import Chunk, Node
 from sync_tasks.settings import Settings
 from sync_tasks.states import ChunkState, TaskState
-from sync_tasks.store import Store
+from sync_tasks.store import Store, stream
 from sync_tasks.store.chunk import ChunkHandle
 from sync_tasks.store.stream import StreamHandle
 from tests.unit.control.conftest import Outbox, Wall, chunk
@@ -283,6 +283,39 @@ def test_the_first_healed_closes_what_a_dead_predecessor_opened(
     assert store.retries(task_id)
     newer.healed("source")
     assert store.retries(task_id) == []
+
+
+def test_trouble_of_our_own_is_over_after_a_while_of_quiet(
+    store: Store, task_id: int, handle: StreamHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner that died of a full disk cannot say that there is room again; one that keeps dying is not healed."""
+    handle.failing(SpoolFull("no space"))
+    store.release_owner("h:1")
+    now = [1000.0]
+    monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    newer = store.claim_node(1, "h:5:6:y")
+    assert newer is not None
+
+    newer.healed("control", 5.0)
+    assert store.retries(task_id)
+    now[0] += 4.0
+    pause = newer.failing(SpoolFull("no space"))
+    now[0] += pause + 4.9
+    newer.healed("control", 5.0)
+    assert store.retries(task_id)
+    now[0] += 0.2
+    newer.healed("control", 5.0)
+    assert store.retries(task_id) == []
+    assert store.task(task_id).error is None
+
+
+def test_a_stream_does_not_speak_for_the_loaders(store: Store, task_id: int, handle: StreamHandle) -> None:
+    [chunk_id] = begin(handle, 1)
+    loader = store.claim_chunk(chunk_id, "h:1:3:z")
+    assert loader is not None
+    store.chunk_failed(chunk_id, loader.chunk.epoch, ControlError("torn", code="x", retry=Retry.OTHER))
+    handle.healed("control")
+    assert store.retries(task_id)
 
 
 def test_two_threads_of_one_owner(handle: StreamHandle) -> None:

@@ -101,7 +101,7 @@ class Port:
         self.open.add(error.side)
         return 0.05
 
-    def healed(self, side: str) -> None:
+    def healed(self, side: str, quiet_s: float = 0.0) -> None:
         self.open.discard(side)
 
     def event(self, kind: str, text: str) -> None:

@@ -128,6 +128,18 @@ def test_a_job_obeys_and_ends_when_it_is_fenced(target: Server, empty: Server, t
     assert port.beats == beats, "it beats no more"
 
 
+def test_what_an_owner_died_of_is_over_once_the_next_one_works(
+    target: Server, empty: Server, tmp_path: Path, quick: None
+) -> None:
+    port = Leased(NEW)
+    port.open.add(Side.CONTROL)  # a full disk, say
+    job = Job(port, empty, target, tmp_path)
+    try:
+        assert until(lambda: not port.open), job.error
+    finally:
+        job.stop()
+
+
 def test_a_shift_ends_at_a_checkpoint(target: Server, empty: Server, tmp_path: Path, quick: None) -> None:
     job = Job(Leased(NEW), empty, target, tmp_path, shift_s=SHIFT_S)
     assert until(job.streams), job.error
