@@ -100,12 +100,13 @@ class Endpoint:
         return [(b"AUTH", *user, secret.encode())]
 
     def connection_kwargs(self) -> dict[str, Any]:
-        """Arguments of `redis.Redis`: address, credentials, TLS; RESP2, since old servers know no HELLO."""
+        """Arguments of `redis.Redis`: address, credentials, TLS; RESP2, no CLIENT SETINFO: old servers know neither."""
         kwargs: dict[str, Any] = {
             "db": self.db or 0,
             "username": self.username,
             "password": self.secret(),
             "protocol": 2,
+            "driver_info": None,
         }
         if self.path:
             return {**kwargs, "unix_socket_path": self.path}

@@ -149,9 +149,23 @@ class CannotContinue(KeyferryError):
 
 
 class RefusedCommand(TargetError):
-    """The target refused a command of the stream at run time."""
+    """The target refused a command of the stream at run time.
+
+    Args:
+        argv, db: the command, and the target's database it acts on.
+        offset: of the stream byte before it.
+        answer: what the target said.
+        final: its keys cannot be copied anew.
+    """
 
     code = "refused-command"
+
+    def __init__(self, argv: list[bytes], db: int, offset: int, answer: str, final: bool) -> None:
+        super().__init__(
+            f"the target refused {named(argv)} of the stream at offset {offset}: {answer}",
+            hint="the key differs from the source's; remove foreign writers and start over with an empty target",
+        )
+        self.argv, self.db, self.offset, self.final = argv, db, offset, final
 
 
 class TargetBusy(TargetError):
@@ -166,3 +180,9 @@ class SpoolFull(ControlError):
 
     code = "disk-full"
     retry = Retry.OTHER
+
+
+def named(argv: list[bytes]) -> str:
+    """Command and key, short enough for one line."""
+    key = argv[1][:100].decode(errors="backslashreplace") if len(argv) > 1 else ""
+    return f"{argv[0].decode(errors='replace').upper()} {key}".strip()

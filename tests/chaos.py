@@ -106,7 +106,7 @@ def run(options: argparse.Namespace, source: Server, target: Server, state: Path
         chaos.ferry.settle(source, timeout=1800)
         seconds = time.monotonic() - began
         print(f"in sync after {seconds:.0f} s, {snapshots(source)} snapshots; comparing", flush=True)
-        equal(source, target)
+        equal(source, target, timeout_s=3600)
         assert bank.total(target.client()) == bank.TOTAL
         print("equal, key by key, after:", flush=True)
         for what, times in chaos.counts.items():

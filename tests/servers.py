@@ -149,7 +149,7 @@ class Server:
 
     def client(self, **kw: Any) -> redis.Redis:
         """A client with bytes for answers, RESP2, and no silent second tries."""
-        kw = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "socket_timeout": 30, **kw}
+        kw = {"protocol": 2, "driver_info": None, "retry": Retry(NoBackoff(), 0), "socket_timeout": 30, **kw}
         return redis.Redis(host="127.0.0.1", port=self.port, **kw)
 
     def start(self) -> Server:

@@ -9,17 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, TargetError
+from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, RefusedCommand, TargetError
 from sync_tasks.views import NodeView, TaskView
 from workers.clock import Clock
 from workers.closing import Closing
 from workers.codec.resp_cy import ReplyError
 from workers.cutover import CutOver
 from workers.inquire import Inquiry
+from workers.keys_of import keys_of
 from workers.moment import now_ms
 from workers.own_keys import own_keys
 from workers.ports import StreamPort
 from workers.pump import Pump
+from workers.repair import Repair
 from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.search import Search
@@ -31,6 +33,7 @@ from workers.spool.log import Cursor, Log
 from workers.takeover import take_over
 from workers.target import replicas
 from workers.target.claim import STREAMING, Checkpoint, Claim, Finished, look
+from workers.target.error_count import error_count, unchanged
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain, Window
@@ -82,6 +85,7 @@ class Applier(threading.Thread):
         self.chain: Chain | None = None
         self._nonce = secrets.token_hex(8)
         self._proven: set[int] = set()
+        self._refused: RefusedCommand | None = None  # its keys are to be copied anew
         self._loaded_files: list[tuple[int, Path]] | None = None
 
     # --- life
@@ -97,6 +101,11 @@ class Applier(threading.Thread):
                     if isinstance(error, Fenced) and self.chain is not None and self._still_owner():
                         continue  # somebody claimed blindly and saw that it had no right: claim again
                     raise
+                except RefusedCommand as error:
+                    if error.final:
+                        raise
+                    self._refused = error
+                    self.port.event("refused", f"{error.message}; its keys are copied anew")
                 except KeyferryError as error:
                     if self.stop_event.wait(self.port.failing(error)):
                         return
@@ -204,13 +213,15 @@ class Applier(threading.Thread):
         """The one chain of this connection."""
         if self.chain is None or self.chain.link is not link:
             self.chain = Chain(link, claimed, self.task.uid, self.node.number, self.home, self.port.epoch, gen)
-            self.chain.seen = seen
+            self.chain.seen, self.chain.errors = seen, error_count(link)
             self.chain.extend_ms = self.clock.extend_ms
         return self.chain
 
     def _stream(self, link: TargetLink, claimed: Claim, found: Checkpoint) -> None:
         self._await_log(found)
         chain = self._chain(link, claimed, found.gen, found.seen)
+        chain.tip = (found.offset, found.db, found.replid)
+        repair = self._repair(chain, found)
         chain.held = found.held
         self.clock.loading = True
         expiries = Expiries(self.endpoint, self.home, self._measure(link), self.clock.observe)
@@ -220,7 +231,6 @@ class Applier(threading.Thread):
         settler = Settler(self.clock, chain, expiries, search, inquiry)
         own = own_keys(self.task.uid, self.node.number, self.home, found.gen, claimed.tok)
         rewriter = Rewriter(self.scope, self.clock, self.home, own, settler.touch, settler.disturb)
-        chain.tip = (found.offset, found.db, found.replid)
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
@@ -228,18 +238,48 @@ class Applier(threading.Thread):
         cursor = Cursor(self.log, found.offset)
         try:
             translator = Translator(found.offset, found.db, rewriter)
-            Pump(chain, translator, cursor, settler, CutOver(chain, settler, inquiry), self).run()
+            Pump(chain, translator, cursor, settler, CutOver(chain, settler, inquiry), self, repair).run()
         finally:
             cursor.close()
             settler.close()
 
-    def _await_log(self, found: Checkpoint) -> None:
-        """The log may have lost its end with the power; the receiver then fetches it again."""
-        while not self.log.covers(found.replid, found.offset):
-            if self.stop_event.is_set():
-                raise Stopped
-            self.log.want(found.replid, found.offset)
-            self.stop_event.wait(0.1)
+    def _repair(self, chain: Chain, found: Checkpoint) -> Repair | None:
+        """What to do about commands that were refused behind `seen`; None: there was none."""
+        refused, self._refused = self._refused, None
+        if refused is not None and refused.offset >= found.offset:
+            refused = None  # the target has fallen back: it is sent again
+        known = not found.errors or unchanged(found.errors, chain.errors)
+        if refused is None and (known or found.seen == found.offset):
+            chain.trust(chain.errors)
+            return None
+        self._await_log(found, found.seen)
+        repair = Repair(chain.link, self.log, self.source, self.scope, found, self._pause)
+        if refused is not None and not next(keys_of(chain.link, [(refused.db, refused.argv)]))[1]:
+            refused.final = True
+            raise refused
+        if not repair.doubt():
+            chain.trust(chain.errors)
+            return None
+        repair.aim()
+        chain.seen, chain.seen_db, chain.errors = found.seen, found.seen_db, found.errors
+        chain.refused = []
+        return repair
+
+    def _pause(self, seconds: float) -> None:
+        if self.stop_event.wait(seconds):
+            raise Stopped
+
+    def _await_log(self, found: Checkpoint, start: int | None = None) -> None:
+        """The log may have lost its end with the power; the receiver then fetches it again.
+
+        Args:
+            found: where the stream goes on.
+            start: an offset before that which is needed, too.
+        """
+        start = found.offset if start is None else start
+        while not self.log.covers(found.replid, found.offset) or (self.log.start or 0) > start:
+            self.log.want(found.replid, start)
+            self._pause(0.1)
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint on the target as it is now, without a claim."""

@@ -92,5 +92,5 @@ class Closing:
         """What the first window has written."""
         return Checkpoint(
             self.replid, self.offset, self._node.stream_db, self._port.epoch, nonce, self.offset, STREAMING, self.gen,
-            True,
+            True, seen_db=self._node.stream_db,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Fenced, KeyferryError, Malformed, Side, TargetError
+from sync_tasks.errors import Fenced, KeyferryError, Malformed, Side, TargetError, named
 from sync_tasks.names import begun, closed_key, load_key, marks_key
 from workers.beat import Beat
 from workers.codec import RestoreEncoder
@@ -31,7 +31,6 @@ from workers.spool.chunks import count_keys
 from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
 from workers.target.link import TargetLink, lost
-from workers.target.windows import named
 
 BATCH_KEYS = 200
 BATCH_BYTES = 128 << 10

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from workers.cutover import CutOver
 from workers.moment import now_ms
+from workers.repair import Repair
 from workers.settle import Settler
 from workers.spool.log import Block, Cursor
+from workers.target.error_count import error_count
 from workers.target.link import SILENCE_S, lost
 from workers.target.windows import Chain, Window
 from workers.translate import Translator
@@ -43,9 +45,10 @@ class Pump:
         settler: Settler,
         cutover: CutOver,
         applier: Applier,
+        repair: Repair | None = None,
     ) -> None:
         self.chain, self.translator, self.cursor, self.settler = chain, translator, cursor, settler
-        self.cutover = cutover
+        self.cutover, self.repair = cutover, repair
         self.applier, self.progress, self.log = applier, applier.progress, applier.log
         self._block: Block | None = None  # read, but behind where the target must stop
         self._fed = cursor.offset
@@ -75,7 +78,7 @@ class Pump:
                 heard = now
                 if self.cursor.offset >= (self.log.end or 0) and not self.translator.window.commands:
                     self.applier.port.healed("target")
-                idle = not stopping and not self.settler.due()
+                idle = not stopping and (self.repair is not None or not self.settler.due())
                 if idle and not self.log.wait(self.cursor.offset, CALM_S if self._calm() else IDLE_S):
                     self.translator.flush()
                 self._catch_up(now)
@@ -93,11 +96,14 @@ class Pump:
         window = self.translator.window
         done = not window.commands and self.cursor.offset == window.end == self.chain.tip[0]
         busy = self.settler.dirty or self.applier.clock.holding or self.applier.finishing.is_set()
-        return done and not busy
+        return done and not busy and self.repair is None
 
     def _work(self, now: float) -> None:
         """Whatever is next: the end, settling, more of the stream."""
         self.settler.glance()
+        if self.repair is not None:
+            self._mend(self.repair, now)
+            return
         if self.applier.finishing.is_set():
             self.cutover.begin(self.translator.offset)
         if self.cutover.due(now):
@@ -107,6 +113,25 @@ class Pump:
             self._settle()
         else:
             self._fill(now)
+
+    def _mend(self, repair: Repair, now: float) -> None:
+        """On to where doubted keys are known, then put them."""
+        chain = self.chain
+        if repair.put_in is not None:
+            if not chain.flying:
+                self._mended(repair)
+        elif not repair.reached(chain.tip):
+            self._fill(now)
+        elif not chain.flying:
+            repair.covers(chain.refused or [])
+            window = chain.own_window()
+            repair.put(window, self.translator.rewriter)
+            self._push(window)
+
+    def _mended(self, repair: Repair) -> None:
+        self.repair = None
+        self.chain.trust(error_count(self.chain.link))
+        self.applier.port.event("repaired", f"{len(repair.keys)} keys were copied anew, at offset {self.chain.tip[0]}")
 
     def _settle_now(self) -> bool:
         """Settling takes turns with traffic, and begins once what is in flight is answered.
@@ -152,7 +177,7 @@ class Pump:
     def _next(self) -> Block | None:
         """The next block of the log; nothing behind the offset at which the target must come to a stop."""
         block, self._block = self._block or self.cursor.read(), None
-        stop = self.settler.limit
+        stop = self._limit
         if block is not None and stop is not None and block.end > stop:
             size = stop - block.offset
             if size <= 0:
@@ -164,8 +189,14 @@ class Pump:
             self._fed = block.end
         return block
 
+    @property
+    def _limit(self) -> int | None:
+        """The stream offset at which the target must come to a stop, or None."""
+        return self.settler.limit if self.repair is None else self.repair.limit
+
     def _at_stop(self) -> bool:
-        return self.settler.limit is not None and self._fed >= self.settler.limit
+        limit = self._limit
+        return limit is not None and self._fed >= limit
 
     def _stop_there(self) -> None:
         """All up to the stop has been read: what is there of a command must be a whole one."""
@@ -174,7 +205,7 @@ class Pump:
             self.settler.give_up()
 
     def _worth_taking(self, now: float) -> bool:
-        goal = self.settler.limit or self.cutover.goal
+        goal = self._limit or self.cutover.goal
         if goal is not None and self.chain.tip[0] < goal <= self.translator.window.end:
             return True
         if not self.translator.window.commands:
@@ -215,7 +246,7 @@ class Pump:
         flying = self.chain.flying
         oldest = next((w.received_ms for w in flying if w.received_ms), 0) or self.translator.window.received_ms
         self.progress.oldest_ms = oldest or None
-        self.progress.held, self.progress.settled_at = self.settler.state()
+        self.progress.held, self.progress.settled_at = (None, None) if self.repair else self.settler.state()
 
     def _catch_up(self, now: float) -> None:
         """Once near the source, new times carry the extension alone, and the held ones are settled."""

@@ -9,7 +9,7 @@ from workers.clock import Clock
 from workers.compose import emit, select
 from workers.scope import Scope
 from workers.target.windows import Window
-from workers.times import TIMED, retime
+from workers.times import TIMED, Retimed, restore, retime
 
 IGNORED = {b"PING", b"REPLCONF", b"PUBLISH", b"SPUBLISH", b"CLUSTER"}
 STREAM = {b"SELECT", b"MULTI", b"EXEC"}
@@ -71,15 +71,23 @@ class Rewriter:
         elif kind == "server-wide":
             emit(window, argv, before)
         elif kind == "timed" and target is not None:
-            done = retime(argv, self.clock)
-            window.held |= bool(done.keys)
-            for key in done.keys:
-                self._touched(target, key, after, True)
-            select(window, target, before)
-            for command in done.commands:
-                emit(window, command, before)
+            self._timed(retime(argv, self.clock), target, before, after, window)
         elif kind == "moving":
             self._moving(argv, db, before, after, window)
+
+    def put(self, db: int, key: bytes, payload: bytes, when: int, exact: bool, at: int, window: Window) -> None:
+        """A key of the source's database `db` as it is at offset `at`; the rest as for `workers.times.restore`."""
+        target = self.scope.target(db)
+        assert target is not None
+        self._timed(restore(key, payload, when, exact, self.clock), target, at, at, window)
+
+    def _timed(self, done: Retimed, target: int, before: int, after: int, window: Window) -> None:
+        window.held |= bool(done.keys)
+        for key in done.keys:
+            self._touched(target, key, after, True)
+        select(window, target, before)
+        for command in done.commands:
+            emit(window, command, before)
 
     def _moving(self, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """RENAME, COPY, MOVE: the other key, and perhaps another database."""

@@ -79,17 +79,29 @@ def _getex(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
 
 def _restore(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
     options = [a.upper() for a in argv[4:]]
-    ttl, payload = int(argv[2]), argv[3]
+    relative = b"ABSTTL" not in options
+    when = -1 if int(argv[2]) == 0 else clock.absolute(argv[2], 1, relative)
+    return restore(argv[1], argv[3], when, not relative, clock, replace=b"REPLACE" in options)
+
+
+def restore(key: bytes, payload: bytes, when: int, exact: bool, clock: Clock, *, replace: bool = True) -> Retimed:
+    """A RESTORE of what DUMP gave.
+
+    Args:
+        when: its expiry in ms since the epoch; -1: none.
+        exact: whether that is to the millisecond.
+        clock: decides what is written.
+        replace: whether over what is there.
+    """
     keys: list[bytes] = []
     if payload[:1] == bytes([HASH_WITH_EXPIRY]):
         # Always held, also when caught up: settling gives each field its extension.
-        payload = _held_fields(argv[1], payload)
-        keys = [argv[1]]
-    command = [b"RESTORE", argv[1], b"0", payload, *[o for o in options if o == b"REPLACE"]]
-    if ttl == 0:
+        payload = _held_fields(key, payload)
+        keys = [key]
+    command = [b"RESTORE", key, b"0", payload, *([b"REPLACE"] if replace else [])]
+    if when < 0:
         return Retimed([command], keys)
-    relative = b"ABSTTL" not in options
-    done = _key(argv[1], [*command, b"ABSTTL"], 2, clock, clock.absolute(argv[2], 1, relative), not relative)
+    done = _key(key, [*command, b"ABSTTL"], 2, clock, when, exact)
     return Retimed(done.commands, done.keys or keys)
 
 

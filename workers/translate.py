@@ -31,7 +31,7 @@ class Translator:
 
     def __init__(self, offset: int, db: int, rewriter: Rewriter) -> None:
         self._scanner = Scanner(TABLE)
-        self._rewriter = rewriter
+        self.rewriter = rewriter
         self._scope, self._clock, self._home = rewriter.scope, rewriter.clock, rewriter.home
         self._data = b""
         self._need = 0
@@ -132,7 +132,7 @@ class Translator:
         elif kind == "exec":
             self._commit()
         elif kind is not None and kind != "ignored":
-            self._rewriter.write(kind, argv, self.db, before, after, self._transaction or self.window)
+            self.rewriter.write(kind, argv, self.db, before, after, self._transaction or self.window)
             self._check_size(before)
         window = self._transaction or self.window
         if self._transaction is None:

@@ -13,17 +13,17 @@ EXTENDED_MS = 600_000  # the default of extend_expiry_s
 RELATIVE_MS = 100  # a source before 7.0 sends relative times: what they may be off, on a busy machine
 
 
-def equal(source: Server, target: Server) -> None:
+def equal(source: Server, target: Server, timeout_s: float = 120.0) -> None:
     """Assert that both hold the same keys, types, values, and expiries `extend_expiry_s` apart."""
     tolerance = RELATIVE_MS if source.version < (7, 0) else 0
     same(source.url(), target.url(), shift_ms=EXTENDED_MS, tolerance_ms=tolerance)
-    verified(source, target)
+    verified(source, target, timeout_s)
 
 
-def verified(source: Server, target: Server) -> None:
+def verified(source: Server, target: Server, timeout_s: float = 120.0) -> None:
     """Assert that `keyferry verify` finds them equal."""
     command = [sys.executable, "-m", "sync_tasks.cli.main", "verify", source.url(), target.url(), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     said = f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert done.returncode == 0, said
     found = json.loads(done.stdout.splitlines()[-1])

@@ -41,6 +41,21 @@ class Times:
     times: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Keys as they are at one place of the stream.
+
+    values: payloads as DUMP gives them; None: no such key, or one that a replica hides.
+    times: expiries in ms since the epoch, -1: none. exact: whether they are, else they may be some ms off.
+    """
+
+    at: Position
+    values: list[bytes | None]
+    times: list[int]
+    exact: bool
+    replica: bool
+
+
 class Source:
     """Asks one source node. Connects when first asked, and again after a failure.
 
@@ -113,6 +128,48 @@ class Source:
             times += said if known else [NO_HASH] * len(names)
         return Times(_position(info), times)
 
+    def values(self, keys: Sequence[tuple[int, bytes]]) -> Values:
+        """Keys (database, name), all at one place of the stream. It blocks the source for as long as it reads them."""
+        found = self._values(keys, "PEXPIRETIME") or self._values(keys, "PTTL")
+        assert found is not None
+        return found
+
+    def _values(self, keys: Sequence[tuple[int, bytes]], when: str) -> Values | None:
+        commands: list[Command] = [("TIME",)]
+        for number, (db, key) in enumerate(keys):
+            if number == 0 or db != keys[number - 1][0]:
+                commands.append(("SELECT", db))
+            commands += [("DUMP", key), (when, key)]
+        commands += [("SELECT", 0), ("TIME",), ("INFO", "replication")]
+        answers = self._at_once(0, commands, when)
+        if answers is None:
+            return None
+        said = [answer for answer, command in zip(answers, commands, strict=True) if command[0] in ("DUMP", when)]
+        before, after = (_ms(answers[0]), _ms(answers[-2]))
+        times = [int(time) for time in said[1::2]]
+        exact = when == "PEXPIRETIME"
+        if not exact:
+            exact = before == after
+            times = [time if time < 0 else before + time for time in times]
+        info = answers[-1]
+        return Values(_position(info), said[0::2], times, exact, info.get("role") == "slave")
+
+    def sizes(self, keys: Sequence[tuple[int, bytes]]) -> list[int]:
+        """Bytes of memory that keys (database, name) take, roughly."""
+        sizes: list[int] = []
+        try:
+            for start in range(0, len(keys), 1000):
+                pipe = self._connect().pipeline(transaction=False)
+                batch = keys[start : start + 1000]
+                for db, key in batch:
+                    pipe.execute_command("SELECT", db)  # type: ignore[no-untyped-call]
+                    pipe.execute_command("MEMORY USAGE", key)  # type: ignore[no-untyped-call]
+                pipe.execute_command("SELECT", 0)  # type: ignore[no-untyped-call]
+                sizes += [int(size or 0) for size in pipe.execute()[1:-1:2]]
+        except (redis.RedisError, OSError) as e:
+            raise self._lost(e) from e
+        return sizes
+
     def _old_times(self, db: int, keys: Sequence[bytes]) -> Times:
         """Before 7.0 there is no PEXPIRETIME.
 
@@ -123,17 +180,17 @@ class Source:
             answers = self._at_once(db, [("TIME",), *ask, ("TIME",), ("INFO", "replication")])
             assert answers is not None
             before, *ttls, after, info = answers
-            now = before[0] * 1000 + before[1] // 1000
-            if now == after[0] * 1000 + after[1] // 1000:
+            now = _ms(before)
+            if now == _ms(after):
                 return Times(_position(info), [ttl if ttl < 0 else now + ttl for ttl in ttls])
             keys = keys[: max(LEAST, len(keys) // 2)]
 
-    def _at_once(self, db: int, commands: list[Command]) -> list[Any] | None:
-        """A transaction's answers; None: the server does not have the first command.
+    def _at_once(self, db: int, commands: list[Command], newest: str | None = None) -> list[Any] | None:
+        """A transaction's answers; None: the server does not have the command `newest`, by default the first one.
 
         A key that is no hash answers with an error, which is returned.
         """
-        name = commands[0][0]
+        name = newest or commands[0][0]
         if name in self._unknown:
             return None
         try:
@@ -161,6 +218,11 @@ class Source:
             pipe.execute()
         except (redis.RedisError, OSError) as e:
             raise self._lost(e) from e
+
+
+def _ms(time: tuple[int, int]) -> int:
+    """What TIME answers, in ms since the epoch."""
+    return time[0] * 1000 + time[1] // 1000
 
 
 def _position(info: dict[str, Any]) -> Position:

@@ -14,7 +14,7 @@ from workers.target.link import TargetLink
 
 FIELDS = (
     b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held", b"extend",
-    b"number", b"windows",
+    b"number", b"windows", b"seendb", b"errors",
 )  # fmt: skip
 
 OVER_S = 30 * 86400
@@ -38,6 +38,8 @@ class Checkpoint:
     extend_ms: what all others are later than the source's, or MIXED; None: not known, an earlier version wrote it.
     number: of the last window, counted by whoever sent it; windows: counted by the target. They differ when a window
     is missing among those committed: its gate was refused (OOM, NOREPLICAS), and its successor's just as well.
+    seen_db: the stream's database behind `seen`. errors: the target's count of error replies before anything behind
+    `seen` was written (`workers.target.error_count`); empty: an earlier version wrote it.
     """
 
     replid: str
@@ -52,6 +54,8 @@ class Checkpoint:
     extend_ms: int | None = None
     number: int = 0
     windows: int = 0
+    seen_db: int = 0
+    errors: str = ""
 
     def fields(self) -> list[bytes]:
         """Name and value in turn, but the token's name and the target's own count."""
@@ -60,7 +64,7 @@ class Checkpoint:
             b"replid", self.replid.encode(), b"offset", b"%d" % self.offset, b"db", b"%d" % self.db,
             b"epoch", b"%d" % self.epoch, b"nonce", self.nonce.encode(), b"seen", b"%d" % self.seen,
             b"state", self.state.encode(), b"gen", b"%d" % self.gen, b"held", b"%d" % self.held,
-            b"number", b"%d" % self.number,
+            b"number", b"%d" % self.number, b"seendb", b"%d" % self.seen_db, b"errors", self.errors.encode(),
             *extend,
         ]  # fmt: skip
 
@@ -108,6 +112,8 @@ def _read(values: list[bytes | None]) -> Checkpoint | None:
             extend_ms=None if got[b"extend"] is None else int(got[b"extend"]),
             number=int(got[b"number"] or 0),
             windows=int(got[b"windows"] or 0),
+            seen_db=int(got[b"seendb"] or 0),
+            errors=(got[b"errors"] or b"").decode(),
         )
     except ValueError as e:
         hint = "start over with an empty target and a new state directory"

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from sync_tasks.answers import classify
-from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side
+from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side, named
 from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
 from workers.target.claim import FINISHED, STREAMING, Checkpoint, Claim
@@ -63,6 +63,17 @@ class Window:
             position += len(encode(arguments(body, position)))
         return arguments(body, position), run.offset + (position - run.position if run.verbatim else 0)
 
+    def database(self, index: int) -> int:
+        """The target database on which a command of the body acts."""
+        body, position, db = bytes(self.body), 0, self.first
+        for _ in range(index):
+            argv = arguments(body, position)
+            position += len(encode(argv))
+            if argv[0].upper() == b"SELECT":
+                db = int(argv[1])
+        assert db is not None
+        return db
+
 
 class Chain:
     """Windows in flight on one claimed connection.
@@ -82,7 +93,9 @@ class Chain:
         self._before = claim.found.number if claim.found else 0  # windows of all chains before this one
         self.flying: deque[Window] = deque()
         self.flying_bytes = 0
-        self.seen = claim.found.seen if claim.found else 0
+        self.seen, self.seen_db = (claim.found.seen, claim.found.seen_db) if claim.found else (0, 0)
+        self.errors = claim.found.errors if claim.found else ""  # as `Checkpoint.errors`
+        self.refused: list[RefusedCommand] | None = None  # keys are under repair: `seen` stays
         self.held = claim.found.held if claim.found else True
         self.extend_ms: int | None = None  # what settled expiries on the target are later than the source's, or MIXED
         self.closed = False  # the window that ends it all has been pushed
@@ -105,7 +118,7 @@ class Chain:
         state = FINISHED if self.closed else STREAMING
         point = Checkpoint(
             window.replid, window.end, window.db, self.epoch, self.nonce, self.seen, state, self.gen, self.held,
-            self.extend_ms, self._before + n,
+            self.extend_ms, self._before + n, seen_db=self.seen_db, errors=self.errors,
         )  # fmt: skip
         self._out += self._watch
         self._out += encode([b"HSETNX", self.tok, n - 1, b"0"])
@@ -125,6 +138,15 @@ class Chain:
         assert not self.flying
         self.closed, self.held = True, False
         self.push(window)
+
+    def trust(self, errors: str) -> None:
+        """All of the stream up to the tip took effect as at the source; nothing is in flight.
+
+        Args:
+            errors: the target's count of them by now.
+        """
+        self.seen, self.seen_db, _ = self.tip
+        self.errors, self.refused = errors, None
 
     def own_window(self) -> Window:
         """A window for writes of our own behind the last one pushed: it leaves the stream where it is."""
@@ -169,7 +191,8 @@ class Chain:
             self.flying.popleft()
             self.flying_bytes -= len(window.body)
             self._judge(window, outcome, gate, refused, failed)
-            self.seen = window.end
+            if self.refused is None:
+                self.seen, self.seen_db = window.end, window.db
             done.append(window)
         self._in = self._in[pos:]
         # A window with long replies is not scanned again for every packet of them.
@@ -207,14 +230,10 @@ class Chain:
                     hint="keys that begin keyferry: are Keyferry's own; leave them alone",
                 )
             argv, offset = window.command(index)
-            raise RefusedCommand(
-                f"the target refused {named(argv)} of the stream at offset {offset}:"
-                f" {line.decode(errors='replace').lstrip('-')}",
-                hint="the key differs from the source's; remove foreign writers and start over with an empty target",
-            )
+            final = window.start == window.end  # a window of our own
+            answer = line.decode(errors="replace").lstrip("-")
+            error = RefusedCommand(argv, window.database(index), offset, answer, final)
+            if final or self.refused is None:
+                raise error
+            self.refused.append(error)
 
-
-def named(argv: list[bytes]) -> str:
-    """Command and key, short enough for one line."""
-    key = argv[1][:100].decode(errors="backslashreplace") if len(argv) > 1 else ""
-    return f"{argv[0].decode(errors='replace').upper()} {key}".strip()

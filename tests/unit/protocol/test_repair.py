@@ -1,0 +1,347 @@
+"""Keys of commands that the target refuses at run time are copied anew, and so is what such keys were joined with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from sync_tasks.errors import CannotContinue, RefusedCommand, Side
+from sync_tasks.names import checkpoint_key
+from tests.servers import Server
+from tests.unit.protocol.conftest import REPLID, TASK, UID, Chained, Port, endpoint, until
+from workers import repair
+from workers.apply import Applier
+from workers.codec.resp_cy import encode
+from workers.moment import now_ms
+from workers.scope import Scope
+from workers.source.ask import Position, Source, Values
+from workers.spool.log import Log
+
+Command = list[bytes]
+
+
+class Mirrored:
+    """A source whose writes come by a log written by hand, and the owners of its stream."""
+
+    def __init__(self, source: Server, target: Server, directory: Path, databases: dict[int, int] | None) -> None:
+        self.server, self.target, self.directory, self.databases = source, target, directory, databases
+        self.client = source.client()
+        self.client.flushall()
+        self.log = Log(directory / "log")
+        self.log.reset(REPLID, 0)
+        self.db = 0
+        self.source = Source(endpoint(source, Side.SOURCE))
+        self.asked = 0
+        self.real = self.source.values
+        self.source.values = self.values  # type: ignore[method-assign]
+        self.source.offset = lambda: self.end  # type: ignore[method-assign]
+        self.owners: list[Applier] = []
+        self.ports: list[Port] = []
+        begun = Chained(target)
+        begun.link.close()
+
+    @property
+    def end(self) -> int:
+        return self.log.end or 0
+
+    def values(self, keys: Any) -> Values:
+        self.asked += 1
+        return replace(self.real(keys), at=Position(REPLID, self.end))
+
+    def do(self, db: int, *commands: Command) -> int:
+        """Write to the source and into its stream."""
+        if db != self.db:
+            commands = ([b"SELECT", b"%d" % db], *commands)
+            self.db = db
+        for command in commands:
+            self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+        self.log.append(b"".join(encode(command) for command in commands), now_ms())
+        return self.end
+
+    def own(self) -> Applier:
+        """The next owner."""
+        self.ports.append(Port(replace(TASK, databases=self.databases), epoch=3 + len(self.owners)))
+        made = Applier(
+            endpoint(self.target), self.ports[-1], self.log, self.source, self.directory, Scope(self.databases), 0
+        )  # type: ignore[arg-type]
+        self.owners.append(made)
+        made.start()
+        return made
+
+    def stop(self) -> None:
+        for owner in self.owners:
+            owner.stop_event.set()
+            owner.loaded.set()
+            self.log.wake()
+            owner.join(10)
+
+    def checkpoint(self) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = self.target.client().hgetall(checkpoint_key(UID, 0))
+        return found
+
+    def committed(self) -> bool:
+        return int(self.checkpoint()[b"offset"]) == self.end
+
+    def in_step(self) -> bool:
+        """The target has the stream, and every key of the source's as it is there."""
+        if not self.committed() or self.owners[-1].chain is None or self.owners[-1].chain.refused is not None:
+            return False
+        return self.differences() == []
+
+    def differences(self) -> list[tuple[int, bytes]]:
+        found = []
+        for db in range(16):
+            goal = db if self.databases is None else self.databases.get(db)
+            if goal is None:
+                continue
+            with self.server.client(db=db) as here, self.target.client(db=goal) as there:
+                keys = {k for one in (here, there) for k in one.keys("*") if not k.startswith(b"keyferry:")}
+                found += [(db, key) for key in keys if _state(here, key) != _state(there, key)]
+        return found
+
+    def events(self) -> list[str]:
+        return [event.split(":")[0] for port in self.ports for event in port.events]
+
+
+def _state(client: redis.Redis, key: bytes) -> Any:
+    kind = client.type(key)
+    read = {b"string": "GET", b"list": "LRANGE", b"set": "SMEMBERS", b"hash": "HGETALL", b"none": "GET"}[kind]
+    with client.pipeline() as pipe:
+        pipe.type(key)
+        pipe.execute_command(read, key, *((0, -1) if read == "LRANGE" else ()))  # type: ignore[no-untyped-call]
+        pipe.ttl(key)
+        now, value, ttl = pipe.execute(raise_on_error=False)
+    return now, str(value) if isinstance(value, Exception) else value, ttl > 0
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, source: Server, target: Server) -> Iterator[Callable[..., Mirrored]]:
+    made: list[Mirrored] = []
+
+    def make(databases: dict[int, int] | None = None) -> Mirrored:
+        made.append(Mirrored(source, target, tmp_path, databases))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def spoil(target: Server, key: str, db: int = 0) -> None:
+    """Somebody else writes to the target."""
+    with target.client(db=db) as client:
+        client.delete(key)
+        client.rpush(key, "foreign")
+
+
+def test_a_refused_command(mirror: Callable[..., Mirrored], target: Server) -> None:
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"n", b"1"], [b"SET", b"other", b"x"])
+    assert until(made.in_step), owner.error
+    spoil(target, "n")
+    offset = made.end
+    made.do(0, [b"INCR", b"n"], [b"INCR", b"m"])
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.events() == ["refused", "repaired"]
+    assert f"INCR n of the stream at offset {offset}: WRONGTYPE" in made.ports[0].events[0]
+    made.do(0, [b"INCR", b"n"], [b"INCR", b"m"])
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.asked == 1, "once is enough"
+    assert int(made.checkpoint()[b"seen"]) >= offset
+    assert made.ports[0].failures == []
+
+
+def test_what_a_spoilt_key_is_joined_with(mirror: Callable[..., Mirrored], target: Server) -> None:
+    """Commands behind the refused one carry the foreign value on, without being refused themselves."""
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SADD", b"s", b"a", b"b"])
+    assert until(made.in_step), owner.error
+    with target.client() as client:
+        client.delete("s")
+        client.rpush("s", "foreign")
+    made.do(
+        0, [b"SADD", b"s", b"c"], [b"COPY", b"s", b"copied"], [b"COPY", b"s", b"elsewhere", b"DB", b"3"],
+        [b"RENAME", b"copied", b"renamed"], [b"SET", b"untouched", b"1"],
+    )  # fmt: skip
+    made.do(3, [b"MOVE", b"elsewhere", b"5"])
+    made.do(5, [b"SUNIONSTORE", b"union", b"elsewhere", b"none"])
+    assert until(made.in_step), (owner.error, made.differences())
+
+
+def test_keys_that_are_joined_only_while_the_values_are_on_their_way(
+    mirror: Callable[..., Mirrored], target: Server
+) -> None:
+    """Each answer is older than the next command of a loop that carries a spoilt key from list to list."""
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"RPUSH", b"l0", b"1", b"2", b"3", b"4", b"5", b"6"])
+    assert until(made.in_step), owner.error
+    answer, turns = made.values, iter(range(1, 5))
+
+    def late(keys: Any) -> Values:
+        said = answer(keys)
+        turn = next(turns, None)
+        if turn is not None:
+            made.do(0, [b"LMOVE", b"l%d" % (turn - 1), b"l%d" % turn, b"LEFT", b"RIGHT"])
+        return said
+
+    made.source.values = late  # type: ignore[method-assign]
+    with target.client() as client:
+        client.delete("l0")
+        client.set("l0", "foreign")
+    made.do(0, [b"LPUSH", b"l0", b"0"])
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.events() == ["refused", "repaired"]
+
+
+def test_a_refusal_that_nobody_read(mirror: Callable[..., Mirrored], target: Server) -> None:
+    """The owner dies between EXEC and its replies, one of which was WRONGTYPE."""
+    made = mirror()
+    spoil(target, "n")
+    commands = [[b"SET", b"x", b"1"], [b"INCR", b"n"]]
+    before = Chained(target, epoch=2, begin=False)
+    before.chain.errors = count(target)
+    end = made.do(0, *commands)
+    before.push(end, *commands)
+    before.chain.pump(0.1)
+    assert until(made.committed)
+    before.link.close()
+
+    owner = made.own()
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.events() == ["repaired"]
+
+
+def count(target: Server) -> str:
+    with target.client() as client:
+        run, errors = client.info("server")["run_id"], client.info("stats")["total_error_replies"]
+    return f"{run}:{errors}"
+
+
+def test_nothing_is_copied_when_no_error_was_answered(mirror: Callable[..., Mirrored]) -> None:
+    made = mirror()
+    for turn in range(3):
+        owner = made.own()
+        made.do(turn, [b"INCR", b"n"])
+        assert until(made.in_step), owner.error
+        owner.stop_event.set()
+        made.log.wake()
+        owner.join(10)
+    assert made.asked == 0
+    assert int(made.checkpoint()[b"seen"]) < made.end, "so it was the count that told"
+
+
+def test_a_death_on_the_way(mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The values are known, commands behind the refused one are on the target: its successor doubts them all again."""
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SADD", b"s", b"a"])
+    assert until(made.in_step), owner.error
+    monkeypatch.setattr(repair.Repair, "put", lambda *_: owner.stop_event.set())
+    with target.client() as client:
+        client.delete("s")
+        client.rpush("s", "foreign")
+    made.do(0, [b"SADD", b"s", b"b"], [b"COPY", b"s", b"t"])
+    owner.join(10)
+    assert made.committed()
+    assert made.differences()
+    monkeypatch.undo()
+
+    owner = made.own()
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.events() == ["refused", "repaired"]
+
+
+def test_swapped_and_emptied_databases(mirror: Callable[..., Mirrored], target: Server) -> None:
+    made = mirror()
+    owner = made.own()
+    made.do(2, [b"SET", b"n", b"1"], [b"SET", b"kept", b"1"])
+    made.do(4, [b"SET", b"n", b"1"])
+    assert until(made.in_step), owner.error
+    spoil(target, "n", db=2)
+    spoil(target, "n", db=4)
+    made.do(4, [b"INCR", b"n"], [b"FLUSHDB"], [b"SET", b"after", b"1"])
+    made.do(2, [b"INCR", b"n"], [b"SWAPDB", b"2", b"7"], [b"SET", b"n", b"8"])
+    assert until(made.in_step), (owner.error, made.differences())
+
+
+def test_mapped_databases(mirror: Callable[..., Mirrored], target: Server) -> None:
+    made = mirror({0: 3, 1: 0})
+    owner = made.own()
+    made.do(0, [b"SET", b"n", b"1"])
+    made.do(5, [b"SET", b"n", b"out of scope"])
+    made.do(1, [b"SET", b"n", b"2"])
+    assert until(made.in_step), owner.error
+    spoil(target, "n", db=3)
+    made.do(0, [b"INCR", b"n"])
+    made.do(5, [b"APPEND", b"n", b"x"])
+    assert until(made.in_step), (owner.error, made.differences())
+    assert target.client(db=5).get("n") is None
+
+
+def test_expiries_and_absent_keys(mirror: Callable[..., Mirrored], target: Server) -> None:
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"timed", b"1"], [b"SET", b"gone", b"1"])
+    assert until(made.in_step), owner.error
+    spoil(target, "timed")
+    spoil(target, "gone")
+    when = b"%d" % (now_ms() + 3_600_000)
+    made.do(0, [b"INCR", b"timed"], [b"INCR", b"gone"], [b"PEXPIREAT", b"timed", when], [b"DEL", b"gone"])
+    assert until(made.in_step), (owner.error, made.differences())
+    with target.client() as client:
+        assert until(lambda: client.execute_command("PEXPIRETIME", "timed") == int(when))
+        assert not client.exists("gone")
+
+
+def test_a_command_without_keys_still_stops_the_task(mirror: Callable[..., Mirrored]) -> None:
+    made = mirror()
+    owner = made.own()
+    made.log.append(encode([b"FUNCTION", b"LOAD", b"no library"]), now_ms())
+    owner.join(5)
+    assert isinstance(owner.error, RefusedCommand)
+    assert "FUNCTION" in owner.error.message
+
+
+def test_values_that_are_too_large_stop_the_task(
+    mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "MOST_BYTES", 10_000)
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"large", b"x" * 20_000])
+    assert until(made.in_step), owner.error
+    spoil(target, "large")
+    made.do(0, [b"APPEND", b"large", b"y"])
+    owner.join(5)
+    assert isinstance(owner.error, CannotContinue)
+    assert "large" in owner.error.message
+
+
+def test_what_a_replica_does_not_show_may_only_be_hidden(
+    mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a replica's clock the time has come; by its master's not yet, and it is renewed."""
+    monkeypatch.setattr(repair, "SKEW_S", 1.0)
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"n", b"1"])
+    assert until(made.in_step), owner.error
+    answer = made.values
+
+    def hiding(keys: Any) -> Values:
+        said = replace(answer(keys), replica=True)
+        return replace(said, values=[None] * len(said.values)) if made.asked < 3 else said
+
+    made.source.values = hiding  # type: ignore[method-assign]
+    spoil(target, "n")
+    made.do(0, [b"INCR", b"n"])
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.asked == 3
