@@ -1,4 +1,5 @@
-"""A network between us and a server: a TCP proxy that can keep the bytes of one connection, and deliver them late.
+"""A network between us and a server: a TCP proxy that can keep the bytes of one connection, and deliver them late, and
+that can lead to another server, as an address does after a failover.
 
 What a killed process has sent may still arrive, after its successor has begun: nobody can take it back.
 """
@@ -84,11 +85,25 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _address = self.listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.server.port))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.server.port))
+                except ConnectionRefusedError:
+                    client.close()
+                    continue
                 connection = Connection(client, server)
                 self.connections.append(connection)
                 threading.Thread(target=connection.forward, args=(self._hold_at,), daemon=True).start()
                 threading.Thread(target=connection.backward, daemon=True).start()
+
+    def lead_to(self, server: Server) -> None:
+        """From now on to another server; what is open is cut."""
+        self.server = server
+        self.cut()
+
+    def cut(self) -> None:
+        """End every connection."""
+        for connection in self.connections:
+            connection.close()
 
     def hold(self, pattern: bytes, timeout: float = 30.0) -> Connection:
         """Keep back what one connection sends, beginning with bytes in which `pattern` occurs."""
@@ -114,5 +129,4 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.listener.close()
-        for connection in self.connections:
-            connection.close()
+        self.cut()
