@@ -18,10 +18,16 @@ SIZE = 1 << 16
 
 
 class Connection:
-    """One connection through the proxy. Once `held`, what the client sends is kept."""
+    """One connection through the proxy. Once `held`, what the client sends is kept.
 
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+    Args:
+        client, server: its two ends.
+        life: bytes, of both directions together, after which it is cut; None: never.
+    """
+
+    def __init__(self, client: socket.socket, server: socket.socket, life: int | None = None) -> None:
         self.client, self.server = client, server
+        self.life, self.cut = life, False
         self.held = threading.Event()
         self.kept = bytearray()
         self.done = threading.Event()  # the client will send no more
@@ -37,7 +43,7 @@ class Connection:
                     if self.held.is_set():
                         self.kept += data
                     else:
-                        self.server.sendall(data)
+                        self._pass(data, self.server)
         self.done.set()
         if not self.held.is_set():
             self.close()
@@ -47,8 +53,19 @@ class Connection:
         with contextlib.suppress(OSError):
             while data := self.server.recv(SIZE):
                 with contextlib.suppress(OSError):
-                    self.client.sendall(data)
+                    self._pass(data, self.client)
         self.close()
+
+    def _pass(self, data: bytes, end: socket.socket) -> None:
+        """As much as the connection still has to live for."""
+        if self.life is None:
+            end.sendall(data)
+            return
+        end.sendall(data[: max(0, self.life)])
+        self.life -= len(data)
+        if self.life < 0:
+            self.cut = True
+            self.close()
 
     def release(self) -> int:
         """Deliver what was kept, and everything that follows; how many bytes were kept."""
@@ -66,10 +83,15 @@ class Connection:
 
 
 class Proxy:
-    """In front of one server, on a port of its own. As a context manager it ends with the block."""
+    """In front of one server, on a port of its own. As a context manager it ends with the block.
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    Args:
+        server: where it leads to.
+        life: called for each connection: after how many bytes it is cut, or None.
+    """
+
+    def __init__(self, server: Server, life: Callable[[], int | None] = lambda: None) -> None:
+        self.server, self.life = server, life
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self.listener.getsockname()[1])
         self.connections: list[Connection] = []
@@ -90,7 +112,7 @@ class Proxy:
                 except ConnectionRefusedError:
                     client.close()
                     continue
-                connection = Connection(client, server)
+                connection = Connection(client, server, self.life())
                 self.connections.append(connection)
                 threading.Thread(target=connection.forward, args=(self._hold_at,), daemon=True).start()
                 threading.Thread(target=connection.backward, daemon=True).start()
@@ -98,12 +120,17 @@ class Proxy:
     def lead_to(self, server: Server) -> None:
         """From now on to another server; what is open is cut."""
         self.server = server
-        self.cut()
+        self.end_all()
 
-    def cut(self) -> None:
+    def end_all(self) -> None:
         """End every connection."""
         for connection in self.connections:
             connection.close()
+
+    @property
+    def cuts(self) -> int:
+        """Connections that were cut in mid-life."""
+        return sum(connection.cut for connection in self.connections)
 
     def hold(self, pattern: bytes, timeout: float = 30.0) -> Connection:
         """Keep back what one connection sends, beginning with bytes in which `pattern` occurs."""
@@ -129,4 +156,4 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.listener.close()
-        self.cut()
+        self.end_all()
