@@ -24,7 +24,8 @@ from tests.unit.cli.samples import TASK, reading
 
 OPTION = re.compile(r"(?<!\S)--[a-z-]+")
 EVENT = Event(id=1, task_id=1, at=datetime(2026, 1, 1, tzinfo=UTC), kind="created", text="")
-TEXT = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "docs" / "cli.md").read_text()
 
 
 def test_the_help_in_the_docs_is_what_the_command_says() -> None:
@@ -68,3 +69,13 @@ def test_every_json_field_is_documented() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_that_are_made_are_up_to_date(name: str) -> None:
     assert (DOCS / name).read_text() == PAGES[name](), "make them: python -m tests.pages"
+
+
+def test_the_guarantees_name_scenarios_that_exist_and_leave_none_out() -> None:
+    said = (ROOT / "docs" / "guarantees.md").read_text().split("## Which test shows it")[1].split("## Not")[0]
+    named = {name for row in re.findall(r"\| ([a-z_, ]+) \|$", said, re.M) for name in row.split(", ")} - {"test"}
+    folders = {path.parent.name for path in (ROOT / "tests" / "scenarios").glob("*/test_*.py")}
+    no_faults = {"full", "follow", "demo", "readme", "life", "cutover", "memory", "plain_core", "shifts"}
+    no_faults |= {"service_flower"}
+    elsewhere = {"backlog_gone", "backpressure", "spools_swept"}
+    assert folders - no_faults - elsewhere == named
