@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
@@ -13,10 +11,9 @@ from sync_tasks.errors import Fenced, KeyferryError
 from sync_tasks.precheck import check
 from sync_tasks.states import OpKind
 from sync_tasks.views import ChunkView, NodeView
+from workers.beat import Beat
 from workers.fence import fence, remove_keys
 from workers.ports import OpPort
-
-BEAT_S = 1.0
 
 
 def carry_out(
@@ -40,7 +37,7 @@ def carry_out(
         Fenced: the operation was taken away.
         KeyferryError: why it failed.
     """
-    with _beating(port):
+    with Beat(port.renew):
         if port.op.kind is OpKind.PRECHECK:
             source, target = ends()
             check(port.task.databases, port.task.conflict_mode, source, target, lambda _seconds: None)
@@ -73,24 +70,3 @@ def _end(
         if not port.op.options.get("force"):
             raise
         port.event("keys-left", f"the target keeps keys that begin keyferry:{port.task.uid}: {error.line()}")
-
-
-@contextmanager
-def _beating(port: OpPort) -> Iterator[None]:
-    """Beats from a thread, since a server may keep us waiting for longer than the lease lasts."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(BEAT_S):
-            try:
-                port.renew()
-            except KeyferryError:
-                return  # `done` finds out, too
-
-    thread = threading.Thread(target=beat, name="beat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
