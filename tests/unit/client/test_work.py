@@ -15,6 +15,7 @@ from tests.unit.client.worker import Worker
 S = TaskState
 DOWN = ConnectionLost("source.example:7000 refuses", side=Side.SOURCE, hint="start it")
 SOON = 0.3  # seconds, for what does not come
+LATER = 1.5  # seconds in which a worker has done something, however busy the machine is
 
 
 def made(client: Client, *names: str) -> list[Task]:
@@ -80,7 +81,7 @@ def test_a_worker_that_takes_its_time_is_not_called_missing(client: Client, work
     worker.idle = True
     (task,) = made(client, "a")
     with pytest.raises(ControlError, match="its precheck is not over") as caught:
-        client.start(task, wait_s=SOON)
+        client.start(task, wait_s=LATER)
     assert caught.value.code == "timeout"
 
 
@@ -227,7 +228,7 @@ def test_a_release_that_fails_says_by_what_and_may_be_forced(client: Client, wor
         client.release(task)
     worker.wrong["a"] = ConnectionLost("target away", side=Side.TARGET)
     with pytest.raises(ControlError, match=r"its release has failed \d+ times \(target away\)") as caught:
-        client.release(task, wait_s=SOON)
+        client.release(task, wait_s=LATER)
     assert caught.value.code == "timeout"
     worker.wrong.clear()
     assert client.release(task, force=True).state is S.RELEASED
