@@ -13,7 +13,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long lint bench bench-service chaos picture clean help
+.PHONY: sync test test-long test-all lint bench bench-service chaos picture clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -50,8 +50,11 @@ lint: $(VENV)/.test  ## ruff, mypy, layers
 test: lint  ## lint, unit tests, and the main job on real servers: about a minute
 	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not long"
 
-test-long: $(VENV)/.test  ## the rest: every scenario and server pair, some twenty minutes
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
+test-long: $(VENV)/.test  ## every scenario, and the rest of what CI runs: a quarter of an hour
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "long and not rare"
+
+test-all: $(VENV)/.test  ## after those two: each scenario once more with every other pair of servers
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m rare
 
 bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2000000
 	@$(BIN)/python -m tests.benchmarks $(if $(KEYS),--keys $(KEYS)) $(if $(WRITES),--writes $(WRITES))

@@ -40,15 +40,68 @@ BRIEF = (
     "kill_tree/test_kill_tree.py::test_while_the_source_is_idle",
     "errors/test_settings.py",
     "life/test_life.py",
+    "readme/test_readme.py",
+    "service_flower/test_service_flower.py::test_workers_and_jobs",
 )
 """Of those, the ones that `make test` runs all the same."""
 
+RARE = (
+    *(f"test_planted.py::test_small_values[{kind}" for kind in ("redis-6.2", "redis-7.0")),
+    *(f"test_planted.py::test_large_values[{kind}" for kind in ("redis-6.2", "redis-7.0")),
+    *(f"test_judge.py::test_each_planted_difference_is_found[{kind}" for kind in ("redis-6.2", "redis-7.0")),
+    *(f"test_copies.py::test_a_replica_is_equal[{kind}" for kind in ("redis-7.0-to-redis", "valkey-8.1")),
+    *(f"with_later_expiries_is_equal_only_to_what_was_asked[{kind}" for kind in ("redis-7.0-to-redis", "valkey-8.1")),
+    "test_copies.py::test_speed",
+    "raises_no_alarm[redis-7.0",
+    "raise_no_alarm[redis-7.0",
+    "test_outlived.py::test_keys_that_expired_on_the_source_are_no_difference_and_cost_no_time[redis-7.0",
+    "test_copied_state.py::test_the_later_fences_the_earlier[original-copy]",
+    "test_cutover.py::test_every_expiry_is_the_sources[redis-7.0",
+    "test_cutover.py::test_with_a_writer_that_has_not_stopped[redis-7.0",
+    "test_cutover.py::test_killed_on_the_way[redis-6.2",
+    "test_cutover.py::test_killed_on_the_way[redis-7.0",
+    "test_cutover.py::test_another_extension[redis-7.0",
+    "test_database_rolled_back.py::test_the_stream_goes_on[snapshot arrives]",
+    "test_expiry_renewed.py::test_none_is_lost[redis-7.0",
+    "test_follow.py::test_every_write_takes_effect_once[redis-7.0-redis-7.0]",
+    "test_follow.py::test_every_write_takes_effect_once[valkey-8.1",
+    "test_scripts.py::test_scripts_are_carried_where_the_source_sends_them[redis-6.2-redis-6.2",
+    "test_scripts.py::test_scripts_are_carried_where_the_source_sends_them[redis-7.0",
+    "test_full.py::test_everything_arrives[redis-6.2-redis-6.2]",
+    "test_full.py::test_everything_arrives[redis-7.0-redis-7.0]",
+    "test_full.py::test_everything_arrives[valkey-8.1-valkey-8.1]",
+    "test_full.py::test_everything_arrives[valkey-8.1-valkey-9.1]",
+    "test_kill_stream_worker.py::test_in_follow[redis-6.2-whole worker]",
+    "test_kill_stream_worker.py::test_in_follow[valkey-9.1-pool child]",
+    "test_kill_tree.py::test_in_full_sync[2]",
+    "test_kill_tree.py::test_in_follow[redis-7.0]",
+    "test_kill_tree.py::test_in_follow[valkey-9.1]",
+    "test_memory.py::test_huge_sets_and_streams[redis-6.2",
+    "test_out_of_memory.py::test_in_follow[redis-6.2]",
+    "test_out_of_memory.py::test_in_follow[valkey-9.1]",
+    "test_power_cut.py::test_chunk_files_are_torn[empty]",
+    "test_power_cut.py::test_chunk_files_are_torn[short]",
+    "test_power_cut.py::test_the_log_is_torn[zeros]",
+    "test_among_commands_that_carry_the_foreign_value_on[alive-valkey-9.1]",
+    "test_among_commands_that_carry_the_foreign_value_on[killed-redis-6.2]",
+    "test_replica_source.py::test_the_streams_database[redis-7.0]",
+    "test_replica_source.py::test_the_streams_database[valkey-8.1]",
+    "test_source_failover.py::test_failover_to_its_replica[redis-7.0]",
+    "test_stalled.py::test_in_follow[broker]",
+    "test_target_failover.py::test_to_a_replica_that_lags[redis-7.0]",
+    "test_transactions_whole.py::test_the_sum_is_constant[redis-7.0]",
+    "test_transactions_whole.py::test_the_sum_is_constant[valkey-9.1]",
+)
+"""Of the long ones, those that differ from another only in the servers or the manner: `make test-all`."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `make test-long`."""
+    """Mark the tests of `make test-long`, and those of `make test-all` alone."""
     for item in items:
         if item.nodeid.startswith(LONG) and not any(brief in item.nodeid for brief in BRIEF):
             item.add_marker("long")
+            if any(rare in item.nodeid for rare in RARE):
+                item.add_marker("rare")
 
 
 @pytest.fixture

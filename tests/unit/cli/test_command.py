@@ -165,7 +165,7 @@ def test_a_second_ctrl_c_ends_it_at_once(ferry: Callable[..., Keyferry]) -> None
     time.sleep(0.5)
     begin = time.monotonic()
     assert run.stop() == 130
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 4  # patience would end after much longer
 
 
 def test_no_password_is_readable_anywhere(ferry: Callable[..., Keyferry], tmp_path: Path) -> None:
