@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis
-
 from sync_tasks.answers import classify
-from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Side, SourceError
+from sync_tasks.endpoints import SOCKET_TIMEOUT_S, Endpoint
+from sync_tasks.errors import KeyferryError, Side, SourceError
+from workers.codec.resp_cy import ReplyError
+from workers.link import Link
 
 Hashes = Sequence[tuple[bytes, list[bytes]]]
 """Hashes, and some fields of each."""
-Command = tuple[bytes | str | int, ...]
+Command = tuple[bytes | int, ...]
+POSITION: Command = (b"INFO", b"replication")
+KEYS = re.compile(r"keys=(\d+)")
 
 GONE = -2
 NO_HASH = -3
@@ -49,31 +52,35 @@ class Source:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._dbs: dict[int, redis.Redis] = {}
-        self._unknown: set[bytes | str | int] = set()  # commands that the server does not have
-
-    def _connect(self, db: int = 0) -> redis.Redis:
-        client = self._dbs.get(db)
-        if client is None:
-            client = self._dbs[db] = self._endpoint.connect(db=db, single_connection_client=True)
-        return client
+        self._links: dict[int, Link] = {}  # by database
+        self._unknown: set[bytes | int] = set()  # commands that the server does not have
 
     def close(self) -> None:
-        for client in self._dbs.values():
-            client.close()
-        self._dbs.clear()
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
         self._unknown.clear()
 
-    def _lost(self, error: Exception) -> Exception:
-        self.close()
-        return classify(error, Side.SOURCE)
-
-    def _info(self, section: str) -> dict[str, Any]:
+    def _ask(self, db: int, commands: list[Command]) -> list[Any]:
+        """Answers; errors among them as `ReplyError`s."""
         try:
-            info: dict[str, Any] = self._connect().info(section)
-            return info
-        except (redis.RedisError, OSError) as e:
-            raise self._lost(e) from e
+            link = self._links.get(db)
+            if link is None:
+                link = self._links[db] = Link(self._endpoint, "keyferry-ask", db, SOCKET_TIMEOUT_S)
+            return link.try_all([list(command) for command in commands])
+        except KeyferryError:
+            self.close()
+            raise
+
+    def _refused(self, answer: ReplyError) -> KeyferryError:
+        self.close()
+        return classify(answer.line, Side.SOURCE)
+
+    def _info(self, section: bytes) -> dict[str, str]:
+        (answer,) = self._ask(0, [(b"INFO", section)])
+        if isinstance(answer, ReplyError):
+            raise self._refused(answer)
+        return _fields(answer)
 
     def offset(self) -> int:
         """The source's replication offset now."""
@@ -81,37 +88,37 @@ class Source:
 
     def position(self) -> Position:
         """Up to where the source has written now."""
-        return _position(self._info("replication"))
+        return _position(self._info(b"replication"))
 
     def keys(self) -> int | None:
         """Keys in all databases, roughly."""
-        spaces = self._info("keyspace")
-        return sum(int(space["keys"]) for space in spaces.values() if isinstance(space, dict))
+        found = map(KEYS.match, self._info(b"keyspace").values())
+        return sum(int(space[1]) for space in found if space)
 
     def times(self, db: int, keys: Sequence[bytes]) -> Times:
         """Exact expiries of keys: of the first ones alone, if not all can be read at once."""
-        answers = self._at_once(db, [*(("PEXPIRETIME", key) for key in keys), ("INFO", "replication")])
+        answers = self._at_once(db, [*((b"PEXPIRETIME", key) for key in keys), POSITION])
         if answers is None:
             return self._old_times(db, keys)
         *times, info = answers
-        return Times(_position(info), times)
+        return Times(_position(_fields(info)), times)
 
     def field_times(self, db: int, hashes: Hashes) -> Times:
         """Expiries of fields, hash by hash. A server whose fields have none is said to have no such hash.
 
         A hash with a field that is gone may only hide it: it sends its HDEL later, unlike the DEL of a key.
         """
-        commands: list[Command] = [("HPEXPIRETIME", key, "FIELDS", len(names), *names) for key, names in hashes]
-        commands += [("EXISTS", key) for key, _ in hashes]
-        said_all = self._at_once(db, [*commands, ("INFO", "replication")])
+        commands: list[Command] = [(b"HPEXPIRETIME", key, b"FIELDS", len(names), *names) for key, names in hashes]
+        commands += [(b"EXISTS", key) for key, _ in hashes]
+        said_all = self._at_once(db, [*commands, POSITION])
         if said_all is None:
             return Times(self.position(), [NO_HASH for _, names in hashes for _ in names])
         *answers, info = said_all
         times: list[int] = []
         for (_, names), said, there in zip(hashes, answers[: len(hashes)], answers[len(hashes) :], strict=True):
-            known = there and not isinstance(said, redis.ResponseError)
+            known = there and not isinstance(said, ReplyError)
             times += said if known else [NO_HASH] * len(names)
-        return Times(_position(info), times)
+        return Times(_position(_fields(info)), times)
 
     def _old_times(self, db: int, keys: Sequence[bytes]) -> Times:
         """Before 7.0 there is no PEXPIRETIME.
@@ -119,13 +126,13 @@ class Source:
         PTTL counts from the server's clock; two TIMEs around the PTTLs that show one millisecond prove which.
         """
         while True:
-            ask: list[Command] = [("PTTL", key) for key in keys]
-            answers = self._at_once(db, [("TIME",), *ask, ("TIME",), ("INFO", "replication")])
+            ask: list[Command] = [(b"PTTL", key) for key in keys]
+            answers = self._at_once(db, [(b"TIME",), *ask, (b"TIME",), POSITION])
             assert answers is not None
             before, *ttls, after, info = answers
-            now = before[0] * 1000 + before[1] // 1000
-            if now == after[0] * 1000 + after[1] // 1000:
-                return Times(_position(info), [ttl if ttl < 0 else now + ttl for ttl in ttls])
+            now = _ms(before)
+            if now == _ms(after):
+                return Times(_position(_fields(info)), [ttl if ttl < 0 else now + ttl for ttl in ttls])
             keys = keys[: max(LEAST, len(keys) // 2)]
 
     def _at_once(self, db: int, commands: list[Command]) -> list[Any] | None:
@@ -136,35 +143,38 @@ class Source:
         name = commands[0][0]
         if name in self._unknown:
             return None
-        try:
-            pipe = self._connect(db).pipeline(transaction=True)
-            for command in commands:
-                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
-            answers: list[Any] = pipe.execute(raise_on_error=False)
-            for answer in answers:
-                if isinstance(answer, Exception) and "WRONGTYPE" not in str(answer):
-                    raise answer
-            return answers
-        except (redis.RedisError, OSError) as e:
-            error = self._lost(e)
-            if "unknown command" not in str(e).lower():
-                raise error from e
-            self._unknown.add(name)
-            return None
+        *queued, answers = self._ask(db, [(b"MULTI",), *commands, (b"EXEC",)])
+        said = [*queued, *(answers if isinstance(answers, list) else [answers])]
+        refused = next((a for a in said if isinstance(a, ReplyError) and b"WRONGTYPE" not in a.line), None)
+        if refused is None:
+            return list(answers)
+        error = self._refused(refused)
+        if b"unknown command" not in refused.line.lower():
+            raise error
+        self._unknown.add(name)
+        return None
 
     def touch(self, db: int, keys: list[bytes]) -> None:
         """Let a master notice that keys have expired, so that it sends their DEL."""
-        try:
-            pipe = self._connect(db).pipeline(transaction=False)
-            for key in keys:
-                pipe.exists(key)
-            pipe.execute()
-        except (redis.RedisError, OSError) as e:
-            raise self._lost(e) from e
+        for answer in self._ask(db, [(b"EXISTS", key) for key in keys]):
+            if isinstance(answer, ReplyError):
+                raise self._refused(answer)
 
 
-def _position(info: dict[str, Any]) -> Position:
+def _ms(time: list[bytes]) -> int:
+    """TIME's answer, in ms since the epoch."""
+    seconds, micros = map(int, time)
+    return seconds * 1000 + micros // 1000
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    """INFO's text as a table."""
+    lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
+    return {name: value for name, colon, value in lines if colon}
+
+
+def _position(info: dict[str, str]) -> Position:
     try:
-        return Position(str(info["master_replid"]), int(info["master_repl_offset"]))
-    except (KeyError, TypeError, ValueError) as e:
+        return Position(info["master_replid"], int(info["master_repl_offset"]))
+    except (KeyError, ValueError) as e:
         raise SourceError("the source does not say where its stream stands", hint="allow INFO to its user") from e
