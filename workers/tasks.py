@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import secrets
-from functools import partial
 from typing import Any
 
 import psutil
@@ -15,7 +14,6 @@ from celery import Celery, shared_task
 from celery.signals import task_failure, task_revoked
 
 from sync_tasks import names
-from sync_tasks.app import send
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, TaskRests
 from sync_tasks.settings import Settings
 from sync_tasks.spool import identity
@@ -38,7 +36,7 @@ def _store(app: Celery) -> Store:
     store = _stores.get(os.getpid())
     if store is None:
         _stores.clear()
-        store = _stores[os.getpid()] = Store.of(app.keyferry_settings, partial(send, app))
+        store = _stores[os.getpid()] = Store.of(app.keyferry_settings, app.keyferry_post.send)
         _sweep(store, app)
     return store
 
@@ -70,8 +68,7 @@ def follow(self: Any, node_id: int) -> None:
     try:
         source, target = store.endpoints(port.task.id)
         home = home_db(port.task.databases)
-        with shown(self) as say:
-            StreamJob(port, source, target, settings.spool, home, settings.stream_shift_s, say).run()
+        StreamJob(port, source, target, settings.spool, home, settings.stream_shift_s, shown(self)).run()
     except TaskRests as error:
         log.info("stream of node %s: %s", node_id, error.message)
     except Fenced as error:
@@ -118,8 +115,8 @@ def load(self: Any, chunk_id: int) -> str | None:
         if goal is None:
             port.done(0)
             return "out of scope"
-        with shown(self) as port.say:
-            load_chunk(port, target, home_db(databases), goal)
+        port.say = shown(self)
+        load_chunk(port, target, home_db(databases), goal)
         return f"{port.chunk.keys} keys"
     except Fenced as error:
         log.info("chunk %s: %s", chunk_id, error.line())
