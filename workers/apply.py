@@ -39,6 +39,9 @@ from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain, Window
 from workers.translate import Translator
 
+VALKEY = re.compile(rb"valkey_version:(\d+)")
+REDIS = re.compile(rb"redis_version:(\d+)")
+
 
 @dataclass(slots=True)
 class Progress:
@@ -299,8 +302,8 @@ class Applier(threading.Thread):
     def _measure(self, link: TargetLink) -> bool:
         """Read the target's clock, and its version: whether its hashes may hold field expiries."""
         info: bytes = link.ask(b"INFO", b"server")
-        valkey = re.search(rb"valkey_version:(\d+)", info)
-        found = valkey or re.search(rb"redis_version:(\d+)", info)
+        valkey = VALKEY.search(info)
+        found = valkey or REDIS.search(info)
         before = now_ms()
         seconds, micros = link.ask(b"TIME")
         self.clock.observe(before, int(seconds) * 1000 + int(micros) // 1000, now_ms())

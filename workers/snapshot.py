@@ -15,6 +15,8 @@ from workers.spool.tables import write_tables
 
 SHARDS = 8
 HUGE_BYTES = 8 << 20
+SMALL_BYTES = 256 << 10
+"""A database with no more than this is one chunk: each costs some ten transactions and messages, however small."""
 
 
 class SnapshotReader:
@@ -79,10 +81,9 @@ class SnapshotReader:
         while (event := framer.next()) is not None:
             kind = event[0]
             if kind == "full":
-                self._drain(only_large=True)
+                self._drain_large()
             elif kind == "db":
-                self._drain()
-                self.chunks.close_all(self._db)
+                self._end_database()
                 self._db = event[1]
             elif kind == "huge":
                 _, key, expire_ms, value_type, self._huge_shard = event
@@ -99,9 +100,8 @@ class SnapshotReader:
             elif kind == "aux":
                 self._aux(event[1], event[2])
             elif kind == "end":
-                self._drain()
                 self._save_tables()
-                self.chunks.close_all(self._db)
+                self._end_database()
                 return True
         return False
 
@@ -114,11 +114,22 @@ class SnapshotReader:
     def _save_tables(self) -> None:
         self._room(lambda: write_tables(self.chunks.directory, self.version, self.functions, self.scripts))
 
-    def _drain(self, only_large: bool = False) -> None:
+    def _drain_large(self) -> None:
         for shard in range(SHARDS):
-            if self.framer.pending(shard) > (64 << 10 if only_large else 0):
-                data, keys = self.framer.drain(shard)
-                self._room(partial(self.chunks.add, self._db, shard, data, keys))
+            if self.framer.pending(shard) > 64 << 10:
+                self._drain(shard, shard)
+
+    def _end_database(self) -> None:
+        """What is left of a database; of a small one all."""
+        left = [shard for shard in range(SHARDS) if self.framer.pending(shard)]
+        small = not self.chunks.writing and sum(map(self.framer.pending, left)) <= SMALL_BYTES
+        for shard in left:
+            self._drain(shard, left[0] if small else shard)
+        self.chunks.close_all(self._db)
+
+    def _drain(self, shard: int, into: int) -> None:
+        data, keys = self.framer.drain(shard)
+        self._room(partial(self.chunks.add, self._db, into, data, keys))
 
     def _room(self, write: Callable[[], None]) -> None:
         when_there_is_room(write, self._waiting, self._stopping)

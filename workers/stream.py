@@ -194,8 +194,9 @@ class StreamJob:
 
     def _tidy(self) -> None:
         """The load is closed and its expiries are settled: its files and temporary keys are of no more use."""
-        for old in self.directory.glob("gen-*"):
-            shutil.rmtree(old, ignore_errors=True)
+        for old in self.directory.iterdir():  # not `glob`, which compiles an expression
+            if old.name.startswith("gen-"):
+                shutil.rmtree(old, ignore_errors=True)
         gen = self.port.node().gen
         chunks = [c for g in range(1, gen + 1) for c in self.port.chunks(g) if c.huge]
         if not chunks:

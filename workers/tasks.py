@@ -6,20 +6,18 @@ import contextlib
 import logging
 import os
 import secrets
-from functools import partial
 from typing import Any
 
 import psutil
 from billiard.exceptions import WorkerLostError
 from celery import Celery, shared_task
-from celery.signals import task_failure, task_revoked
+from celery.signals import celeryd_after_setup, task_failure, task_revoked
 
 from sync_tasks import names
-from sync_tasks.app import send
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, TaskRests
 from sync_tasks.settings import Settings
 from sync_tasks.spool import identity
-from sync_tasks.store import Store
+from sync_tasks.store import Database, Store, rehearse
 from sync_tasks.store.ops import OpHandle
 from sync_tasks.store.stream import StreamHandle
 from workers.full import load_chunk
@@ -30,7 +28,20 @@ from workers.stream import StreamJob
 
 log = logging.getLogger("keyferry.tasks")
 
+MANY = 8
+"""Processes of a worker from which on a rehearsal, which takes 0.2 s, pays."""
+
 _stores: dict[int, Store] = {}
+_databases: dict[str, Database] = {}  # that processes forked from here may use, with connections of their own
+
+
+@celeryd_after_setup.connect
+def _before_forks(instance: Any, **_: Any) -> None:
+    """In the worker's main process: what all its processes would have to work out is there before they are."""
+    if instance.concurrency >= MANY:
+        url = instance.app.keyferry_settings.database()
+        _databases[url] = Database(url)
+        rehearse(_databases[url])
 
 
 def _store(app: Celery) -> Store:
@@ -38,7 +49,9 @@ def _store(app: Celery) -> Store:
     store = _stores.get(os.getpid())
     if store is None:
         _stores.clear()
-        store = _stores[os.getpid()] = Store.of(app.keyferry_settings, partial(send, app))
+        settings: Settings = app.keyferry_settings
+        shared = _databases.get(settings.database())
+        store = _stores[os.getpid()] = Store.of(settings, app.keyferry_post.send, shared)
         _sweep(store, app)
     return store
 
@@ -70,8 +83,7 @@ def follow(self: Any, node_id: int) -> None:
     try:
         source, target = store.endpoints(port.task.id)
         home = home_db(port.task.databases)
-        with shown(self) as say:
-            StreamJob(port, source, target, settings.spool, home, settings.stream_shift_s, say).run()
+        StreamJob(port, source, target, settings.spool, home, settings.stream_shift_s, shown(self)).run()
     except TaskRests as error:
         log.info("stream of node %s: %s", node_id, error.message)
     except Fenced as error:
@@ -118,8 +130,8 @@ def load(self: Any, chunk_id: int) -> str | None:
         if goal is None:
             port.done(0)
             return "out of scope"
-        with shown(self) as port.say:
-            load_chunk(port, target, home_db(databases), goal)
+        port.say = shown(self)
+        load_chunk(port, target, home_db(databases), goal)
         return f"{port.chunk.keys} keys"
     except Fenced as error:
         log.info("chunk %s: %s", chunk_id, error.line())

@@ -25,7 +25,7 @@ class StoreBase:
     """A database, and what its rows are written with.
 
     Args:
-        url: SQLAlchemy URL of SQLite or PostgreSQL.
+        database: or the SQLAlchemy URL of one, SQLite or PostgreSQL.
         box: seals the endpoints.
         sender: publishes messages after a commit; None leaves that to the scheduler.
         clock: wall time in Unix seconds; only pauses and deadlines use it.
@@ -34,14 +34,14 @@ class StoreBase:
 
     def __init__(
         self,
-        url: str,
+        database: Database | str,
         box: SecretBox,
         sender: Sender | None = None,
         *,
         clock: Callable[[], float] = time.time,
         rng: Random | None = None,
     ) -> None:
-        self.database = Database(url)
+        self.database = Database(database) if isinstance(database, str) else database
         self._box = box
         self._sender = sender
         self._clock = clock

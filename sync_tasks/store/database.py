@@ -7,9 +7,12 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Dialect, Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from sync_tasks.store.engines import engines
 from sync_tasks.store.trouble import translated
@@ -63,6 +66,17 @@ class Database:
         """Whether one writer at a time is all the database can do anyway."""
         return self.url.startswith("sqlite")
 
+    @contextmanager
+    def in_memory(self) -> Iterator[None]:
+        """Of SQLite alone: within the block there is an empty database instead, and nothing of it afterwards."""
+        engine = self.engine()
+        event.listen(engine, "do_connect", _in_memory)
+        try:
+            yield
+        finally:
+            event.remove(engine, "do_connect", _in_memory)
+            self.close_idle()
+
     def close_idle(self) -> None:
         """Close pooled connections; the next transaction opens new ones."""
         for engine in (self._reader, self._writer):
@@ -77,9 +91,10 @@ class Database:
     def _engines(self) -> tuple[Engine, Engine]:
         if self._pid != os.getpid() or self._reader is None or self._writer is None:
             with self._lock:
-                if self._pid != os.getpid() or self._reader is None or self._writer is None:
-                    self._forget()
+                if self._reader is None or self._writer is None:
                     self._make()
+                elif self._pid != os.getpid():
+                    self._inherit()
         assert self._reader is not None
         assert self._writer is not None
         return self._reader, self._writer
@@ -90,12 +105,23 @@ class Database:
         _open.add(self)
         _hook()
 
+    def _inherit(self) -> None:
+        """After a fork: what the parent has compiled is of use here, its connections are not."""
+        for engine in (self._reader, self._writer):
+            assert engine is not None
+            engine.dispose(close=False)  # only our copy of the file descriptors may go
+        self._pid = os.getpid()
+
     def _forget(self) -> None:
         for engine in {self._reader, self._writer} - {None}:
             assert engine is not None
             # Of a parent's connections only our copy of the file descriptors may go.
             engine.dispose(close=self._pid == os.getpid())
         self._reader = self._writer = None
+
+
+def _in_memory(dialect: Dialect, _record: ConnectionPoolEntry, _args: Any, options: Any) -> DBAPIConnection:
+    return dialect.connect(":memory:", **options)
 
 
 def _hook() -> None:

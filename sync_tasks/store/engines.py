@@ -80,14 +80,8 @@ def _parse(text: str) -> URL:
 
 
 def _sqlite(url: URL) -> tuple[Engine, Engine]:
-    reader, writer = create_engine(url), create_engine(url)
-    # A deferred BEGIN that writes later fails with "database is locked" without waiting.
-    for engine, begin in ((reader, "BEGIN"), (writer, "BEGIN IMMEDIATE")):
-        _tune(engine, begin)
-    return reader, writer
+    engine = create_engine(url)
 
-
-def _tune(engine: Engine, begin: str) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
@@ -97,7 +91,10 @@ def _tune(engine: Engine, begin: str) -> None:
 
     @event.listens_for(engine, "begin")
     def begun(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+        # A deferred BEGIN that writes later fails with "database is locked" without waiting.
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+
+    return engine.execution_options(begin="BEGIN"), engine
 
 
 def switch_to_wal(connection: sqlite3.Connection) -> None:

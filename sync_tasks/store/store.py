@@ -5,6 +5,7 @@ from __future__ import annotations
 from sync_tasks.secrets import SecretBox
 from sync_tasks.settings import Settings
 from sync_tasks.store.base import Sender
+from sync_tasks.store.database import Database
 from sync_tasks.store.jobs import Jobs
 from sync_tasks.store.migrate import bring
 from sync_tasks.store.ops import Ops
@@ -23,9 +24,9 @@ class Store(Tasks, Runs, Verbs, Ops, Jobs, Owners, Progress):
     """
 
     @classmethod
-    def of(cls, settings: Settings, sender: Sender | None = None) -> Store:
+    def of(cls, settings: Settings, sender: Sender | None = None, database: Database | None = None) -> Store:
         """The store of an installation. Without a secret key, sealed addresses die with the process."""
-        return cls(settings.database(), SecretBox(settings.key()), sender)
+        return cls(database or settings.database(), SecretBox(settings.key()), sender)
 
     def __repr__(self) -> str:
         return "Store()"

@@ -115,22 +115,19 @@ class StreamHandle:
             if task.state not in RUNNING and task.state != TaskState.PRECHECK_PASSED:
                 raise TaskRests(f"the task is {task.state}", hint="start it again")
             session.execute(update(Chunk).where(Chunk.node_id == node.id).values(state=ChunkState.VOID, owner=None))
-            node.gen = max(node.gen + 1, gen or 0)
-            node.replid = replid
-            node.snapshot_offset = offset
-            node.stream_db = db
-            node.snapshot_done = node.in_sync = node.settled = False
-            node.keys_total = keys_total
-            node.bytes_total = bytes_total
-            node.received_offset = node.applied_offset = node.held = None
-            node.delay_ms = None
+            number = max(node.gen + 1, gen or 0)
+            self._set(
+                session, gen=number, replid=replid, snapshot_offset=offset, stream_db=db, snapshot_done=False,
+                in_sync=False, settled=False, keys_total=keys_total, bytes_total=bytes_total, received_offset=None,
+                applied_offset=None, held=None, delay_ms=None,
+            )  # fmt: skip
             windows.close(session, task, RetryWindow.origin == windows.LOAD)
             if task.state != TaskState.RETRYING:
                 lifecycle.move(session, task, TaskState.INITIALIZING, "the snapshot begins")
             lifecycle.note(
-                session, task.id, "snapshot", f"node {node.number}: snapshot {node.gen} from offset {offset}"
+                session, task.id, "snapshot", f"node {node.number}: snapshot {number} from offset {offset}"
             )
-            return node.gen
+            return number
 
     def add_chunk(self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int) -> int:
         """Record a complete chunk file as READY and send it; its id. A second call for it changes nothing."""
@@ -166,9 +163,7 @@ class StreamHandle:
         with self._write() as (session, node, task):
             if gen != node.gen:
                 raise Fenced(f"snapshot {gen} was replaced by {node.gen}", hint="nothing to do")
-            node.snapshot_done = True
-            node.keys_total = keys
-            node.bytes_total = size
+            self._set(session, snapshot_done=True, keys_total=keys, bytes_total=size)
             lifecycle.note(session, task.id, "received", f"node {node.number}: {keys} keys in snapshot {gen}")
 
     def load_state(self, gen: int) -> LoadState:
@@ -251,7 +246,7 @@ class StreamHandle:
             raise KeyError(f"no progress of a node: {sorted(unknown)}")
         with self._lock, self._db.write() as session:
             leases.guard(session, self._lease, self.owner, self.epoch)
-            session.execute(update(Node).where(Node.id == self.node_id).values(**values))
+            self._set(session, **values)
 
     def failing(self, error: KeyferryError) -> float:
         """Open or go on with the error's retry window; the pause in s. Raises `error` if fatal or past it."""
@@ -301,6 +296,10 @@ class StreamHandle:
         """Record what people should know."""
         with self._write() as (session, _node, task):
             lifecycle.note(session, task.id, kind, text)
+
+    def _set(self, session: Session, **values: Any) -> None:
+        """Columns of the node: all of them, changed or not, so that one statement is compiled for all cases."""
+        session.execute(update(Node).where(Node.id == self.node_id).values(**values))
 
     @contextmanager
     def _write(self) -> Iterator[tuple[Session, Node, Task]]:

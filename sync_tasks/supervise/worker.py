@@ -17,9 +17,11 @@ from types import FrameType
 from typing import Any
 
 from sync_tasks import names
+from sync_tasks.messages import Message
 from sync_tasks.settings import Settings
 from sync_tasks.spool import identity
 from sync_tasks.supervise.draining import drain, release
+from sync_tasks.supervise.post import EVENT, Post
 from sync_tasks.supervise.process import die_with_parent
 
 log = logging.getLogger(__name__)
@@ -101,8 +103,10 @@ def run(settings: Settings, kind: Kind, processes: int, manner: Manner) -> int:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.worker_process_init.connect(lambda **_: _set_title(f"{title(kind)} process"), weak=False)
     read = queues(settings, kind)
+    app = make_app(settings, read)
+    app.keyferry_post = Post()
     worker = _quiet_worker()(
-        app=make_app(settings, read),
+        app=app,
         hostname=f"{kind}{manner.tag}@{settings.hostname}",
         queues=read,
         concurrency=processes,
@@ -173,6 +177,9 @@ def _quiet_worker() -> type[Any]:
     """The class, made when Celery is there."""
     from celery import platforms
     from celery.apps.worker import Worker
+    from celery.worker import state
+
+    from sync_tasks.app import send
 
     class QuietWorker(Worker):  # type: ignore[misc]
         """Keeps our title, which Celery would replace by one with the command line in it, and our way to end."""
@@ -202,7 +209,23 @@ def _quiet_worker() -> type[Any]:
             if consumer.hub is not None:
                 # Here, not once: a lost connection to the broker takes all timers with it.
                 consumer.hub.call_repeatedly(BURY_EVERY_S, self.pool.maintain_pool)
+                consumer.hub.add_reader(self.app.keyferry_post, self._deliver, consumer)
             self.keyferry.manner.ready()
+
+        def _deliver(self, consumer: Any) -> None:
+            """Pass on what the processes have to say."""
+            for what in self.app.keyferry_post.arrived():
+                if isinstance(what, Message):
+                    self._send(what)
+                elif what.task_id in state.requests and consumer.event_dispatcher is not None:
+                    # Only of tasks at work: a later line would hide the result.
+                    consumer.event_dispatcher.send(EVENT, uuid=what.task_id, result=what.text)
+
+        def _send(self, message: Message) -> None:
+            try:
+                send(self.app, message)
+            except Exception as error:  # noqa: BLE001 - any transport, any failure of it
+                log.warning("%s %d is left to the scheduler: %s", message.name, message.id, type(error).__name__)
 
         def stop(self, in_sighandler: bool = False, exitcode: int | None = None) -> None:
             self.keyferry.begin()

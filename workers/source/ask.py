@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-import redis
-
 from sync_tasks.answers import classify
-from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Side, SourceError
+from sync_tasks.endpoints import SOCKET_TIMEOUT_S, Endpoint
+from sync_tasks.errors import KeyferryError, Side, SourceError
+from workers.codec.resp_cy import ReplyError
+from workers.link import Link
 
 Hashes = Sequence[tuple[bytes, list[bytes]]]
 """Hashes, and some fields of each."""
-Command = tuple[bytes | str | int, ...]
+Command = tuple[bytes | int, ...]
+POSITION: Command = (b"INFO", b"replication")
+KEYS = re.compile(r"keys=(\d+)")
 
 GONE = -2
 NO_HASH = -3
@@ -64,31 +68,35 @@ class Source:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._dbs: dict[int, redis.Redis] = {}
-        self._unknown: set[bytes | str | int] = set()  # commands that the server does not have
-
-    def _connect(self, db: int = 0) -> redis.Redis:
-        client = self._dbs.get(db)
-        if client is None:
-            client = self._dbs[db] = self._endpoint.connect(db=db, single_connection_client=True)
-        return client
+        self._links: dict[int, Link] = {}  # by database
+        self._unknown: set[bytes | int] = set()  # commands that the server does not have
 
     def close(self) -> None:
-        for client in self._dbs.values():
-            client.close()
-        self._dbs.clear()
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
         self._unknown.clear()
 
-    def _lost(self, error: Exception) -> Exception:
-        self.close()
-        return classify(error, Side.SOURCE)
-
-    def _info(self, section: str) -> dict[str, Any]:
+    def _ask(self, db: int, commands: list[Command]) -> list[Any]:
+        """Answers; errors among them as `ReplyError`s."""
         try:
-            info: dict[str, Any] = self._connect().info(section)
-            return info
-        except (redis.RedisError, OSError) as e:
-            raise self._lost(e) from e
+            link = self._links.get(db)
+            if link is None:
+                link = self._links[db] = Link(self._endpoint, "keyferry-ask", db, SOCKET_TIMEOUT_S)
+            return link.try_all([list(command) for command in commands])
+        except KeyferryError:
+            self.close()
+            raise
+
+    def _refused(self, answer: ReplyError) -> KeyferryError:
+        self.close()
+        return classify(answer.line, Side.SOURCE)
+
+    def _info(self, section: bytes) -> dict[str, str]:
+        (answer,) = self._ask(0, [(b"INFO", section)])
+        if isinstance(answer, ReplyError):
+            raise self._refused(answer)
+        return _fields(answer)
 
     def offset(self) -> int:
         """The source's replication offset now."""
@@ -96,78 +104,71 @@ class Source:
 
     def position(self) -> Position:
         """Up to where the source has written now."""
-        return _position(self._info("replication"))
+        return _position(self._info(b"replication"))
 
     def keys(self) -> int | None:
         """Keys in all databases, roughly."""
-        spaces = self._info("keyspace")
-        return sum(int(space["keys"]) for space in spaces.values() if isinstance(space, dict))
+        found = map(KEYS.match, self._info(b"keyspace").values())
+        return sum(int(space[1]) for space in found if space)
 
     def times(self, db: int, keys: Sequence[bytes]) -> Times:
         """Exact expiries of keys: of the first ones alone, if not all can be read at once."""
-        answers = self._at_once(db, [*(("PEXPIRETIME", key) for key in keys), ("INFO", "replication")])
+        answers = self._at_once(db, [*((b"PEXPIRETIME", key) for key in keys), POSITION])
         if answers is None:
             return self._old_times(db, keys)
         *times, info = answers
-        return Times(_position(info), times)
+        return Times(_position(_fields(info)), times)
 
     def field_times(self, db: int, hashes: Hashes) -> Times:
         """Expiries of fields, hash by hash. A server whose fields have none is said to have no such hash.
 
         A hash with a field that is gone may only hide it: it sends its HDEL later, unlike the DEL of a key.
         """
-        commands: list[Command] = [("HPEXPIRETIME", key, "FIELDS", len(names), *names) for key, names in hashes]
-        commands += [("EXISTS", key) for key, _ in hashes]
-        said_all = self._at_once(db, [*commands, ("INFO", "replication")])
+        commands: list[Command] = [(b"HPEXPIRETIME", key, b"FIELDS", len(names), *names) for key, names in hashes]
+        commands += [(b"EXISTS", key) for key, _ in hashes]
+        said_all = self._at_once(db, [*commands, POSITION])
         if said_all is None:
             return Times(self.position(), [NO_HASH for _, names in hashes for _ in names])
         *answers, info = said_all
         times: list[int] = []
         for (_, names), said, there in zip(hashes, answers[: len(hashes)], answers[len(hashes) :], strict=True):
-            known = there and not isinstance(said, redis.ResponseError)
+            known = there and not isinstance(said, ReplyError)
             times += said if known else [NO_HASH] * len(names)
-        return Times(_position(info), times)
+        return Times(_position(_fields(info)), times)
 
     def values(self, keys: Sequence[tuple[int, bytes]]) -> Values:
         """Keys (database, name), all at one place of the stream. It blocks the source for as long as it reads them."""
-        found = self._values(keys, "PEXPIRETIME") or self._values(keys, "PTTL")
+        found = self._values(keys, b"PEXPIRETIME") or self._values(keys, b"PTTL")
         assert found is not None
         return found
 
-    def _values(self, keys: Sequence[tuple[int, bytes]], when: str) -> Values | None:
-        commands: list[Command] = [("TIME",)]
+    def _values(self, keys: Sequence[tuple[int, bytes]], when: bytes) -> Values | None:
+        commands: list[Command] = [(b"TIME",)]
         for number, (db, key) in enumerate(keys):
             if number == 0 or db != keys[number - 1][0]:
-                commands.append(("SELECT", db))
-            commands += [("DUMP", key), (when, key)]
-        commands += [("SELECT", 0), ("TIME",), ("INFO", "replication")]
+                commands.append((b"SELECT", db))
+            commands += [(b"DUMP", key), (when, key)]
+        commands += [(b"SELECT", 0), (b"TIME",), POSITION]
         answers = self._at_once(0, commands, when)
         if answers is None:
             return None
-        said = [answer for answer, command in zip(answers, commands, strict=True) if command[0] in ("DUMP", when)]
-        before, after = (_ms(answers[0]), _ms(answers[-2]))
+        said = [answer for answer, command in zip(answers, commands, strict=True) if command[0] in (b"DUMP", when)]
+        before, after, info = _ms(answers[0]), _ms(answers[-2]), _fields(answers[-1])
         times = [int(time) for time in said[1::2]]
-        exact = when == "PEXPIRETIME"
+        exact = when == b"PEXPIRETIME"
         if not exact:
             exact = before == after
             times = [time if time < 0 else before + time for time in times]
-        info = answers[-1]
         return Values(_position(info), said[0::2], times, exact, info.get("role") == "slave")
 
     def sizes(self, keys: Sequence[tuple[int, bytes]]) -> list[int]:
         """Bytes of memory that keys (database, name) take, roughly."""
         sizes: list[int] = []
-        try:
-            for start in range(0, len(keys), 1000):
-                pipe = self._connect().pipeline(transaction=False)
-                batch = keys[start : start + 1000]
-                for db, key in batch:
-                    pipe.execute_command("SELECT", db)  # type: ignore[no-untyped-call]
-                    pipe.execute_command("MEMORY USAGE", key)  # type: ignore[no-untyped-call]
-                pipe.execute_command("SELECT", 0)  # type: ignore[no-untyped-call]
-                sizes += [int(size or 0) for size in pipe.execute()[1:-1:2]]
-        except (redis.RedisError, OSError) as e:
-            raise self._lost(e) from e
+        for db, group in groupby(keys, lambda at: at[0]):
+            for answer in self._ask(db, [(b"MEMORY", b"USAGE", key) for _, key in group]):
+                if isinstance(answer, ReplyError):
+                    raise self._refused(answer)
+                sizes.append(int(answer or 0))
         return sizes
 
     def _old_times(self, db: int, keys: Sequence[bytes]) -> Times:
@@ -176,16 +177,16 @@ class Source:
         PTTL counts from the server's clock; two TIMEs around the PTTLs that show one millisecond prove which.
         """
         while True:
-            ask: list[Command] = [("PTTL", key) for key in keys]
-            answers = self._at_once(db, [("TIME",), *ask, ("TIME",), ("INFO", "replication")])
+            ask: list[Command] = [(b"PTTL", key) for key in keys]
+            answers = self._at_once(db, [(b"TIME",), *ask, (b"TIME",), POSITION])
             assert answers is not None
             before, *ttls, after, info = answers
             now = _ms(before)
             if now == _ms(after):
-                return Times(_position(info), [ttl if ttl < 0 else now + ttl for ttl in ttls])
+                return Times(_position(_fields(info)), [ttl if ttl < 0 else now + ttl for ttl in ttls])
             keys = keys[: max(LEAST, len(keys) // 2)]
 
-    def _at_once(self, db: int, commands: list[Command], newest: str | None = None) -> list[Any] | None:
+    def _at_once(self, db: int, commands: list[Command], newest: bytes | None = None) -> list[Any] | None:
         """A transaction's answers; None: the server does not have the command `newest`, by default the first one.
 
         A key that is no hash answers with an error, which is returned.
@@ -193,40 +194,38 @@ class Source:
         name = newest or commands[0][0]
         if name in self._unknown:
             return None
-        try:
-            pipe = self._connect(db).pipeline(transaction=True)
-            for command in commands:
-                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
-            answers: list[Any] = pipe.execute(raise_on_error=False)
-            for answer in answers:
-                if isinstance(answer, Exception) and "WRONGTYPE" not in str(answer):
-                    raise answer
-            return answers
-        except (redis.RedisError, OSError) as e:
-            error = self._lost(e)
-            if "unknown command" not in str(e).lower():
-                raise error from e
-            self._unknown.add(name)
-            return None
+        *queued, answers = self._ask(db, [(b"MULTI",), *commands, (b"EXEC",)])
+        said = [*queued, *(answers if isinstance(answers, list) else [answers])]
+        refused = next((a for a in said if isinstance(a, ReplyError) and b"WRONGTYPE" not in a.line), None)
+        if refused is None:
+            return list(answers)
+        error = self._refused(refused)
+        if b"unknown command" not in refused.line.lower():
+            raise error
+        self._unknown.add(name)
+        return None
 
     def touch(self, db: int, keys: list[bytes]) -> None:
         """Let a master notice that keys have expired, so that it sends their DEL."""
-        try:
-            pipe = self._connect(db).pipeline(transaction=False)
-            for key in keys:
-                pipe.exists(key)
-            pipe.execute()
-        except (redis.RedisError, OSError) as e:
-            raise self._lost(e) from e
+        for answer in self._ask(db, [(b"EXISTS", key) for key in keys]):
+            if isinstance(answer, ReplyError):
+                raise self._refused(answer)
 
 
-def _ms(time: tuple[int, int]) -> int:
-    """What TIME answers, in ms since the epoch."""
-    return time[0] * 1000 + time[1] // 1000
+def _ms(time: list[bytes]) -> int:
+    """TIME's answer, in ms since the epoch."""
+    seconds, micros = map(int, time)
+    return seconds * 1000 + micros // 1000
 
 
-def _position(info: dict[str, Any]) -> Position:
+def _fields(info: bytes) -> dict[str, str]:
+    """INFO's text as a table."""
+    lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
+    return {name: value for name, colon, value in lines if colon}
+
+
+def _position(info: dict[str, str]) -> Position:
     try:
-        return Position(str(info["master_replid"]), int(info["master_repl_offset"]))
-    except (KeyError, TypeError, ValueError) as e:
+        return Position(info["master_replid"], int(info["master_repl_offset"]))
+    except (KeyError, ValueError) as e:
         raise SourceError("the source does not say where its stream stands", hint="allow INFO to its user") from e

@@ -102,6 +102,11 @@ class ChunkWriter:
             old.unlink()
         make_durable(directory)
 
+    @property
+    def writing(self) -> bool:
+        """Whether a chunk is open."""
+        return bool(self._open)
+
     def _create(self) -> _Open:
         path = str(self.directory / f"{self._seq:06d}.chunk")
         try:

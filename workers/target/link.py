@@ -1,111 +1,16 @@
-"""A pipelined connection to the target: bytes out, bytes in, no more."""
+"""A connection to the target."""
 
 from __future__ import annotations
 
-import contextlib
-import select
-import socket
-from typing import Any
+from sync_tasks.errors import ConnectionLost, Side
+from workers.link import RECV_BYTES, SILENCE_S, Link
 
-from sync_tasks.answers import classify
-from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ConnectionLost, Side, TargetError
-from workers.codec.resp_cy import ReplyError, encode, parse
-
-RECV_BYTES = 256 << 10
-SILENCE_S = 30.0
+__all__ = ["RECV_BYTES", "SILENCE_S", "TargetLink", "lost"]
 
 
 def lost(what: str) -> ConnectionLost:
     return ConnectionLost(what, side=Side.TARGET, hint="Keyferry connects again by itself")
 
 
-class TargetLink:
-    """A raw connection, authenticated and named, in a database.
-
-    Args:
-        endpoint: the target node.
-        name: what CLIENT LIST shows.
-        db: the database to begin in.
-    Raises ConnectionLost, CredentialsRefused, TargetError, TargetBusy.
-    """
-
-    def __init__(self, endpoint: Endpoint, name: str, db: int) -> None:
-        try:
-            self.socket = endpoint.open_socket(10.0)
-            self.socket.settimeout(SILENCE_S)
-            with contextlib.suppress(OSError):
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        except OSError as e:
-            raise classify(e, Side.TARGET) from e
-        self._in = b""
-        try:
-            for command in endpoint.auth_commands():
-                self.ask(*command)
-            with contextlib.suppress(TargetError):
-                self.ask(b"CLIENT", b"SETNAME", name.encode())
-            self.ask(b"SELECT", db)
-        except BaseException:
-            self.close()
-            raise
-
-    def send(self, data: bytes | bytearray) -> None:
-        """Write everything, blocking."""
-        try:
-            self.socket.sendall(data)
-        except OSError as e:
-            raise classify(e, Side.TARGET) from e
-
-    def receive(self) -> bytes:
-        """Whatever has come, at least a byte; blocks up to SILENCE_S."""
-        try:
-            data = self.socket.recv(RECV_BYTES)
-        except TimeoutError as e:
-            raise lost(f"the target has been silent for {SILENCE_S:.0f} s") from e
-        except OSError as e:
-            raise classify(e, Side.TARGET) from e
-        if not data:
-            raise lost("the target closed the connection")
-        return data
-
-    def ask(self, *argv: bytes | int) -> Any:
-        """One command and its reply as Python values. Raises the typed error of an error reply."""
-        return self.ask_all([list(argv)])[0]
-
-    def ask_all(self, commands: list[list[bytes | int]]) -> list[Any]:
-        """Commands in one go; their replies. Raises the typed error of the first error reply."""
-        values = self.try_all(commands)
-        for value in values:
-            if isinstance(value, ReplyError):
-                raise classify(value.line, Side.TARGET)
-        return values
-
-    def try_all(self, commands: list[list[bytes | int]]) -> list[Any]:
-        """The same with error replies as values."""
-        self.send(b"".join(encode(argv) for argv in commands))
-        data, pos = self._in, 0
-        values: list[Any] = []
-        while len(values) < len(commands):
-            value, end = parse(data, pos)
-            if end < 0:
-                data, pos = data[pos:] + self.receive(), 0
-                continue
-            values.append(value)
-            pos = end
-        self._in = data[pos:]
-        return values
-
-    def ready(self, timeout_s: float, *, write: bool = False) -> tuple[bool, bool]:
-        """Whether there is something to read, and room to write (asked only with `write`)."""
-        pending = getattr(self.socket, "pending", None)  # TLS: bytes already decrypted
-        if pending is not None and pending():
-            return True, False
-        poller = select.poll()
-        poller.register(self.socket, select.POLLIN | (select.POLLOUT if write else 0))
-        for _, event in poller.poll(timeout_s * 1000):
-            return bool(event & ~select.POLLOUT), bool(event & select.POLLOUT)
-        return False, False
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.socket.close()
+class TargetLink(Link):
+    """A link to the target node. Raises ConnectionLost, CredentialsRefused, TargetError, TargetBusy."""

@@ -285,9 +285,7 @@ def test_time_before_a_window_opened_does_not_count(store: Store, task_id: int, 
 def test_a_tick_asks_as_much_of_many_chunks_as_of_none(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
     statements: list[str] = []
     handle, ids = begin(store, outbox, 40)
-    reader, writer = store.database._reader, store.database._writer
-    for engine in {reader, writer} if store.database.sqlite else {writer}:
-        event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    event.listen(store.database.engine(), "before_cursor_execute", lambda *args: statements.append(args[2]))
 
     def count() -> int:
         handle.renew()
