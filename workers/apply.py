@@ -256,14 +256,16 @@ class Applier(threading.Thread):
             chain.trust(chain.errors)
             return None
         self._await_log(found, found.seen)
-        repair = Repair(chain.link, self.log, self.source, self.scope, found, self._pause)
         if refused is not None and not next(keys_of(chain.link, [(refused.db, refused.argv)]))[1]:
             refused.final = True
             raise refused
+        repair = Repair(
+            chain.link, self.log, self.source, self.scope, found, refused, self._pause, self.port.event
+        )  # fmt: skip
         if not repair.doubt():
-            chain.trust(chain.errors)
+            chain.trust(error_count(chain.link))
             return None
-        repair.aim()
+        repair.aim(found.offset, found.db)
         chain.seen, chain.seen_db, chain.errors = found.seen, found.seen_db, found.errors
         chain.refused = []
         return repair

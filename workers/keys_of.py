@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from sync_tasks.answers import classify
+from sync_tasks.errors import Side
 from workers.codec.resp_cy import ReplyError
 from workers.rewrite import IGNORED, STREAM, WHOLE
 from workers.target.link import TargetLink
@@ -14,10 +16,23 @@ Key = tuple[int, bytes]
 """The source's number of a database, and a key in it."""
 Command = tuple[int, list[bytes]]
 """The source's database that a command acts on, and its arguments."""
+KEYLESS = b"no key arguments"
+UNCLEAR = (b"Invalid arguments", b"Invalid command", b"Invalid number of arguments")
+"""Answers of a server that does not say: each argument may be a key then."""
+SINGLE = frozenset(
+    b"SET SETEX PSETEX GETEX GETDEL GETSET INCR INCRBY DECR DECRBY INCRBYFLOAT APPEND SETRANGE SETBIT BITFIELD"
+    b" LPUSH RPUSH LPUSHX RPUSHX LPOP RPOP LSET LREM LTRIM LINSERT SADD SREM SPOP HSET HMSET HSETNX HDEL HINCRBY"
+    b" HINCRBYFLOAT ZADD ZREM ZINCRBY ZPOPMIN ZPOPMAX ZREMRANGEBYSCORE ZREMRANGEBYRANK ZREMRANGEBYLEX XADD XDEL XTRIM"
+    b" XACK XCLAIM XSETID PFADD GEOADD EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST RESTORE".split()
+)
+"""Commands of one key, the frequent ones: they join nothing with anything."""
 
 
 def keys_of(link: TargetLink, commands: Iterable[Command]) -> Iterator[tuple[Command, set[Key]]]:
-    """Each command, and the keys that it names, in every database it concerns. Nothing may be in flight on the link."""
+    """Each command, and the keys that it names, in every database it concerns. Nothing may be in flight on the link.
+
+    Raises what the target answers, unless it says that there is no key.
+    """
     batch: list[Command] = []
     size = 0
     for command in commands:
@@ -29,28 +44,45 @@ def keys_of(link: TargetLink, commands: Iterable[Command]) -> Iterator[tuple[Com
     yield from _ask(link, batch)
 
 
+def reads_more(argv: list[bytes]) -> bool:
+    """Whether a command that writes may read keys which it does not name."""
+    name = argv[0].upper()
+    if name == b"SORT":
+        words = {arg.upper() for arg in argv[2:]}
+        return b"STORE" in words and not words.isdisjoint({b"BY", b"GET"})
+    return name in (b"EVAL", b"EVALSHA")
+
+
 def _ask(link: TargetLink, batch: Sequence[Command]) -> Iterator[tuple[Command, set[Key]]]:
-    asked: list[list[bytes | int]] = [[b"COMMAND", b"GETKEYS", *argv] for _, argv in batch if _names_keys(argv)]
+    asked: list[list[bytes | int]] = [[b"COMMAND", b"GETKEYS", *argv] for _, argv in batch if _is_asked(argv)]
     answers = iter(link.try_all(asked) if asked else ())
     for db, argv in batch:
-        said = next(answers) if _names_keys(argv) else []
-        # "The command has no key arguments" is an error for the server.
-        yield (db, argv), _places(db, argv, [] if isinstance(said, ReplyError) else said)
+        yield (db, argv), _places(db, argv, _named(argv, next(answers)) if _is_asked(argv) else [])
 
 
-def _names_keys(argv: list[bytes]) -> bool:
+def _is_asked(argv: list[bytes]) -> bool:
     name = argv[0].upper()
-    return name not in IGNORED and name not in STREAM and name not in WHOLE
+    return not (name in SINGLE or name in IGNORED or name in STREAM or name in WHOLE)
+
+
+def _named(argv: list[bytes], said: list[bytes] | ReplyError) -> list[bytes]:
+    if not isinstance(said, ReplyError):
+        return said
+    if KEYLESS in said.line:
+        return []
+    if any(words in said.line for words in UNCLEAR):
+        return argv[1:]
+    raise classify(said.line, Side.TARGET)
 
 
 def _places(db: int, argv: list[bytes], keys: list[bytes]) -> set[Key]:
     """MOVE and COPY may name another database."""
     name = argv[0].upper()
-    places = {(db, key) for key in keys}
+    if name in SINGLE:
+        return {(db, argv[1])}
     if name == b"MOVE":
-        places.add((int(argv[2]), argv[1]))
-    elif name == b"COPY":
+        return {(db, argv[1]), (int(argv[2]), argv[1])}
+    if name == b"COPY":
         at = next((i + 1 for i, a in enumerate(argv) if i > 2 and a.upper() == b"DB"), -1)
-        if at > 0:
-            places = {(db, argv[1]), (int(argv[at]), argv[2])}
-    return places
+        return {(db, argv[1]), (int(argv[at]) if at > 0 else db, argv[2])}
+    return {(db, key) for key in keys}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from workers.cutover import CutOver
 from workers.moment import now_ms
-from workers.repair import Repair
+from workers.repair import Repair, nowhere
 from workers.settle import Settler
 from workers.spool.log import Block, Cursor
 from workers.target.error_count import error_count
@@ -129,9 +129,15 @@ class Pump:
             self._push(window)
 
     def _mended(self, repair: Repair) -> None:
+        """The values are put: either nothing is doubted any more, or another round begins."""
+        offset, db, _ = self.chain.tip
+        if not repair.done:
+            self.chain.refused = []
+            repair.aim(offset, db)
+            return
         self.repair = None
         self.chain.trust(error_count(self.chain.link))
-        self.applier.port.event("repaired", f"{len(repair.keys)} keys were copied anew, at offset {self.chain.tip[0]}")
+        self.applier.port.event("repaired", f"{len(repair.keys)} keys were copied anew, the last at offset {offset}")
 
     def _settle_now(self) -> bool:
         """Settling takes turns with traffic, and begins once what is in flight is answered.
@@ -202,6 +208,8 @@ class Pump:
         """All up to the stop has been read: what is there of a command must be a whole one."""
         self.translator.flush()
         if self.translator.window.end < self._fed:
+            if self.repair is not None:
+                raise nowhere()
             self.settler.give_up()
 
     def _worth_taking(self, now: float) -> bool:
@@ -240,7 +248,7 @@ class Pump:
             self.progress.latency_ms = max(0.0, float(now_ms() - last.received_ms))
         if last.end - self._pruned > 16 << 20:
             self._pruned = last.end
-            self.log.prune(last.end)
+            self.log.prune(min(last.end, self.chain.seen))
 
     def _report(self) -> None:
         flying = self.chain.flying

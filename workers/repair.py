@@ -1,25 +1,27 @@
-"""Keys that the target may not have right are copied anew from the source, all at one offset of its stream (DESIGN 6).
+"""Keys that the target may not have right are copied anew from the source, at one offset of its stream (DESIGN 6).
 
 A command that the target refuses at run time (WRONGTYPE) is committed with the rest of its window, so it is never sent
 again. Whoever reads the refusal, or takes over and cannot prove that there was none to read, doubts every key that the
-stream names behind `seen`, up to the checkpoint. Then
+stream names behind `seen`, up to the checkpoint. Then, in rounds,
 
-    aim     the source is asked for all of them at once; keys that commands up to that offset join with them (RENAME,
-            LMOVE, SUNIONSTORE, ...) are doubted as well, and all are asked anew, until none is joined any more
+    aim     the source is asked for them all at once, which tells an offset; what commands up to there join with
+            doubted keys (RENAME, LMOVE, SUNIONSTORE, ...) is doubted as well
     go on   the stream is applied up to exactly there; what becomes of doubted keys on the way does not matter
-    put     the values are written there, in one window; `seen` moves only then, so that a death on the way doubts
-            them all again
+    put     the values are written there. Doubted is now what was joined and not asked for: the next round asks for
+            it, and for the others once more, so that keys which carry doubt to each other in circles meet in one answer
+
+until nothing is doubted. `seen` moves only then, so that a death on the way doubts them all again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side
+from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side, named
 from workers.compose import emit, select
-from workers.keys_of import Command, Key, keys_of
-from workers.rewrite import Rewriter
+from workers.keys_of import SINGLE, Command, Key, keys_of, reads_more
+from workers.rewrite import SERVER_WIDE, Rewriter
 from workers.scope import Scope
 from workers.source.ask import Source, Values
 from workers.spool.commands import commands
@@ -28,16 +30,18 @@ from workers.target.claim import Checkpoint
 from workers.target.link import TargetLink
 from workers.target.windows import Window
 
-MOST_BYTES = 128 << 20
-"""Of values that are put in one window: the target holds them twice for a moment."""
+MOST_BYTES = 64 << 20
+"""Of the values that are asked for at once, as the source counts their memory."""
 PATIENCE_S = 30.0
-"""If the stream does not come to where the values are true, the source is asked again."""
+"""If for so long the stream comes no nearer to where the values are true, the source is asked again."""
 SKEW_S = 5.0
 """A replica hides a key whose time has passed by its own clock; for so long its master may still renew it."""
+HIDDEN_S = 60.0
+"""If the keys that a replica does not show change for so long, something else is told: it is a failure."""
 STEP_S = 0.05
 
 
-def _nowhere() -> ConnectionLost:
+def nowhere() -> ConnectionLost:
     what = "the stream does not come to where the source has answered; it is asked again"
     return ConnectionLost(what, side=Side.SOURCE)
 
@@ -46,12 +50,14 @@ class Repair:
     """The doubted keys of one connection's life.
 
     Args:
-        link: to the target, nothing of it in flight until the values are known.
+        link: to the target, nothing of it in flight whenever a method is called.
         log: covers the stream from `found.seen` on.
         source: asked for the values.
         scope: databases that travel.
         found: the checkpoint that was claimed.
+        refused: the command whose refusal was read, if any was.
         pause: sleeps so many seconds; raises when the job is to stop.
+        tell: an event for people: kind and text.
     """
 
     def __init__(
@@ -61,15 +67,23 @@ class Repair:
         source: Source,
         scope: Scope,
         found: Checkpoint,
+        refused: RefusedCommand | None,
         pause: Callable[[float], None],
+        tell: Callable[[str, str], None],
     ) -> None:
         self._link, self._log, self._source, self._scope = link, log, source, scope
-        self._found, self._pause = found, pause
+        self._found, self._pause, self._tell = found, pause, tell
+        self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
+        if refused is not None:
+            self._proven |= next(keys_of(link, [(refused.db, refused.argv)]))[1]
         self._hidden: dict[Key, float] = {}  # keys that a replica does not show, and since when
         self._by = 0.0
-        self.keys: set[Key] = set()
-        self._names: set[bytes] = set()
-        self.said: Values | None = None
+        self._tip = 0
+        self._asked: list[Key] = []
+        self._said: Values | None = None
+        self._doubted: set[Key] = set()
+        self._names: set[bytes] = set()  # of the doubted keys, in any database
+        self.keys: set[Key] = set()  # that are, or were, doubted
         self.put_in: Window | None = None  # the window that has the values
 
     # --- aim
@@ -78,88 +92,121 @@ class Repair:
         """Doubt what the stream names between `seen` and the checkpoint. Whether there is any key."""
         found = self._found
         for (_, argv), places in keys_of(self._link, self._named(found.seen, found.offset, found.seen_db)):
+            if argv[0].upper() in SERVER_WIDE:
+                self._tell("unverified", f"{named(argv)} may have been refused by the target when its owner died")
             self._swap(argv)
             self._add(places)
-        return bool(self.keys)
+        return bool(self._doubted)
 
-    def aim(self) -> None:
-        """Ask for the values. Raises CannotContinue if they are too large, and what the source and the log raise."""
-        offset, db = self._found.offset, self._found.db
+    def aim(self, offset: int, db: int) -> None:
+        """Ask for the values; the target stands at `offset`, in the stream's database `db`.
+
+        Raises CannotContinue if one is too large, and what the source and the log raise.
+        """
+        give_up = time.monotonic() + HIDDEN_S
         while True:
-            asked = sorted(self.keys)
-            self._check_size(asked)
-            said = self._source.values(asked)
-            self._await(said)
-            db = self._join(offset, said.at.offset, db)
-            offset = said.at.offset
-            if self.keys == set(asked) and self._is_sure(said):
-                self.said, self._by = said, time.monotonic() + PATIENCE_S
-                return
+            self._asked = self._choose()
+            self._said = self._source.values(self._asked)
+            self._await(self._said)
+            if self._is_sure(self._said):
+                break
+            if time.monotonic() > give_up:
+                raise ConnectionLost("the source, a replica, hides other keys all the time", side=Side.SOURCE)
+            self._pause(10 * STEP_S)
+        self.put_in, self._tip = None, offset
+        self._join(offset, self._said.at.offset, db)
+        self._doubted -= set(self._asked)
+        self._names = {key for _, key in self._doubted}
+        self._by = time.monotonic() + PATIENCE_S
 
-    def _check_size(self, asked: list[Key]) -> None:
-        sizes = self._source.sizes(asked)
-        if sum(sizes) > MOST_BYTES:
-            largest = asked[sizes.index(max(sizes))]
+    def _choose(self) -> list[Key]:
+        """What is asked for: the doubted keys first, then those that were, as long as there is room."""
+        keys = [*sorted(self._doubted), *sorted(self.keys - self._doubted)]
+        chosen: list[Key] = []
+        room = MOST_BYTES
+        for key, size in zip(keys, self._source.sizes(keys), strict=True):
+            if size > MOST_BYTES:
+                self._too_large(key, size)
+            elif size <= room:
+                room -= size
+                chosen.append(key)
+        return sorted(chosen)
+
+    def _too_large(self, key: Key, size: int) -> None:
+        what = f"{key[1][:100].decode(errors='backslashreplace')} of database {key[0]}, which takes {size >> 20} MB,"
+        if (self._scope.target(key[0]), key[1]) in self._proven:
             raise CannotContinue(
-                f"{len(asked)} keys were to be copied anew, of {sum(sizes) >> 20} MB in all; the largest is"
-                f" {largest[1][:100].decode(errors='backslashreplace')} in database {largest[0]}",
+                f"{what} was to be copied anew after a refused command, and is too large for that",
                 side=Side.TARGET,
-                hint="restart the task: so much is copied by a new full sync only",
+                hint="restart the task: so much is copied by a full sync only",
             )
+        if key in self._doubted:
+            self._tell("unverified", f"{what} may lack a command that the target refused; `keyferry verify` tells")
+        self._doubted.discard(key)
+        self.keys.discard(key)
 
     def _await(self, said: Values) -> None:
         """Wait for the stream on disk to reach where the values are true."""
-        by = time.monotonic() + PATIENCE_S
+        end, by = self._log.end, time.monotonic() + PATIENCE_S
         while not self._log.covers(said.at.replid, said.at.offset):
+            if self._log.end != end:
+                end, by = self._log.end, time.monotonic() + PATIENCE_S
             if time.monotonic() > by or said.at.offset < self._found.offset:
-                raise _nowhere()
+                raise nowhere()
             self._pause(STEP_S)
 
-    def _join(self, start: int, stop: int, db: int) -> int:
-        """Doubt what the commands between two offsets join with doubted keys; the stream's database behind them."""
+    def _join(self, start: int, stop: int, db: int) -> None:
+        """Doubt what the commands between two offsets join with doubted keys."""
         for command in self._named(start, stop, db):
-            db = command[0]
-            self._swap(command[1])
-            if not self._names.isdisjoint(command[1]):
+            argv = command[1]
+            name = argv[0].upper()
+            if name in SINGLE:
+                continue
+            self._swap(argv)
+            if reads_more(argv) or not self._names.isdisjoint(argv):
                 _, places = next(keys_of(self._link, [command]))
-                if not places.isdisjoint(self.keys):
+                if reads_more(argv) or not places.isdisjoint(self._doubted):
                     self._add(places)
-        return db
 
     def _named(self, start: int, stop: int, db: int) -> Iterator[Command]:
         return commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
 
     def _add(self, places: set[Key]) -> None:
         places = {(db, key) for db, key in places if self._scope.target(db) is not None}
-        self.keys |= places
+        self._doubted |= places
         self._names |= {key for _, key in places}
+        self.keys |= places
 
     def _swap(self, argv: list[bytes]) -> None:
-        if argv[0].upper() == b"SWAPDB":
-            one, two = int(argv[1]), int(argv[2])
-            other = {one: two, two: one}
-            self.keys = {(other.get(db, db), key) for db, key in self.keys}
+        if argv[0].upper() != b"SWAPDB":
+            return
+        one, two = int(argv[1]), int(argv[2])
+        other = {one: two, two: one}
+        self._doubted = {(other.get(db, db), key) for db, key in self._doubted}
+        self.keys |= self._doubted
 
     def _is_sure(self, said: Values) -> bool:
         """Whether what is not there is gone: a replica also hides what its master has not deleted yet."""
         if not said.replica:
             return True
         now = time.monotonic()
-        gone = {key for key, value in zip(sorted(self.keys), said.values, strict=True) if value is None}
+        gone = {key for key, value in zip(self._asked, said.values, strict=True) if value is None}
         self._hidden = {key: self._hidden.get(key, now) for key in gone}
-        if all(now - since > SKEW_S for since in self._hidden.values()):
-            return True
-        self._pause(10 * STEP_S)
-        return False
+        return all(now - since > SKEW_S for since in self._hidden.values())
 
     # --- go on, and put
 
     @property
     def limit(self) -> int | None:
         """The offset at which the stream must come to a stop; None: the values are on their way."""
-        return self.said.at.offset if self.said is not None and self.put_in is None else None
+        return self._said.at.offset if self._said is not None and self.put_in is None else None
 
-    def covers(self, refused: list[RefusedCommand]) -> None:
+    @property
+    def done(self) -> bool:
+        """Whether nothing is doubted any more, once the values are put."""
+        return not self._doubted
+
+    def covers(self, refused: Sequence[RefusedCommand]) -> None:
         """Raise the first of the commands refused on the way that is of keys which are not under repair."""
         mine = {(self._scope.target(db), key) for db, key in self.keys}
         for error, (_, places) in zip(refused, keys_of(self._link, [(e.db, e.argv) for e in refused]), strict=True):
@@ -168,20 +215,22 @@ class Repair:
 
     def reached(self, tip: tuple[int, int, str]) -> bool:
         """Whether the target is to be just where the values are true. Raises ConnectionLost if it never will."""
-        assert self.said is not None
+        assert self._said is not None
         offset, _, replid = tip
-        at = self.said.at
+        at, now = self._said.at, time.monotonic()
         if offset == at.offset and replid == at.replid:
             return True
-        if offset >= at.offset or time.monotonic() > self._by:
-            raise _nowhere()
+        if offset > self._tip:
+            self._tip, self._by = offset, now + PATIENCE_S
+        if offset >= at.offset or now > self._by:
+            raise nowhere()
         return False
 
     def put(self, window: Window, rewriter: Rewriter) -> None:
         """Write the values; the stream stands where they are true."""
-        assert self.said is not None
-        at, said = self.said.at.offset, self.said
-        for (db, key), value, when in zip(sorted(self.keys), said.values, said.times, strict=True):
+        assert self._said is not None
+        at, said = self._said.at.offset, self._said
+        for (db, key), value, when in zip(self._asked, said.values, said.times, strict=True):
             if value is not None:
                 rewriter.put(db, key, value, when, said.exact, at, window)
                 continue

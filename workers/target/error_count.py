@@ -10,17 +10,23 @@ UNKNOWN = "?"
 
 
 def error_count(link: TargetLink) -> str:
-    """The run id of the target, and its count of error replies, those inside of EXEC too (`total_error_replies`, 6.2).
+    """Of the target: its run id, how many error replies it has given, those inside of EXEC too
+    (`total_error_replies`, since 6.2), and how many commands it has executed.
 
-    Other clients' errors count as well, so a higher count proves nothing. Neither does one of another run, or of a
-    server that does not count: see `unchanged`.
+    Other clients' errors count as well, so a higher count proves nothing: see `unchanged`.
     """
     server, stats = link.ask_all([[b"INFO", b"server"], [b"INFO", b"stats"]])
     run = re.search(rb"run_id:(\w+)", server)
-    count = re.search(rb"total_error_replies:(\d+)", stats)
-    return f"{run[1].decode() if run else ''}:{count[1].decode() if count and run else UNKNOWN}"
+    errors = re.search(rb"total_error_replies:(\d+)", stats)
+    done = re.search(rb"total_commands_processed:(\d+)", stats)
+    if not (run and errors and done):
+        return UNKNOWN
+    return b":".join(found[1] for found in (run, errors, done)).decode()
 
 
 def unchanged(before: str, now: str) -> bool:
-    """Whether no error was answered between two counts."""
-    return before == now and not now.endswith(UNKNOWN)
+    """Whether no error was answered between two counts. CONFIG RESETSTAT sets both numbers back."""
+    if UNKNOWN in (before, now):
+        return False
+    (*errors, done), (*errors_now, done_now) = before.split(":"), now.split(":")
+    return errors == errors_now and int(done_now) >= int(done)

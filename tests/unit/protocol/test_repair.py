@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,9 @@ from workers.moment import now_ms
 from workers.scope import Scope
 from workers.source.ask import Position, Source, Values
 from workers.spool.log import Log
+from workers.target.error_count import UNKNOWN, error_count, unchanged
+from workers.target.link import TargetLink
+from workers.target.windows import Chain, Window
 
 Command = list[bytes]
 
@@ -205,24 +210,18 @@ def test_a_refusal_that_nobody_read(mirror: Callable[..., Mirrored], target: Ser
     """The owner dies between EXEC and its replies, one of which was WRONGTYPE."""
     made = mirror()
     spoil(target, "n")
-    commands = [[b"SET", b"x", b"1"], [b"INCR", b"n"]]
-    before = Chained(target, epoch=2, begin=False)
-    before.chain.errors = count(target)
-    end = made.do(0, *commands)
-    before.push(end, *commands)
-    before.chain.pump(0.1)
-    assert until(made.committed)
-    before.link.close()
-
+    unread(made, target, [b"SET", b"x", b"1"], [b"INCR", b"n"])
     owner = made.own()
     assert until(made.in_step), (owner.error, made.differences())
     assert made.events() == ["repaired"]
 
 
 def count(target: Server) -> str:
-    with target.client() as client:
-        run, errors = client.info("server")["run_id"], client.info("stats")["total_error_replies"]
-    return f"{run}:{errors}"
+    link = TargetLink(endpoint(target), "count", 0)
+    try:
+        return error_count(link)
+    finally:
+        link.close()
 
 
 def test_nothing_is_copied_when_no_error_was_answered(mirror: Callable[..., Mirrored]) -> None:
@@ -310,7 +309,7 @@ def test_a_command_without_keys_still_stops_the_task(mirror: Callable[..., Mirro
     assert "FUNCTION" in owner.error.message
 
 
-def test_values_that_are_too_large_stop_the_task(
+def test_a_value_that_is_too_large_stops_the_task(
     mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repair, "MOST_BYTES", 10_000)
@@ -323,6 +322,177 @@ def test_values_that_are_too_large_stop_the_task(
     owner.join(5)
     assert isinstance(owner.error, CannotContinue)
     assert "large" in owner.error.message
+
+
+def test_what_is_too_large_and_only_doubted_is_named(
+    mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else has got an error of the target's, perhaps: that must not end a task that has a large key."""
+    monkeypatch.setattr(repair, "MOST_BYTES", 10_000)
+    made = mirror()
+    spoil(target, "n")
+    unread(made, target, [b"SET", b"large", b"x" * 20_000], [b"INCR", b"n"])
+    owner = made.own()
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.events() == ["unverified", "repaired"]
+    assert "large" in made.ports[0].events[0]
+
+
+def test_values_that_do_not_fit_in_one_answer(
+    mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "MOST_BYTES", 10_000)
+    made = mirror()
+    owner = made.own()
+    made.do(0, *[[b"SET", b"k%d" % i, b"x" * 4000] for i in range(7)])
+    assert until(made.in_step), owner.error
+    for i in range(7):
+        spoil(target, f"k{i}")
+    made.do(0, *[[b"APPEND", b"k%d" % i, b"y"] for i in range(7)])
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.asked >= 4
+    assert made.events() == ["refused", "repaired"]
+
+
+def test_a_queue_with_a_new_list_for_each_job(mirror: Callable[..., Mirrored], target: Server) -> None:
+    """Every answer is younger than a join with a key of a new name: the repair ends all the same."""
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"RPUSH", b"q", *[b"%d" % i for i in range(500)]])
+    assert until(made.in_step), owner.error
+    answer, number, over = made.values, iter(range(400)), threading.Event()
+
+    def moving(keys: Any) -> Values:
+        if not over.is_set():
+            made.do(0, [b"LMOVE", b"q", b"job:%d" % next(number), b"LEFT", b"RIGHT"])
+        return answer(keys)
+
+    made.source.values = moving  # type: ignore[method-assign]
+    with target.client() as client:
+        client.delete("q")
+        client.set("q", "foreign")
+    made.do(0, [b"LPUSH", b"q", b"0"])
+    assert until(lambda: "repaired" in made.events()), owner.error
+    over.set()
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.asked < 5
+
+
+def test_far_behind(mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than any patience to come to where the values are true, but the stream does come nearer."""
+    monkeypatch.setattr(repair, "PATIENCE_S", 0.3)
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"n", b"1"])
+    assert until(made.in_step), owner.error
+    sizes, push = made.source.sizes, Chain.push
+    asked: list[int] = []
+
+    def ahead(keys: Any) -> list[int]:
+        asked.append(len(keys))
+        if len(asked) == 1:
+            for j in range(40):
+                made.do(0, *[[b"SET", b"k%d" % (j * 300 + i), b"v" * 20] for i in range(300)])
+        return sizes(keys)
+
+    def slow(chain: Chain, window: Window) -> None:
+        time.sleep(0.05)
+        push(chain, window)
+
+    made.source.sizes = ahead  # type: ignore[method-assign]
+    monkeypatch.setattr(Chain, "push", slow)
+    spoil(target, "n")
+    made.do(0, [b"INCR", b"n"])
+    assert until(lambda: "repaired" in made.events(), 20), owner.error
+    assert asked == [1]
+    assert made.ports[0].failures == []
+
+
+def test_a_move_to_where_a_doubted_key_is(mirror: Callable[..., Mirrored], target: Server) -> None:
+    """The target does not move onto a key that only it has: the one that should have moved stays there."""
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"k", b"1"])
+    made.do(5, [b"SET", b"k", b"1"])
+    assert until(made.in_step), owner.error
+    sizes, turns = made.source.sizes, iter([1])
+
+    def late(keys: Any) -> list[int]:
+        if next(turns, None):
+            made.do(5, [b"DEL", b"k"])
+            made.do(0, [b"MOVE", b"k", b"5"])
+        return sizes(keys)
+
+    made.source.sizes = late  # type: ignore[method-assign]
+    spoil(target, "k", db=5)
+    made.do(5, [b"INCR", b"k"])
+    assert until(made.in_step), (owner.error, made.differences())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_reads_keys_that_it_does_not_name(mirror: Callable[..., Mirrored], target: Server, late: bool) -> None:
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SADD", b"src", b"1", b"2", b"3"], *[[b"SET", b"w_%d" % i, b"%d" % i] for i in (1, 2, 3)])
+    assert until(made.in_step), owner.error
+    spoil(target, "w_1")
+    sizes, turns = made.source.sizes, iter([1] if late else [])
+    sort = [b"SORT", b"src", b"BY", b"w_*", b"STORE", b"dst"]
+
+    def behind(keys: Any) -> list[int]:
+        if next(turns, None):
+            made.do(0, sort)
+        return sizes(keys)
+
+    made.source.sizes = behind  # type: ignore[method-assign]
+    made.do(0, [b"INCRBY", b"w_1", b"9"], *([] if late else [sort]))
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.events() == ["refused", "repaired"]
+
+
+def unread(made: Mirrored, target: Server, *commands: Command) -> None:
+    """An owner dies between EXEC and its replies."""
+    before = Chained(target, epoch=2, begin=False)
+    before.chain.errors = count(target)
+    before.push(made.do(0, *commands), *commands)
+    before.chain.pump(0.1)
+    assert until(made.committed)
+    before.link.close()
+
+
+def test_a_target_that_does_not_say_which_keys_a_command_names(mirror: Callable[..., Mirrored], target: Server) -> None:
+    made = mirror()
+    spoil(target, "n")
+    unread(made, target, [b"SET", b"x", b"1"], [b"INCR", b"n"], [b"RENAMENX", b"x", b"y"])
+    with target.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-command")
+        try:
+            owner = made.own()
+            assert until(lambda: owner.error or made.ports[0].failures)
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+@all")
+    assert int(made.checkpoint()[b"seen"]) < made.end, "nothing is trusted"
+
+
+def test_a_library_that_may_have_been_refused_is_named(mirror: Callable[..., Mirrored], target: Server) -> None:
+    made = mirror()
+    library = b"#!lua name=l\nredis.register_function('f', function() return %d end)"
+    with target.client() as client:
+        client.execute_command("FUNCTION", "LOAD", library % 2)
+    unread(made, target, [b"FUNCTION", b"LOAD", library % 1])
+    owner = made.own()
+    assert until(lambda: made.events() == ["unverified"]), owner.error
+    with made.server.client() as client:
+        client.execute_command("FUNCTION", "FLUSH")
+
+
+def test_a_count_that_was_set_back_proves_nothing() -> None:
+    assert unchanged("run:3:100", "run:3:100")
+    assert unchanged("run:3:100", "run:3:120")
+    assert not unchanged("run:3:100", "run:3:99")
+    assert not unchanged("run:3:100", "run:4:120")
+    assert not unchanged("run:3:100", "other:3:120")
+    assert not unchanged(UNKNOWN, UNKNOWN)
 
 
 def test_what_a_replica_does_not_show_may_only_be_hidden(
