@@ -96,9 +96,10 @@ class Jobs(StoreBase):
             chunk.next_at = now + pause(chunk.attempts, self._rng)
             if task.state not in RUNNING:
                 return
-            fatal = error.retry is Retry.FATAL
-            if fatal or windows.failed(session, task, error, windows.LOAD, now, self._rng)[1]:
+            if error.retry is Retry.FATAL:
                 lifecycle.fail(session, task, error)
+            else:
+                windows.failed(session, task, error, windows.LOAD, now, self._rng)
 
     def _publish_chunks(self, chunk_ids: list[int]) -> None:
         """Send LOAD after a commit; what cannot be sent is left to the scheduler."""

@@ -219,6 +219,7 @@ def _released(session: Session, task: Task, op: Op) -> None:
     """What is secret is forgotten; the row stays for those who look up what was."""
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
     task.source = task.target = b""
+    task.source_server = task.target_server = None
     lifecycle.move(session, task, TaskState.RELEASED, "released")
 
 

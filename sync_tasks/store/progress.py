@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
-from sync_tasks.models import Chunk, Event, Node, RetryWindow
+from sync_tasks.models import Chunk, Event, Node, RetryWindow, Task
 from sync_tasks.states import ChunkState
-from sync_tasks.store import rows, windows
+from sync_tasks.store import rows, sharing, windows
 from sync_tasks.store.base import StoreBase
 from sync_tasks.views import ChunkView, DatabaseLoad, EventView, NodeView, RetryView
 
@@ -60,7 +60,11 @@ class Progress(StoreBase):
         """Open retry windows, the one with the least time left first."""
         query = select(RetryWindow).where(RetryWindow.task_id == task_id)
         with self.database.read() as session:
-            found = windows.view(session.scalars(query).all(), self._clock())
+            task = session.get(Task, task_id)
+            opened = session.scalars(query).all()
+            if task is None or not opened:
+                return []
+            found = windows.view(opened, sharing.lengths(session, [task])[task_id], self._clock())
         return sorted(found, key=lambda window: window.seconds_left)
 
     def events(self, task_id: int, after_id: int = 0) -> list[EventView]:

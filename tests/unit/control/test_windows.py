@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 
 from sync_tasks.errors import ConnectionLost, Retry, Side, SourceError, SpoolFull, TargetBusy
 from sync_tasks.models import RetryWindow
+from sync_tasks.retry_policy import FIRST_S, LONGEST_S
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.stream import StreamHandle
-from sync_tasks.store.windows import is_past
 from tests.unit.control.conftest import Wall
 
 CUT = ConnectionLost("connection refused", hint="check it", side=Side.SOURCE)
@@ -67,32 +72,66 @@ def test_pauses_grow(handle: StreamHandle) -> None:
     assert pauses[0] < pauses[4] < pauses[10]
 
 
-@pytest.mark.parametrize(
-    ("wall_s", "seen_s", "past"),
-    [
-        (599, 599, False),
-        (600, 599, False),
-        (599, 10_000, False),
-        (600, 600, True),
-        (10**6, 0, False),
-        (-(10**6), 600, False),
-    ],
-)
-def test_a_window_is_past_only_when_both_clocks_say_so(
-    store: Store, handle: StreamHandle, wall: Wall, wall_s: float, seen_s: float, past: bool
+def test_a_job_does_not_decide_that_a_window_is_past(
+    store: Store, task_id: int, handle: StreamHandle, wall: Wall
 ) -> None:
-    busy = TargetBusy("OOM")
-    handle.failing(busy)
-    wall.now += wall_s
-    see(store, seen_s)
-    if past:
-        with pytest.raises(TargetBusy) as caught:
-            handle.failing(busy)
-        assert caught.value is busy
-    else:
-        handle.failing(busy)
-    with store.database.read() as session:
-        assert is_past(session.query(RetryWindow).one(), wall.now) is past
+    """Its wall clock is its own host's; the scheduler fails the task, and the job hears of it at its next beat."""
+    handle.failing(TargetBusy("OOM"))
+    wall.now += 10**6
+    see(store, 10**6)
+    handle.failing(TargetBusy("OOM"))
+    assert store.task(task_id).state is TaskState.RETRYING
+    assert store.retries(task_id)[0].seconds_left == 0
+
+
+@pytest.mark.parametrize("state", [TaskState.SUSPENDED, TaskState.FAILED])
+def test_a_failure_that_comes_late_opens_no_window(
+    store: Store, task_id: int, handle: StreamHandle, state: TaskState
+) -> None:
+    """The job of a task that rests has not heard of it yet: the next run would begin with a window half gone."""
+    store.transition(task_id, state, "test")
+    pause = handle.failing(SpoolFull("no space"))
+    assert FIRST_S <= pause <= LONGEST_S
+    assert store.retries(task_id) == []
+    assert store.task(task_id).state is state
+    assert store.task(task_id).error is None
+    assert "retry" not in {event.kind for event in store.events(task_id)}
+
+
+def test_a_task_that_takes_up_new_settings_while_it_fails_is_still_retrying(
+    store: Store, task_id: int, handle: StreamHandle
+) -> None:
+    handle.begin_stream()
+    store.modify(task_id, TaskSpec(extend_expiry_s=5))
+    handle.failing(CUT)
+    assert store.task(task_id).state is TaskState.MODIFYING
+    handle.took_up()
+    assert store.task(task_id).state is TaskState.RETRYING
+    handle.healed(Side.SOURCE)
+    assert store.task(task_id).state is TaskState.SYNCHRONIZING
+
+
+def test_a_side_that_fails_as_it_is_taken_for_healed_is_closed_by_the_next_success(
+    store: Store, task_id: int, handle: StreamHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receiver and applier both speak for our own side; the one comes between the other's commit and its memory."""
+    failing = threading.Thread(target=handle.failing, args=(SpoolFull("no space"),))
+    write = StreamHandle._write
+
+    @contextmanager
+    def then_another(self: StreamHandle) -> Iterator[Any]:
+        with write(self) as found:
+            yield found
+        if threading.current_thread() is threading.main_thread() and failing.ident is None:
+            failing.start()
+            failing.join(0.3)
+
+    monkeypatch.setattr(StreamHandle, "_write", then_another)
+    handle.healed(Side.CONTROL)
+    failing.join()
+    assert len(store.retries(task_id)) == 1
+    handle.healed(Side.CONTROL)
+    assert store.retries(task_id) == []
 
 
 def test_a_fatal_error_opens_no_window(store: Store, task_id: int, handle: StreamHandle) -> None:

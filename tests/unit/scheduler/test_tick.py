@@ -20,7 +20,7 @@ from sync_tasks.models import Chunk, Lease, Node, Task
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import ChunkState, OpKind, TaskState
 from sync_tasks.store import Store, locks
-from tests.unit.control.conftest import Outbox, Wall, chunk
+from tests.unit.control.conftest import SOURCE, TARGET, Outbox, Wall, chunk, started
 from tests.unit.scheduler.conftest import Time
 
 FOLLOW = (names.FOLLOW, 1)
@@ -265,6 +265,92 @@ def test_a_wall_clock_that_stands_still_ends_no_window(
     wall.now += 61
     time.now += 1.0
     time.tick()
+    assert store.task(task_id).state is TaskState.FAILED
+
+
+def test_a_scheduler_that_leads_again_does_not_count_the_others_time_again(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    """While another led, that one counted; a jump of the wall clock would then end the window hours early."""
+    handle, _ = begin(store, outbox)
+    handle.failing(ConnectionLost("cut", side=Side.SOURCE))
+    time.tick()
+    time.live(2)
+    time.leader.resign()
+    other = Time(store, outbox, wall)
+    other.tick()
+    time.tick()
+    other.live(2)
+    for _ in range(5):
+        handle.renew()
+        other.now += 3600.0
+        wall.now += 3600.0
+        other.tick()
+    time.tick()
+    other.leader.resign()
+    time.now += 5 * 3600.0
+    wall.now += 1.0
+    for _ in range(8):
+        handle.renew()
+        time.live(1)
+    wall.now += 9 * 3600.0
+    time.live(1)
+    left = store.retries(task_id)[0].seconds_left
+    assert 7 * 3600 - 20 < left < 7 * 3600
+    assert store.task(task_id).state is TaskState.RETRYING
+
+
+def test_a_task_fails_by_the_window_of_another_on_its_server_and_says_so(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    handle, _ = begin(store, outbox)
+    handle.failing(ConnectionLost("connection refused", hint="start it", side=Side.TARGET))
+    other = store.create_task(TaskSpec(name="brief", retry=RetrySpec(connection_min=10, other_min=1)), SOURCE, TARGET)
+    started(store, other.id)
+    time.tick()
+    for seconds, state in ((599.0, TaskState.RETRYING), (2.0, TaskState.FAILED)):
+        handle.renew()
+        time.now += seconds
+        wall.now += seconds
+        time.tick()
+        assert store.task(task_id).state is state
+    error = store.task(task_id).error
+    assert error is not None
+    assert error["message"] == (
+        f"connection refused, for 10 min, the retry time of task {other.id} (brief) on the same server"
+    )
+    assert [found.kind for found in store.events(task_id)].count("failed") == 1
+    assert store.task(other.id).state is TaskState.INITIALIZING
+
+
+def test_of_two_tasks_that_fail_together_neither_outlives_the_other(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    brief = TaskSpec(retry=RetrySpec(connection_min=10, other_min=1))
+    other = started(store, store.create_task(brief, SOURCE, TARGET).id)
+    for one in (task_id, other):
+        (node,) = store.nodes(one)
+        handle = store.claim_node(node.id, "h:1:2:x")
+        assert handle is not None
+        handle.failing(ConnectionLost("refused", side=Side.TARGET))
+    time.tick()
+    time.now += 601
+    wall.now += 601
+    time.tick()
+    assert {store.task(one).state for one in (task_id, other)} == {TaskState.FAILED}
+
+
+def test_a_task_with_two_windows_past_fails_once(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    handle, _ = begin(store, outbox)
+    handle.failing(TargetBusy("OOM"))
+    handle.failing(ConnectionLost("cut", side=Side.SOURCE))
+    time.tick()
+    time.now += 721 * 60
+    wall.now += 721 * 60
+    time.tick()
+    assert [found.kind for found in store.events(task_id)].count("failed") == 1
     assert store.task(task_id).state is TaskState.FAILED
 
 
