@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from sync_tasks.errors import ConnectionLost, Retry, Side, SourceError, SpoolFull, TargetBusy
+from sync_tasks.errors import ConnectionLost, CredentialsRefused, Retry, Side, SourceError, SpoolFull, TargetBusy
 from sync_tasks.models import RetryWindow
 from sync_tasks.retry_policy import FIRST_S, LONGEST_S
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.stream import StreamHandle
-from tests.unit.control.conftest import Wall
+from tests.unit.control.conftest import Wall, chunk
 
 CUT = ConnectionLost("connection refused", hint="check it", side=Side.SOURCE)
 
@@ -139,6 +139,30 @@ def test_a_fatal_error_opens_no_window(store: Store, task_id: int, handle: Strea
         handle.failing(SourceError("no"))
     assert store.retries(task_id) == []
     assert store.task(task_id).state is TaskState.INITIALIZING
+
+
+@pytest.mark.parametrize("side", [Side.SOURCE, Side.TARGET])
+def test_credentials_that_are_refused_in_mid_run_are_retried(
+    store: Store, task_id: int, handle: StreamHandle, side: Side
+) -> None:
+    """A password is rotated: first on the server, a moment later in the file that the URL names."""
+    handle.failing(CredentialsRefused("WRONGPASS invalid password", side=side))
+    (window,) = store.retries(task_id)
+    assert (window.kind, window.side, window.code, window.seconds_left) == ("other", side, "credentials", 600)
+    handle.healed(side)
+    assert store.retries(task_id) == []
+
+
+def test_a_loader_whose_credentials_are_refused_does_not_end_the_task(
+    store: Store, task_id: int, handle: StreamHandle
+) -> None:
+    gen = handle.begin_snapshot("r", 1, 0, None, None)
+    chunk_id = handle.add_chunk(**chunk(0, gen))  # type: ignore[arg-type]
+    taken = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert taken is not None
+    store.chunk_failed(chunk_id, taken.chunk.epoch, CredentialsRefused("NOPERM", side=Side.TARGET))
+    assert store.task(task_id).state is TaskState.RETRYING
+    assert [window.kind for window in store.retries(task_id)] == ["other"]
 
 
 def test_the_task_goes_on_when_the_last_window_closes(store: Store, task_id: int, handle: StreamHandle) -> None:
