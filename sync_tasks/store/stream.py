@@ -299,7 +299,8 @@ class StreamHandle:
                 if side == Side.CONTROL:
                     mine &= RetryWindow.origin == windows.STREAM  # the load's trouble is over when a chunk is in
                 windows.close(session, task, mine)
-                node.next_at = None
+                if not windows.is_open(session, task):
+                    node.next_at = None  # else the pause is another side's, and goes on
             self._clean.add(side)
 
     def event(self, kind: str, text: str) -> None:
