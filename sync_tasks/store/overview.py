@@ -1,4 +1,4 @@
-"""All tasks at one look, in five queries however many there are."""
+"""All tasks at one look, in six queries however many there are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def overview(database: Database) -> list[tuple[TaskView, list[NodeView], list[Re
     retries: dict[int, list[RetryWindow]] = defaultdict(list)
     with database.read() as session:
         found = session.scalars(select(Task).order_by(Task.id)).all()
-        tasks, lengths = sharing.views(session, found), sharing.lengths(session, found)
+        tasks, lengths = sharing.views(session, found), sharing.lengths(session, [task.id for task in found])
         for node in rows.nodes(session, select(Node.id)):
             nodes[node.task_id].append(node)
         for window in session.scalars(select(RetryWindow)):

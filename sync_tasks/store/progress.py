@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
-from sync_tasks.models import Chunk, Event, Node, RetryWindow, Task
+from sync_tasks.models import Chunk, Event, Node, RetryWindow
 from sync_tasks.states import ChunkState
 from sync_tasks.store import rows, sharing, windows
 from sync_tasks.store.base import StoreBase
@@ -60,11 +60,10 @@ class Progress(StoreBase):
         """Open retry windows, the one with the least time left first."""
         query = select(RetryWindow).where(RetryWindow.task_id == task_id)
         with self.database.read() as session:
-            task = session.get(Task, task_id)
             opened = session.scalars(query).all()
-            if task is None or not opened:
+            if not opened:
                 return []
-            found = windows.view(opened, sharing.lengths(session, [task])[task_id], self._clock())
+            found = windows.view(opened, sharing.lengths(session, [task_id])[task_id], self._clock())
         return sorted(found, key=lambda window: window.seconds_left)
 
     def events(self, task_id: int, after_id: int = 0) -> list[EventView]:

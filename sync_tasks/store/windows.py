@@ -112,7 +112,7 @@ def _open(session: Session, task: Task, error: KeyferryError, origin: str, now: 
     )
     session.add(window)
     session.flush()
-    held = sharing.lengths(session, [task])[task.id]
+    held = sharing.lengths(session, [task.id])[task.id]
     whose = of_whom(held) if error.retry is Retry.CONNECTION else ""
     lifecycle.note(session, task.id, "retry", f"{error.line()}: retried for {held.minutes(error.retry)} minutes{whose}")
     return window

@@ -20,6 +20,7 @@ from sync_tasks.models import Chunk, Lease, Node, Task
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import ChunkState, OpKind, TaskState
 from sync_tasks.store import Store, locks
+from sync_tasks.store.windows import failed as open_window
 from tests.unit.control.conftest import SOURCE, TARGET, Outbox, Wall, chunk, started
 from tests.unit.scheduler.conftest import Time
 
@@ -532,6 +533,38 @@ def test_an_operation_is_sent_and_taken_from_the_dead(store: Store, task_id: int
     assert [m.id for m in outbox.messages if m.name == names.OPS] == [op.id]
     with pytest.raises(Fenced):
         taken.done()
+
+
+def test_a_tick_asks_as_much_of_many_open_windows_as_of_one(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    """The target of two hundred tasks is down."""
+    statements: list[str] = []
+    handle, _ = begin(store, outbox, chunks=0)
+    handle.failing(ConnectionLost("refused", side=Side.TARGET))
+    for engine in {store.database._reader, store.database._writer} - {None}:
+        event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    def count() -> int:
+        beat_all(store)
+        time.now += 1.25
+        statements.clear()
+        time.tick()
+        return len([text for text in statements if not text.startswith(("BEGIN", "SAVEPOINT"))])
+
+    count()
+    one = count()
+    with store.database.write() as session:
+        for rows in zip(*(idle_task(number) for number in range(2, 201)), strict=True):
+            session.add_all(rows)
+            session.flush()
+        for number in range(2, 201):
+            task = locks.task(session, number)
+            task.source_server, task.target_server = f"s{number}", TARGET.identity()
+            open_window(session, task, ConnectionLost("refused", side=Side.TARGET), "stream", time.wall.now, Random(1))
+    count()
+    assert count() == one
+    assert len({view.shared for view in store.tasks()}) == 1
 
 
 def test_a_tick_over_a_thousand_idle_tasks_asks_as_much_as_over_one(
