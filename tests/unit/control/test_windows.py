@@ -212,6 +212,15 @@ def test_windows_survive_their_process(store: Store, task_id: int, handle: Strea
     assert (window.attempts, window.seconds_left) == (2, 720 * 60 - 1000)
 
 
+def test_a_second_message_is_no_second_attempt(store: Store, task_id: int, handle: StreamHandle, wall: Wall) -> None:
+    """While all workers were busy several messages were sent; the first one's job has failed and pauses."""
+    pause = handle.failing(CUT)
+    store.release_node(1, handle.epoch)
+    assert store.claim_node(1, "h:5:6:y") is None
+    wall.now += pause
+    assert store.claim_node(1, "h:5:6:y") is not None
+
+
 def test_what_is_written_of_an_error_holds_no_credentials(store: Store, task_id: int, handle: StreamHandle) -> None:
     handle.failing(ConnectionLost("at redis://u:hush@h", hint="see redis://:hush@h", side=Side.SOURCE))
     handle.event("x", "redis://u:hush@h")

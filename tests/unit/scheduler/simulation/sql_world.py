@@ -14,10 +14,12 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import KeyferryError, Retry, Side
 from sync_tasks.models import Event as EventRow
 from sync_tasks.models import Lease, RetryWindow, Task
+from sync_tasks.retry_policy import LONGEST_S
 from sync_tasks.secrets import SecretBox, new_key
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import RUNNING, TaskState
 from sync_tasks.store import Store, windows
+from sync_tasks.store.stream import StreamHandle
 from tests.unit.control.conftest import Outbox, started
 from tests.unit.control.databases import Sqlite
 from tests.unit.scheduler.simulation.history import SERVERS, STALL_S, TASKS, Key
@@ -59,9 +61,10 @@ class SqlWorld:
         self.wall = 1.8e9
         self.true = 0.0
         self.outbox = Outbox()
-        self.store = Store(rows.url, SecretBox(KEY), self.outbox.send, clock=lambda: self.wall, rng=Random(1))
+        self.store = Store(rows.url, SecretBox(KEY), self.outbox.send, clock=self._clock, rng=Random(1))
         self.store.database = rows.database
         self._born = 0
+        self._later = 0.0
         self._processes = [self._process(), self._process()]
         self._ids = [self._task(number) for number in TASKS]
         self._nodes = {task: self.store.nodes(task_id)[0].id for task, task_id in enumerate(self._ids)}
@@ -70,7 +73,7 @@ class SqlWorld:
 
     def fail(self, task: int, kind: Retry, side: Side) -> float:
         error = KeyferryError("it broke", side=side, retry=kind, code="x")
-        handle = self.store.claim_node(self._nodes[task], OWNER)
+        handle = self._claim(task)
         if handle is None:  # it rests: a job of before comes late
             with self.store._task(self._ids[task]) as (session, row):
                 return windows.failed(session, row, error, windows.STREAM, self.wall, Random(1))
@@ -80,7 +83,7 @@ class SqlWorld:
         return pause
 
     def heal(self, task: int, side: Side) -> None:
-        handle = self.store.claim_node(self._nodes[task], OWNER)
+        handle = self._claim(task)
         assert handle is not None
         handle.healed(side)
         self.store.release_node(handle.node_id, handle.epoch)
@@ -153,6 +156,17 @@ class SqlWorld:
             return session.scalar(query) or 0
 
     # -- inside
+
+    def _claim(self, task: int) -> StreamHandle | None:
+        """As if it had gone on from before its pause, as most jobs do."""
+        self._later = LONGEST_S
+        try:
+            return self.store.claim_node(self._nodes[task], OWNER)
+        finally:
+            self._later = 0.0
+
+    def _clock(self) -> float:
+        return self.wall + self._later
 
     def _pass(self, seconds: float) -> None:
         self.true += seconds
