@@ -22,6 +22,10 @@ class LivedClock:
         self._last = monotonic()
         self._lived = 0.0
 
+    def skip(self) -> None:
+        """What has gone by since the last step is not lived: nobody could write that he is alive, or works again."""
+        self._last = self._monotonic()
+
     def step(self) -> float:
         """The lived time now, in seconds since the start."""
         now = self._monotonic()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, not_, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from scheduler.pauses import Held
 from sync_tasks import names
 from sync_tasks.messages import Message
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
@@ -45,31 +46,36 @@ class Due:
     stale: list[Message] = field(default_factory=list)
 
 
-def look(session: Session, wall: float) -> Due:
-    """What is due at wall time `wall` (Unix seconds): three queries, and one for each kind that is."""
-    chunks = {chunk_id: at is not None for chunk_id, at in session.execute(_chunks(wall))}
+def look(session: Session, wall: float, held: Held = ()) -> Due:
+    """What is due at wall time `wall` (Unix seconds): three queries, and one for each kind that is.
+
+    Args:
+        held: ends of pauses that are not over, whatever the wall clock shows: see `scheduler.pauses`.
+    """
+    chunks = {chunk_id: at is not None for chunk_id, at in session.execute(_chunks(wall, held))}
     loads = outgoing.loads(session, chunks)
-    nodes = session.execute(_nodes(wall)).all()
+    nodes = session.execute(_nodes(wall, held)).all()
+    ops = outgoing.ops(session, session.scalars(_ops(wall, held)).all())
     return Due(
         nodes={node_id: at is not None for node_id, at, _ in nodes},
         loading={node_id for node_id, _, loading in nodes if loading},
-        messages=[m for m in loads if not chunks[m.id]] + outgoing.ops(session, session.scalars(_ops(wall)).all()),
+        messages=[m for m in loads if not chunks[m.id]] + ops,
         stale=[m for m in loads if chunks[m.id]],
     )
 
 
-def _nodes(wall: float) -> Select[*tuple[Any, ...]]:
+def _nodes(wall: float, held: Held) -> Select[*tuple[Any, ...]]:
     again = _is_old(Node.dispatched_at, wall, FOLLOW_AGAIN_S)
     elsewhere = and_(Node.spool.is_not(None), _is_old(Node.dispatched_at, wall, ELSEWHERE_S))
     loading = and_(Node.spool.is_not(None), Node.gen > 0, Node.begun.is_(False))
     return (
         select(Node.id, Node.dispatched_at, loading)
         .join(Lease, Lease.name == leases.OF_NODE)
-        .where(Node.wanted, Lease.owner.is_(None), _is_due(Node.next_at, wall), or_(again, elsewhere))
+        .where(Node.wanted, Lease.owner.is_(None), _is_due(Node.next_at, wall, held), or_(again, elsewhere))
     )
 
 
-def _chunks(wall: float) -> Select[*tuple[Any, ...]]:
+def _chunks(wall: float, held: Held) -> Select[*tuple[Any, ...]]:
     return (
         select(Chunk.id, Chunk.dispatched_at)
         .join(Node, and_(Node.id == Chunk.node_id, Node.gen == Chunk.gen))
@@ -77,7 +83,7 @@ def _chunks(wall: float) -> Select[*tuple[Any, ...]]:
         .where(
             Chunk.state == ChunkState.READY,
             Task.state.in_(RUNNING),
-            _is_due(Chunk.next_at, wall),
+            _is_due(Chunk.next_at, wall, held),
             _is_old(Chunk.dispatched_at, wall, LOAD_AGAIN_S),
         )
         # Never sent before those sent; PostgreSQL and SQLite disagree on where NULL sorts.
@@ -86,10 +92,10 @@ def _chunks(wall: float) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _ops(wall: float) -> Select[Any]:
+def _ops(wall: float, held: Held) -> Select[Any]:
     return (
         select(Op.id)
-        .where(Op.state == OpState.READY, _is_due(Op.next_at, wall), _is_old(Op.dispatched_at, wall, OP_AGAIN_S))
+        .where(Op.state == OpState.READY, _is_due(Op.next_at, wall, held), _is_old(Op.dispatched_at, wall, OP_AGAIN_S))
         .limit(BATCH)
     )
 
@@ -115,9 +121,10 @@ def mark(session: Session, messages: list[Message], at: float | None) -> list[Me
 Stamp = InstrumentedAttribute[float | None]
 
 
-def _is_due(column: Stamp, wall: float) -> ColumnElement[bool]:
+def _is_due(column: Stamp, wall: float, held: Held) -> ColumnElement[bool]:
     # A pause longer than any we make shows that the wall clock was set back.
-    return or_(column.is_(None), column <= wall, column > wall + 2 * LONGEST_S)
+    over = or_(column <= wall, column > wall + 2 * LONGEST_S)
+    return or_(column.is_(None), and_(over, *(not_(and_(column > low, column <= high)) for low, high in held)))
 
 
 def _is_old(column: Stamp, wall: float, age_s: float) -> ColumnElement[bool]:

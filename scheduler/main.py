@@ -114,6 +114,7 @@ def loop(tick: Callable[[float], None], clock: LivedClock, stop: threading.Event
         except KeyferryError as error:
             log.error("%s", error.line())
             stop.wait(TROUBLED_S)
+            clock.skip()
 
 
 def _leave(leader: Leader, store: Store) -> None:

@@ -12,8 +12,10 @@ from typing import Protocol
 from sqlalchemy.orm import Session
 
 from scheduler import dispatch, leases, prune, windows
+from scheduler.deadlines import Deadlines
 from scheduler.leader import Leader
 from scheduler.offers import Offers
+from scheduler.pauses import Pauses
 from sync_tasks.errors import Fenced
 from sync_tasks.messages import Message
 from sync_tasks.store import outgoing
@@ -63,7 +65,8 @@ class Ticker:
         self._rng = rng
         self._interruptible = interruptible
         self._reaper = leases.Reaper()
-        self._deadlines = windows.Deadlines()
+        self._deadlines = Deadlines()
+        self._pauses = Pauses()
         self._offers = Offers()
         self._quiet_until = 0.0
         self._pruned = 0.0
@@ -71,19 +74,21 @@ class Ticker:
     def tick(self, now: float) -> None:
         """Do what is due at lived time `now` (seconds): seven queries when nothing is."""
         if not self._leader.leads(now):
+            self._deadlines.forget()
             return
         try:
             self._do_what_is_due(now)
         except Fenced:
             # We were stopped for so long that another leads: nothing of this tick was written.
             self._leader.deposed()
+            self._deadlines.forget()
 
     def _do_what_is_due(self, now: float) -> None:
         wall = self._wall()
         with self._db.read() as session:
             dead = self._reaper.look(session, now)
-            due = dispatch.look(session, wall)
-            lived, passed = self._deadlines.look(session, now)
+            due = dispatch.look(session, wall, self._pauses.held(now, wall))
+            lived, passed = self._deadlines.look(windows.look(session), now)
         self._free(dead, wall)
         if lived:
             with self._write() as session:

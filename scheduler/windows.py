@@ -1,58 +1,62 @@
-"""Deadlines of retry windows."""
+"""Retry windows in the database: what was seen of them is written, and tasks of those that are past fail."""
 
 from __future__ import annotations
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
+from scheduler.deadlines import Mark
 from sync_tasks import lifecycle
 from sync_tasks.errors import KeyferryError, Retry, Side
 from sync_tasks.models import RetryWindow, Task
-from sync_tasks.store import locks
-from sync_tasks.store.windows import is_past
+from sync_tasks.retry_window import Lengths, Open, Window, past
+from sync_tasks.store import locks, sharing, windows
 
-FLUSH_S = 1.0
-"""How often the time seen is written."""
-
-
-class Deadlines:
-    """Counts the lived time of open windows and finds those that are past."""
-
-    def __init__(self) -> None:
-        self._known: set[int] = set()
-        self._last: float | None = None
-
-    def look(self, session: Session, now: float) -> tuple[set[int], float]:
-        """Windows that have been open since the last flush, and seconds to add to them: one query."""
-        found = set(session.scalars(select(RetryWindow.id)))
-        if self._last is None:
-            self._known, self._last = found, now
-        passed = now - self._last
-        if passed < FLUSH_S:
-            return set(), 0.0
-        lived = self._known & found
-        self._known, self._last = found, now
-        return lived, passed
+COLUMNS = (
+    RetryWindow.id, RetryWindow.opened_at, RetryWindow.task_id, RetryWindow.kind, RetryWindow.wall_from,
+    RetryWindow.seen_s,
+)  # fmt: skip
 
 
-def advance(session: Session, lived: set[int], passed: float, wall: float) -> list[str]:
-    """Add the time seen to windows; tasks of those that are past fail, once. What failed, for the log."""
-    touched = select(RetryWindow.task_id).where(or_(RetryWindow.id.in_(lived), RetryWindow.deadline <= wall))
-    tasks = locks.tasks(session, session.scalars(touched))
-    mine = RetryWindow.task_id.in_(tasks)
-    session.execute(
-        update(RetryWindow)
-        .where(mine, RetryWindow.id.in_(lived))
-        .values(seen_s=RetryWindow.seen_s + passed)
-        .execution_options(synchronize_session=False)
-    )
-    rows = session.scalars(select(RetryWindow).where(mine, RetryWindow.deadline <= wall)).all()
-    return [_fail(session, tasks[row.task_id], row) for row in rows if is_past(row, wall)]
+def look(session: Session) -> set[Mark]:
+    """The windows that are open: one query."""
+    return {(row_id, at) for row_id, at in session.execute(select(RetryWindow.id, RetryWindow.opened_at))}
 
 
-def _fail(session: Session, task: Task, window: RetryWindow) -> str:
+def advance(session: Session, lived: set[Mark], passed: float, wall: float) -> list[str]:
+    """Add the time seen to windows; tasks of those that are past fail, once. What failed, for the log.
+
+    Args:
+        lived: windows that were open all this time.
+        passed: seconds of lived time.
+        wall: Unix seconds.
+    """
+    held = locks.task_ids(session, session.scalars(select(RetryWindow.task_id).distinct()))
+    mine = RetryWindow.task_id.in_(held)
+    rows = session.execute(select(*COLUMNS).where(mine).order_by(RetryWindow.id)).all()
+    counted = {row.id for row in rows if (row.id, row.opened_at) in lived}
+    _write(session, counted, passed, RetryWindow.id.in_([row.id for row in rows if row.wall_from > wall]), wall)
+    opened = [
+        Open(row.id, row.task_id, row.kind, Window(row.wall_from, row.seen_s).lived(passed * (row.id in counted), wall))
+        for row in rows
+    ]
+    lengths = sharing.lengths(session, held)
+    dead = past(opened, lengths, wall)
+    return [_fail(session, task_id, one.id, lengths[task_id]) for task_id, one in dead.items()]
+
+
+def _write(session: Session, counted: set[int], passed: float, ahead: ColumnElement[bool], wall: float) -> None:
+    """What `Window.lived` says, in two statements however many there are."""
+    change = update(RetryWindow).execution_options(synchronize_session=False)
+    session.execute(change.where(RetryWindow.id.in_(counted)).values(seen_s=RetryWindow.seen_s + passed))
+    session.execute(change.where(ahead).values(wall_from=wall))
+
+
+def _fail(session: Session, task_id: int, window_id: int, lengths: Lengths) -> str:
+    task, window = session.get_one(Task, task_id), session.get_one(RetryWindow, window_id)
+    whose = windows.of_whom(lengths) if window.kind == Retry.CONNECTION else ""
     error = KeyferryError(
-        f"{window.error['message']}, for {window.length_s / 60:.0f} min",
+        f"{window.error['message']}, for {lengths.minutes(window.kind)} min{whose}",
         hint=window.error["hint"],
         code=window.error["code"],
         side=Side(window.side),

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from sync_tasks import urls
 from sync_tasks.answers import classify
 from sync_tasks.errors import Retry, Side, UsageError
+from sync_tasks.server_identity import identity
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -79,8 +80,12 @@ class Endpoint:
         return self._format("***" if self.password is not None else None)
 
     def address(self) -> str:
-        """host:port or the socket's path: what two tasks share when they share a server."""
+        """host:port or the socket's path, as people write it."""
         return self.path or f"{_bracketed(self.host)}:{self.port}"
+
+    def identity(self) -> str:
+        """The server as tasks that share one see it: see `server_identity`."""
+        return identity([(self.host, self.port)], path=self.path)
 
     def secret(self) -> str | None:
         """The password, from the URL or read from its file. Raises UsageError, for a retry, if that cannot be read."""

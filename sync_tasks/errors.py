@@ -103,9 +103,10 @@ class ConnectionLost(KeyferryError):
 
 
 class CredentialsRefused(KeyferryError):
-    """NOAUTH, WRONGPASS or NOPERM. Give `side`."""
+    """NOAUTH, WRONGPASS or NOPERM: final at a start, retried while a task runs. Give `side`."""
 
     code = "credentials"
+    retry = Retry.OTHER
 
 
 class Malformed(SourceError):

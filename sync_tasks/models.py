@@ -78,6 +78,8 @@ class Task(Base):
     spec: Mapped[dict[str, Any]] = mapped_column(JSON)
     source_db: Mapped[int | None] = mapped_column(Integer)  # the URLs' /db, part of the mapping
     target_db: Mapped[int | None] = mapped_column(Integer)
+    source_server: Mapped[str | None] = mapped_column(String(32))  # of `server_identity`: who shares it is found by it
+    target_server: Mapped[str | None] = mapped_column(String(32))
     error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
     finishing: Mapped[bool] = mapped_column(default=False, server_default=false())  # the cut-over was asked for
@@ -190,8 +192,8 @@ class EndedRun(Base):
 class RetryWindow(Base):
     """An open retry window of (task, kind, side); closed ones are deleted and live on as events.
 
-    `origin` is "stream" or "load": who opened it. `deadline` is wall time, `seen_s` what the scheduler's
-    monotonic clock has seen of it; the window is past when both have reached `length_s`.
+    `origin` is "stream" or "load": who opened it. `wall_from` and `seen_s` are those of `retry_window.Window`; how long
+    it is follows the settings as they are when it is asked, see `store.sharing`.
     """
 
     __tablename__ = "retry_window"
@@ -204,8 +206,7 @@ class RetryWindow(Base):
     origin: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(Integer, default=1)
     opened_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
-    deadline: Mapped[float] = mapped_column(Float(53))  # Unix seconds
-    length_s: Mapped[float] = mapped_column(Float(53))
+    wall_from: Mapped[float] = mapped_column(Float(53), server_default="0")  # Unix seconds
     seen_s: Mapped[float] = mapped_column(Float(53), default=0.0)
     error: Mapped[dict[str, str]] = mapped_column(JSON)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sync_tasks.errors import ControlError, UsageError
 from sync_tasks.progress import Problem
+from sync_tasks.sharing import Shortest
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import TaskState
 from sync_tasks.store import Store
@@ -33,6 +34,7 @@ class Task:
     error: Problem | None  # why it failed, or what it waits for
     finishing: bool  # the cut-over was asked for
     created_at: datetime | None  # UTC
+    connection_window: Shortest  # how long failed connections are retried now: minutes, and by whose setting
 
     @classmethod
     def of(cls, view: TaskView) -> Task:
@@ -56,6 +58,7 @@ class Task:
             error=Problem.held(view.error),
             finishing=view.finishing,
             created_at=view.created_at,
+            connection_window=view.shared or Shortest(view.connection_min),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class Task:
             "error": asdict(self.error) if self.error else None,
             "created_at": self.created_at.isoformat() if self.created_at else None,
             "settings": self.settings.model_dump(mode="json", exclude={"name"}),
+            "connection_window": asdict(self.connection_window),
         }
 
 

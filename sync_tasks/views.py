@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sync_tasks.sharing import Shortest
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
 
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """One task. `source` and `target` are URLs without secrets, for showing."""
+    """One task. `source` and `target` are URLs without secrets, for showing.
+
+    `connection_min` and `other_min` are the task's own; `shared` is the window for failed connections that holds.
+    """
 
     id: int
     uid: str  # 16 hex digits, made once; part of every key on the target
@@ -26,6 +30,7 @@ class TaskView:
     error: dict[str, str] | None  # code, side, message, hint
     finishing: bool = False  # the cut-over was asked for
     created_at: datetime | None = None
+    shared: Shortest | None = None  # of a task that runs, as `Store.task` and the lists give it
 
 
 @dataclass(frozen=True, slots=True)

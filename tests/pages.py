@@ -7,10 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sync_tasks import errors
+from sync_tasks.error_table import ANSWERS, ANYTHING_ELSE, CONNECTIONS, Kind
 from sync_tasks.errors import EXIT_CODES, KeyferryError
 from sync_tasks.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
+AGAIN = {"fatal": "no", "connection": "for the connection window", "other": "for the other window"}
+OTHER_NAMES = {
+    "tls": "the TLS handshake fails",
+    "unreachable": "no route, or another failure of the network",
+    "MAXCLIENTS": "`max number of clients reached`",
+    "UNKNOWN": "`unknown command`",
+    "PAYLOAD": "`Bad data format`, `DUMP payload version or checksum are wrong`",
+}
 
 
 def settings() -> str:
@@ -53,12 +62,33 @@ def error_tree() -> str:
         if found.__module__ != errors.__name__:
             continue
         meaning = (inspect.getdoc(found) or "").partition("\n\n")[0].replace("\n", " ")
-        again = {"fatal": "no", "connection": "for the connection window", "other": "for the other window"}
         lines.append(
             f"| `{found.__name__}` | `{found.code}` | {found.side} | {EXIT_CODES[found.side]} |"
-            f" {again[found.retry]} | {meaning} |"
+            f" {AGAIN[found.retry]} | {meaning} |"
         )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_table(), ""])
+
+
+def _table() -> Iterator[str]:
+    """What can go wrong with a server, row by row."""
+    yield from [
+        "",
+        "## What is retried, and for how long",
+        "",
+        "A start ends at once by any of these. While a task runs, what a retry may heal opens a window: that for",
+        "failed connections (`retry.connection_min`) or that for everything else (`retry.other_min`); see",
+        "[architecture.md](architecture.md#retry-windows). Credentials that are refused in the middle of a run may be",
+        "those of a password that is being rotated. Always final are also: one server as source and target, and a",
+        "snapshot of a type that is not known.",
+        "",
+        "| what happens | side | tried again | what to do |",
+        "|---|---|---|---|",
+    ]
+    for name, row in {**CONNECTIONS, **ANSWERS, "any other answer": ANYTHING_ELSE}.items():
+        title = OTHER_NAMES.get(name) or row.message or (f"`{name}`" if name in ANSWERS else name)
+        side = "control" if row.kind is Kind.DISK else "who was asked"
+        differs = f"; of a source: {row.source_hint}" if row.source_hint else ""
+        yield f"| {title} | {side} | {AGAIN[row.retry]} | {row.hint}{differs} |"
 
 
 PAGES = {"settings.md": settings, "errors.md": error_tree}

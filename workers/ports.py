@@ -57,7 +57,7 @@ class StreamPort(Protocol):
         """Columns of the node to update: offsets, delay, in_sync, settled, held, keys, bytes."""
 
     def failing(self, error: KeyferryError) -> float:
-        """Open or go on with the error's retry window; the pause in seconds. Raises `error` when fatal or past it."""
+        """Open or go on with the error's retry window; the pause in seconds. Raises `error` when it is fatal."""
 
     def healed(self, side: str, quiet_s: float = 0.0) -> None:
         """Close the retry windows of a side, once it has been quiet for so long; cheap when none is open."""

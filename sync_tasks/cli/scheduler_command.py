@@ -11,9 +11,9 @@ import typer
 EXAMPLES = """
 Run the scheduler.
 
-It sends what is due, takes work from the dead, opens and closes retry windows. It stays in the foreground and logs to
-stderr. Any number may run, on any machine that reaches the database and the
-broker: one leads, and another takes over within seconds of its death.
+It sends what is due, takes work from the dead, ends tasks whose retry windows are past. It stays in the foreground and
+logs to stderr. Any number may run, on any machine that reaches the database and the broker: one leads, and another
+takes over within seconds of its death.
 
 \b
 Examples:

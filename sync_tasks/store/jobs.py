@@ -23,14 +23,16 @@ class Jobs(StoreBase):
     """What workers ask for, by the id in a message."""
 
     def claim_node(self, node_id: int, owner: str, spool: str | None = None) -> StreamHandle | None:
-        """The stream job of a node, or None if it is another's or not wanted.
+        """The stream job of a node, or None if it is another's, not wanted, or not due yet.
+
+        Of a message that nobody took at once there may be several: without this, each would be an attempt.
 
         Args:
             spool: id of the spool that the owner writes to; None: one that all workers share.
         """
         with self.database.write() as session:
             node = session.get(Node, node_id)
-            if node is None or not node.wanted:
+            if node is None or not node.wanted or not due(node.next_at, self._clock()):
                 return None
             epoch = leases.claim(session, names.node_lease(node_id), owner)
             if epoch is None:
@@ -96,9 +98,10 @@ class Jobs(StoreBase):
             chunk.next_at = now + pause(chunk.attempts, self._rng)
             if task.state not in RUNNING:
                 return
-            fatal = error.retry is Retry.FATAL
-            if fatal or windows.failed(session, task, error, windows.LOAD, now, self._rng)[1]:
+            if error.retry is Retry.FATAL:
                 lifecycle.fail(session, task, error)
+            else:
+                windows.failed(session, task, error, windows.LOAD, now, self._rng)
 
     def _publish_chunks(self, chunk_ids: list[int]) -> None:
         """Send LOAD after a commit; what cannot be sent is left to the scheduler."""

@@ -40,6 +40,12 @@ def tasks(session: Session, ids: Iterable[int]) -> dict[int, Task]:
     return {row.id: row for row in session.scalars(query.with_for_update())}
 
 
+def task_ids(session: Session, ids: Iterable[int]) -> list[int]:
+    """Hold several tasks without reading them; those that exist."""
+    query = select(Task.id).where(Task.id.in_(set(ids))).order_by(Task.id)
+    return list(session.scalars(query.with_for_update()))
+
+
 def idle(session: Session, table: type[Node] | type[Chunk] | type[Op], ids: Collection[int]) -> list[int]:
     """Of these rows those that nobody else holds; they are held until the transaction ends. Never waits."""
     if not ids:

@@ -8,9 +8,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
-from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry
+from sync_tasks.errors import ControlError, Fenced, KeyferryError
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
-from sync_tasks.retry_policy import pause
+from sync_tasks.retry_policy import is_final_at_once, pause
 from sync_tasks.states import MAY, ChunkState, OpKind, OpState, TaskState
 from sync_tasks.store import ended, locks, rows
 from sync_tasks.store.ended import Ended
@@ -104,7 +104,7 @@ class OpHandle:
             op = self._held(session)
             op.owner, op.error = None, lifecycle.as_dict(error)
             op.attempts += 1
-            if op.kind != OpKind.PRECHECK and error.retry is not Retry.FATAL and op.attempts < MOST_ATTEMPTS:
+            if op.kind != OpKind.PRECHECK and not is_final_at_once(error) and op.attempts < MOST_ATTEMPTS:
                 op.state, op.dispatched_at = OpState.READY, None
                 op.next_at = self._store._clock() + pause(op.attempts, self._store._rng)
                 return
@@ -219,6 +219,7 @@ def _released(session: Session, task: Task, op: Op) -> None:
     """What is secret is forgotten; the row stays for those who look up what was."""
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
     task.source = task.target = b""
+    task.source_server = task.target_server = None
     lifecycle.move(session, task, TaskState.RELEASED, "released")
 
 

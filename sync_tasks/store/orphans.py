@@ -8,11 +8,10 @@ from random import Random
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from sync_tasks import lifecycle
 from sync_tasks.errors import ControlError, Retry
 from sync_tasks.models import Chunk, Node, Task
 from sync_tasks.retry_policy import pause
-from sync_tasks.states import RUNNING, ChunkState
+from sync_tasks.states import ChunkState
 from sync_tasks.store import leases, locks, windows
 
 SUSPECT = 5
@@ -62,5 +61,4 @@ def _suspect(session: Session, task: Task, chunk: Chunk, now: float, rng: Random
         code="loader-died",
         retry=Retry.OTHER,
     )
-    if task.state in RUNNING and windows.failed(session, task, error, windows.LOAD, now, rng)[1]:
-        lifecycle.fail(session, task, error)
+    windows.failed(session, task, error, windows.LOAD, now, rng)

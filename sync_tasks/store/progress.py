@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from sync_tasks.models import Chunk, Event, Node, RetryWindow
 from sync_tasks.states import ChunkState
-from sync_tasks.store import rows, windows
+from sync_tasks.store import rows, sharing, windows
 from sync_tasks.store.base import StoreBase
 from sync_tasks.views import ChunkView, DatabaseLoad, EventView, NodeView, RetryView
 
@@ -60,7 +60,10 @@ class Progress(StoreBase):
         """Open retry windows, the one with the least time left first."""
         query = select(RetryWindow).where(RetryWindow.task_id == task_id)
         with self.database.read() as session:
-            found = windows.view(session.scalars(query).all(), self._clock())
+            opened = session.scalars(query).all()
+            if not opened:
+                return []
+            found = windows.view(opened, sharing.lengths(session, [task_id])[task_id], self._clock())
         return sorted(found, key=lambda window: window.seconds_left)
 
     def events(self, task_id: int, after_id: int = 0) -> list[EventView]:

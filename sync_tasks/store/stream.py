@@ -226,6 +226,8 @@ class StreamHandle:
         with self._write() as (session, _node, task):
             if task.state == TaskState.MODIFYING:
                 lifecycle.move(session, task, lifecycle.phase(session, task.id), "goes on with its new settings")
+                if windows.is_open(session, task):
+                    lifecycle.move(session, task, TaskState.RETRYING, "what failed before is still retried")
 
     def finished(self) -> None:
         """The target has everything and is closed to this stream; with the last one, the task is finished."""
@@ -249,18 +251,20 @@ class StreamHandle:
             self._set(session, **values)
 
     def failing(self, error: KeyferryError) -> float:
-        """Open or go on with the error's retry window; the pause in s. Raises `error` if fatal or past it."""
+        """Open or go on with the error's retry window; the pause in s. Raises `error` if it is fatal.
+
+        Past the window the scheduler fails the task, and the job hears of it at its next beat.
+        """
         if error.retry is Retry.FATAL:
             raise error
-        self._clean.discard(error.side)
-        with self._write() as (session, node, task):
-            now = self._clock()
-            wait, past = windows.failed(session, task, error, windows.STREAM, now, self._rng)
-            node.next_at = now + wait
-            node.in_sync = False
-        self._quiet_from[error.side] = time.monotonic() + wait
-        if past:
-            raise error
+        with self._lock:  # another thread may just be closing the window, and take the side for clean then
+            self._clean.discard(error.side)
+            with self._write() as (session, node, task):
+                now = self._clock()
+                wait = windows.failed(session, task, error, windows.STREAM, now, self._rng)
+                node.next_at = now + wait
+                node.in_sync = False
+            self._quiet_from[error.side] = time.monotonic() + wait
         return wait
 
     def fail(self, error: KeyferryError) -> None:
@@ -284,13 +288,15 @@ class StreamHandle:
             return
         if quiet_s and time.monotonic() < self._quiet_from.get(side, self._began) + quiet_s:
             return
-        with self._write() as (session, node, task):
-            mine = RetryWindow.side == side
-            if side == Side.CONTROL:
-                mine &= RetryWindow.origin == windows.STREAM  # the load's trouble is over when a chunk is in
-            windows.close(session, task, mine)
-            node.next_at = None
-        self._clean.add(side)
+        with self._lock:
+            with self._write() as (session, node, task):
+                mine = RetryWindow.side == side
+                if side == Side.CONTROL:
+                    mine &= RetryWindow.origin == windows.STREAM  # the load's trouble is over when a chunk is in
+                windows.close(session, task, mine)
+                if not windows.is_open(session, task):
+                    node.next_at = None  # else the pause is another side's, and goes on
+            self._clean.add(side)
 
     def event(self, kind: str, text: str) -> None:
         """Record what people should know."""

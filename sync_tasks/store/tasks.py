@@ -13,7 +13,7 @@ from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.models import Lease, Node, Task
 from sync_tasks.spec import TaskSpec, mapping
 from sync_tasks.states import TaskState
-from sync_tasks.store import locks, rows
+from sync_tasks.store import locks, rows, sharing
 from sync_tasks.store.base import StoreBase
 from sync_tasks.views import TaskView
 
@@ -47,12 +47,12 @@ class Tasks(StoreBase):
     def tasks(self) -> list[TaskView]:
         """All tasks, oldest first."""
         with self.database.read() as session:
-            return [rows.task_view(row) for row in session.scalars(select(Task).order_by(Task.id))]
+            return sharing.views(session, session.scalars(select(Task).order_by(Task.id)).all())
 
     def task(self, task_id: int) -> TaskView:
         """One task. Raises ControlError if there is none."""
         with self.database.read() as session:
-            return rows.task_view(locks.found(session.get(Task, task_id), task_id))
+            return sharing.view(session, locks.found(session.get(Task, task_id), task_id))
 
     def only_task(self) -> TaskView | None:
         """The task of a foreground state directory, if it has one. Raises ControlError if it has several."""
@@ -95,6 +95,8 @@ class Tasks(StoreBase):
         task.target_safe = target.safe()
         task.source_db = source.db
         task.target_db = target.db
+        task.source_server = source.identity()
+        task.target_server = target.identity()
 
 
 def set_spec(session: Session, task: Task, spec: TaskSpec) -> None:

@@ -12,7 +12,7 @@ from sync_tasks.errors import ControlError, Side
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ENDED, RESTING, RUNNING, UNBEGUN, OpState, TaskState
-from sync_tasks.store import leases, rows
+from sync_tasks.store import leases, rows, sharing
 from sync_tasks.store.base import StoreBase
 from sync_tasks.store.ops import busy, open_op, revoke
 from sync_tasks.store.runs import begin, stop
@@ -38,19 +38,19 @@ class Verbs(StoreBase):
             if task.state not in RUNNING and task.state != TaskState.SUSPENDED:
                 raise _illegal(task, "be suspended")
             stop(session, task, reason)
-            return rows.task_view(task)
+            return sharing.view(session, task)
 
     def resume(self, task_id: int) -> TaskView:
         """Go on from the checkpoint; nothing happens if it runs. A failed task may be resumed, too."""
         with self._run(task_id) as (session, task):
             if task.state in RUNNING:
-                return rows.task_view(task)
+                return sharing.view(session, task)
             if task.state not in RESTING:
                 raise _illegal(task, "be resumed")
             _raise_for_good(task)
             _raise_busy(session, task)
             begin(session, task)
-            return rows.task_view(task)
+            return sharing.view(session, task)
 
     def modify(self, task_id: int, spec: TaskSpec | Change) -> TaskView:
         """New settings. A stream takes them up at its next checkpoint; one that still loads, with its next shift.
@@ -73,7 +73,7 @@ class Verbs(StoreBase):
             lifecycle.note(session, task.id, "modified", ", ".join(changed) or "nothing changed")
             if changed and task.state in RUNNING:
                 _take_up(session, task)
-            return rows.task_view(task)
+            return sharing.view(session, task)
 
     def finish(self, task_id: int) -> TaskView:
         """Cut over: the streams drain what the source has written, settle expiries, close the target for good.
@@ -82,7 +82,7 @@ class Verbs(StoreBase):
         """
         with self._run(task_id) as (session, task):
             if task.state == TaskState.FINISHED:
-                return rows.task_view(task)
+                return sharing.view(session, task)
             if task.state not in RUNNING and task.state != TaskState.SUSPENDED:
                 raise _illegal(task, "be finished")
             _raise_busy(session, task)
@@ -91,7 +91,7 @@ class Verbs(StoreBase):
                 lifecycle.note(session, task.id, "finishing", "drains, settles expiries, then closes the target")
             if task.state == TaskState.SUSPENDED:
                 begin(session, task)
-            return rows.task_view(task)
+            return sharing.view(session, task)
 
     def revoked(self, name: str, row_id: int) -> None:
         """Somebody revoked a Celery task: what it worked for rests, so that nobody sends it again.

@@ -1,8 +1,9 @@
-"""Retry windows: opened by the first failure of a kind on a side, closed by success, or past."""
+"""Retry windows: opened by the first failure of a kind on a side, closed by success; the scheduler sees them pass."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from random import Random
 
 from sqlalchemy import ColumnElement, delete, func, select
@@ -12,25 +13,24 @@ from sync_tasks import lifecycle
 from sync_tasks.errors import KeyferryError, Retry, Side
 from sync_tasks.models import RetryWindow, Task
 from sync_tasks.retry_policy import pause
+from sync_tasks.retry_window import Lengths, Window
 from sync_tasks.states import RUNNING, TaskState
+from sync_tasks.store import sharing
 from sync_tasks.views import RetryView
 
 STREAM = "stream"
 LOAD = "load"
 
 
-def is_past(window: RetryWindow, now: float) -> bool:
-    """Whether the wall clock and the scheduler's monotonic clock have both seen all of it.
+def failed(session: Session, task: Task, error: KeyferryError, origin: str, now: float, rng: Random) -> float:
+    """Count a failure that a retry may heal; seconds to pause. Whether a window is past, the scheduler says alone.
 
-    Either alone lies: the wall clock can jump, and the other stands while nothing of ours runs.
+    Args:
+        now: Unix seconds.
     """
-    return now >= window.deadline and window.seen_s >= window.length_s
-
-
-def failed(
-    session: Session, task: Task, error: KeyferryError, origin: str, now: float, rng: Random
-) -> tuple[float, bool]:
-    """Count a failure that a retry may heal. The pause in seconds, and whether its window is past."""
+    if task.state not in RUNNING:
+        # A job that has not heard yet that its task rests or has ended: no window may wait for the next run.
+        return pause(1, rng)
     window = session.scalar(
         select(RetryWindow).where(
             RetryWindow.task_id == task.id, RetryWindow.kind == error.retry, RetryWindow.side == error.side
@@ -46,7 +46,7 @@ def failed(
         task.error = lifecycle.as_dict(error)
     if lifecycle.can(task, TaskState.RETRYING):
         lifecycle.move(session, task, TaskState.RETRYING, f"{error.side.value}: {error.message}")
-    return pause(window.attempts, rng), is_past(window, now)
+    return pause(window.attempts, rng)
 
 
 def close(session: Session, task: Task, where: ColumnElement[bool]) -> int:
@@ -62,7 +62,7 @@ def close(session: Session, task: Task, where: ColumnElement[bool]) -> int:
         )
     if found:
         session.execute(delete(RetryWindow).where(RetryWindow.id.in_([window.id for window in found])))
-    if session.scalar(select(func.count()).select_from(RetryWindow).where(mine)):
+    if is_open(session, task):
         return len(found)
     if task.state == TaskState.RETRYING:
         lifecycle.move(session, task, lifecycle.phase(session, task.id), "goes on")
@@ -71,14 +71,20 @@ def close(session: Session, task: Task, where: ColumnElement[bool]) -> int:
     return len(found)
 
 
-def view(rows: Sequence[RetryWindow], now: float) -> list[RetryView]:
-    """Copies for showing."""
+def is_open(session: Session, task: Task) -> bool:
+    """Whether the task has an open window."""
+    mine = select(func.count()).select_from(RetryWindow).where(RetryWindow.task_id == task.id)
+    return bool(session.scalar(mine))
+
+
+def view(rows: Sequence[RetryWindow], lengths: Lengths, now: float) -> list[RetryView]:
+    """Copies of one task's windows for showing."""
     return [
         RetryView(
             kind=row.kind,
             side=row.side,
             attempts=row.attempts,
-            seconds_left=max(0.0, row.deadline - now, row.length_s - row.seen_s),
+            seconds_left=Window(row.wall_from, row.seen_s).left(lengths.minutes(row.kind) * 60.0, now),
             code=row.error["code"],
             last_error=_line(row.error),
             opened_at=row.opened_at,
@@ -93,20 +99,26 @@ def _line(error: dict[str, str]) -> str:
 
 
 def _open(session: Session, task: Task, error: KeyferryError, origin: str, now: float) -> RetryWindow:
-    retry = task.spec["retry"]
-    minutes = retry["connection_min"] if error.retry is Retry.CONNECTION else retry["other_min"]
     window = RetryWindow(
         task_id=task.id,
         kind=error.retry.value,
         side=error.side.value,
         origin=origin,
         attempts=1,
-        deadline=now + minutes * 60.0,
-        length_s=minutes * 60.0,
+        opened_at=datetime.fromtimestamp(now, UTC),
+        wall_from=now,
         seen_s=0.0,
         error=lifecycle.as_dict(error),
     )
     session.add(window)
     session.flush()
-    lifecycle.note(session, task.id, "retry", f"{error.line()}: retried for {minutes} minutes")
+    held = sharing.lengths(session, [task.id])[task.id]
+    whose = of_whom(held) if error.retry is Retry.CONNECTION else ""
+    lifecycle.note(session, task.id, "retry", f"{error.line()}: retried for {held.minutes(error.retry)} minutes{whose}")
     return window
+
+
+def of_whom(lengths: Lengths) -> str:
+    """Of whose settings a window for failed connections is, as a clause; empty if they are the task's own."""
+    held = lengths.connection
+    return "" if held.by is None else f", the retry time of task {held.by} ({held.by_name}) on the same server"

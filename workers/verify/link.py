@@ -7,8 +7,9 @@ import socket
 import time
 from typing import Any
 
-from sync_tasks.answers import NOT_REDIS, classify
+from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
+from sync_tasks.error_table import CONNECTIONS
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError, TargetError
 from workers.verify.wire import Answers, NotRedis, Refusal, pack
 
@@ -171,7 +172,7 @@ class Link:
     def _typed(self, error: Exception) -> KeyferryError:
         if isinstance(error, NotRedis):
             of_side = SourceError if self.endpoint.side is Side.SOURCE else TargetError
-            return of_side("it does not speak the Redis protocol", hint=NOT_REDIS, code="not-redis")
+            return of_side("it does not speak the Redis protocol", hint=CONNECTIONS["not-redis"].hint, code="not-redis")
         return classify(error, self.endpoint.side)
 
 

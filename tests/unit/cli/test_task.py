@@ -268,6 +268,23 @@ def test_show_tells_all_about_a_task(run: Run, worker: Worker) -> None:
     assert set(found["events"][0]) == {"id", "task_id", "at", "kind", "text"}
 
 
+def test_show_tells_whose_retry_time_holds(run: Run, worker: Worker) -> None:
+    """Another task that runs on the same servers shortens it, and lets go of it when it rests."""
+    run("create", "--name", "brief", "--set", "retry.connection_min=30", SOURCE, TARGET)
+    follow(run, "a")
+    (alone,) = run("show", "--json", "a").json
+    assert alone["connection_window"] == {"minutes": 720, "by": None, "by_name": None}
+    follow(run, "brief")
+    (shared,) = run("show", "--json", "a").json
+    assert shared["connection_window"] == {"minutes": 30, "by": 2, "by_name": "brief"}
+    assert shared["settings"]["retry"] == {"connection_min": 720, "other_min": 10}, "its own stay"
+    said = run("show", "a").out
+    assert "retry 30 min instead of 720, shortened by task 2, brief (connection), 10 min (other)" in said
+    assert [task["connection_window"]["by"] for task in run("list", "--json").json] == [2, None]
+    run("suspend", "brief")
+    assert "retry 720 min (connection), 10 min (other)" in run("show", "a").out
+
+
 def test_a_page_names_windows_what_is_held_and_the_error() -> None:
     held = {"code": "c", "side": "target", "message": "it broke", "hint": "mend it"}
     failed = task(state=S.RETRYING, error=held, databases={0: 1}, finishing=True)

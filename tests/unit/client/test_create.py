@@ -51,6 +51,8 @@ def test_an_unknown_setting_is_told_with_the_nearest_one(client: Client) -> None
     with pytest.raises(UsageError, match=r"retry\.othermin") as caught:
         client.create(SOURCE, TARGET, retry={"othermin": 3})  # type: ignore[typeddict-unknown-key]
     assert caught.value.hint == "did you mean retry.other_min?"
+    with pytest.raises(UsageError, match=r"create: retry\.other_min = 30 is out of range"):
+        client.create(SOURCE, TARGET, retry={"connection_min": 30, "other_min": 30})
     with pytest.raises(UsageError, match="not supported yet"):
         client.create(SOURCE, TARGET, filter={"block_prefixes": ["x"]})  # type: ignore[call-arg]
     assert client.list() == []

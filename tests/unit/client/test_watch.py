@@ -140,7 +140,8 @@ def test_events_go_on_from_the_last_one_known(client: Client, worker: Worker, ta
     client.start(task)
     events = client.events("a")
     assert events[0].kind == "created"
-    assert client.events("a", after=events[1].id) == events[2:]
+    later = client.events("a", after=events[1].id)
+    assert later[: len(events) - 2] == events[2:], "more may have happened between the two looks"
 
 
 def test_all_tasks_at_one_look(client: Client, worker: Worker, task: Task) -> None:

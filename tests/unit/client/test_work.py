@@ -9,6 +9,7 @@ import pytest
 
 from sync_tasks import Client, ControlError, KeyferryError, Side, SourceError, Task, TaskState, UsageError
 from sync_tasks.errors import ConnectionLost
+from sync_tasks.sharing import Shortest
 from tests.unit.client.conftest import SOURCE, TARGET
 from tests.unit.client.worker import Worker
 
@@ -272,3 +273,21 @@ def test_new_settings_of_a_running_task_are_taken_up(client: Client, worker: Wor
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert "modified" in kinds(client, task)
+
+
+def test_a_task_shows_the_window_that_holds_and_whose_it_is(client: Client, worker: Worker) -> None:
+    one = client.create(SOURCE, TARGET, name="one")
+    brief = client.create(SOURCE, "redis://elsewhere", name="brief", retry={"connection_min": 30})
+    assert one.connection_window == Shortest(720)
+    client.start([one, brief])
+    assert client.get(one).connection_window == Shortest(30, brief.id, "brief")
+    assert client.get(one).settings.retry.connection_min == 720
+    assert client.list()[0].connection_window.by == client.get(one).as_dict()["connection_window"]["by"] == brief.id
+    assert client.modify(brief, retry={"connection_min": 45}).connection_window == Shortest(45)
+    assert client.get(one).connection_window.minutes == 45
+    assert {reading.task.name: reading.task.shared for reading in client.readings()} == {
+        "one": Shortest(45, brief.id, "brief"),
+        "brief": Shortest(45),
+    }
+    client.suspend(brief)
+    assert client.get(one).connection_window == Shortest(720)

@@ -10,20 +10,25 @@ import pytest
 import redis
 from redis._parsers.base import BaseParser
 
-from sync_tasks.answers import ANSWERS, classify
+from sync_tasks.answers import classify
+from sync_tasks.error_table import ANSWERS, CONNECTIONS
 from sync_tasks.errors import (
     ConnectionLost,
     ControlError,
     CredentialsRefused,
     Fenced,
     KeyferryError,
+    Malformed,
     Retry,
     Side,
     SourceError,
     SpoolFull,
     TargetBusy,
     TargetError,
+    UnsupportedType,
+    UsageError,
 )
+from sync_tasks.retry_policy import is_final_at_once
 
 CREDENTIALS = (
     b"-NOAUTH Authentication required.",
@@ -58,12 +63,14 @@ REFUSED = (
     b"-NOSCRIPT No matching script.",
     b"-BUSYKEY Target key name already exists.",
     b"-ERR unknown command 'PSYNC', with args beginning with: '?' '-1'",
+    b"-ERR DUMP payload version or checksum are wrong",
+    b"-ERR Bad data format",
     b"-EXECABORT Transaction discarded because of previous errors.",
     b"-WHATEVER comes next",
 )
 
 REPLIES: list[tuple[bytes, type[KeyferryError], type[KeyferryError], Retry]] = [
-    *((reply, CredentialsRefused, CredentialsRefused, Retry.FATAL) for reply in CREDENTIALS),
+    *((reply, CredentialsRefused, CredentialsRefused, Retry.OTHER) for reply in CREDENTIALS),
     *((reply, TargetBusy, SourceError, Retry.OTHER) for reply in BUSY),
     *((reply, ConnectionLost, ConnectionLost, Retry.CONNECTION) for reply in LOST),
     *((reply, TargetError, SourceError, Retry.FATAL) for reply in REFUSED),
@@ -89,15 +96,87 @@ def test_replies(
     assert found.hint
 
 
+CUT, LATER, NEVER = Retry.CONNECTION, Retry.OTHER, Retry.FATAL
+ROWS: dict[str, tuple[bytes | BaseException, Retry, str, str, Side | None]] = {
+    # row: what is given, its window, its code on the target and on the source, whose it is if not who was asked
+    "refused": (
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        CUT,
+        "connection",
+        "connection",
+        None,
+    ),
+    "reset": (ConnectionResetError(errno.ECONNRESET, "reset by peer"), CUT, "connection", "connection", None),
+    "closed": (EOFError(), CUT, "connection", "connection", None),
+    "timeout": (TimeoutError("timed out"), CUT, "connection", "connection", None),
+    "dns": (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), CUT, "dns", "dns", None),
+    "tls": (ssl.SSLCertVerificationError(1, "certificate verify failed"), CUT, "tls", "tls", None),
+    "unreachable": (OSError(errno.EHOSTUNREACH, "No route to host"), CUT, "connection", "connection", None),
+    "not-redis": (redis.InvalidResponse("Protocol Error: b'HTTP/1.1 400'"), NEVER, "not-redis", "not-redis", None),
+    "disk": (OSError(errno.ENOSPC, "No space left on device"), LATER, "disk-full", "disk-full", Side.CONTROL),
+    "NOAUTH": (b"-NOAUTH Authentication required.", LATER, "credentials", "credentials", None),
+    "WRONGPASS": (b"-WRONGPASS invalid username-password pair", LATER, "credentials", "credentials", None),
+    "NOPERM": (b"-NOPERM this user has no permissions", LATER, "credentials", "credentials", None),
+    "DENIED": (b"-DENIED Redis is running in protected mode", LATER, "credentials", "credentials", None),
+    "LOADING": (b"-LOADING Redis is loading the dataset in memory", LATER, "target-refuses", "source-refuses", None),
+    "BUSY": (b"-BUSY Redis is busy running a script.", LATER, "target-refuses", "source-refuses", None),
+    "READONLY": (b"-READONLY You can't write against a replica.", LATER, "target-refuses", "source-refuses", None),
+    "MASTERDOWN": (b"-MASTERDOWN Link with MASTER is down", LATER, "target-refuses", "source-refuses", None),
+    "CLUSTERDOWN": (b"-CLUSTERDOWN The cluster is down", LATER, "target-refuses", "source-refuses", None),
+    "TRYAGAIN": (b"-TRYAGAIN Multiple keys request", LATER, "target-refuses", "source-refuses", None),
+    "OOM": (b"-OOM command not allowed when used memory", LATER, "target-refuses", "source-refuses", None),
+    "NOREPLICAS": (b"-NOREPLICAS Not enough good replicas", LATER, "target-refuses", "source-refuses", None),
+    "MISCONF": (b"-MISCONF Redis is configured to save", LATER, "target-refuses", "source-refuses", None),
+    "NOMASTERLINK": (b"-NOMASTERLINK Can't SYNC", LATER, "target-refuses", "source-refuses", None),
+    "MAXCLIENTS": (b"-ERR max number of clients reached", CUT, "connection", "connection", None),
+    "MOVED": (b"-MOVED 3999 127.0.0.1:6381", NEVER, "target", "source", None),
+    "ASK": (b"-ASK 3999 127.0.0.1:6381", NEVER, "target", "source", None),
+    "CROSSSLOT": (b"-CROSSSLOT Keys in request don't hash", NEVER, "target", "source", None),
+    "WRONGTYPE": (b"-WRONGTYPE Operation against a key", NEVER, "target", "source", None),
+    "NOSCRIPT": (b"-NOSCRIPT No matching script.", NEVER, "target", "source", None),
+    "BUSYKEY": (b"-BUSYKEY Target key name already exists.", NEVER, "target", "source", None),
+    "UNKNOWN": (b"-ERR unknown command 'PSYNC'", NEVER, "target", "source", None),
+    "PAYLOAD": (b"-ERR Bad data format", NEVER, "refused-value", "refused-value", None),
+    "EXECABORT": (b"-EXECABORT Transaction discarded", NEVER, "target", "source", None),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("side", [Side.SOURCE, Side.TARGET])
+def test_a_row_of_the_table(name: str, side: Side) -> None:
+    given, retry, on_target, on_source, whose = ROWS[name]
+    row = {**CONNECTIONS, **ANSWERS}[name]
+    found = classify(given, side)
+    assert (found.retry, found.side) == (retry, whose or side)
+    assert found.retry is row.retry, "the table in the docs says so"
+    assert found.code == (on_source if side is Side.SOURCE else on_target)
+    assert found.hint == (row.source_hint or row.hint if side is Side.SOURCE else row.hint)
+    assert found.message
+
+
 def test_every_row_of_the_table_is_tested() -> None:
-    from sync_tasks.answers import _wording
+    assert set(ROWS) == {*CONNECTIONS, *ANSWERS}
 
-    def name(reply: bytes) -> str | None:
-        text = reply[1:].decode()
-        first = text.split()[0]
-        return first if first in ANSWERS else _wording(text)
 
-    assert {name(row[0]) for row in REPLIES} - {None} == set(ANSWERS)
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("source and target are the same server", code="same-server"),
+        UnsupportedType("type 99", 7),
+        Malformed("a length of -3", 7),
+    ],
+)
+def test_what_no_time_heals_is_final_always(error: KeyferryError) -> None:
+    assert error.retry is Retry.FATAL
+    assert is_final_at_once(error)
+
+
+def test_credentials_are_final_for_who_starts_and_not_for_what_runs() -> None:
+    error = classify(b"-WRONGPASS invalid username-password pair", Side.TARGET)
+    assert is_final_at_once(error)
+    assert error.retry is Retry.OTHER
+    assert not is_final_at_once(TargetBusy("LOADING"))
+    assert not is_final_at_once(ConnectionLost("refused", side=Side.TARGET))
 
 
 def test_the_source_has_hints_of_its_own() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from sync_tasks.errors import ControlError
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import ControlError, Side
 from sync_tasks.migrations import HEAD, KNOWN
 from sync_tasks.models import Base
 from sync_tasks.store import migrate
@@ -71,6 +75,41 @@ def test_the_migrations_lead_to_the_same_tables_as_the_models(url: str, rows: Em
     assert schema(url) == schema(rows.url)
     with create_engine(url).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_windows_and_servers_survive_the_upgrade_from_revision_2(url: str) -> None:
+    """A deadline stays where it was, and running tasks learn which servers they share."""
+    migrate(url)
+    source = Endpoint.parse("redis://u:hush@H:7000/3", Side.SOURCE)
+    with create_engine(url).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", "sync_tasks:migrations")
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        task = (
+            "INSERT INTO task"
+            " (id, uid, name, state, source, target, source_safe, target_safe, spec, created_at, finishing)"
+            " VALUES (:id, :uid, 'n', :state, :sealed, :sealed, :safe, 'unix:///t', '{}', :at, :no)"
+        )
+        rest = {"sealed": b"x", "at": datetime(2026, 1, 1, tzinfo=UTC), "no": False}
+        rows = [(1, "retrying", source.safe()), (2, "suspended", "odd"), (3, "released", source.safe())]
+        for number, state, safe in rows:
+            connection.execute(text(task), {"id": number, "uid": str(number), "state": state, "safe": safe, **rest})
+        connection.execute(
+            text(
+                "INSERT INTO retry_window"
+                " (id, task_id, kind, side, origin, attempts, opened_at, deadline, length_s, seen_s, error)"
+                " VALUES (1, 1, 'other', 'target', 'load', 7, :at, 1800000600.5, 600.0, 33.0, '{}')"
+            ),
+            {"at": rest["at"]},
+        )
+    migrate(url)
+    with create_engine(url).connect() as connection:
+        window = connection.execute(text("SELECT wall_from, seen_s, attempts FROM retry_window")).one()
+        servers = connection.execute(text("SELECT source_server, target_server FROM task ORDER BY id")).all()
+    assert tuple(window) == (1_800_000_000.5, 33.0, 7)
+    there = Endpoint.parse("unix:///t", Side.TARGET).identity()
+    assert [tuple(row) for row in servers] == [(source.identity(), there), (None, there), (None, None)]
 
 
 def test_of_several_that_start_at_once_one_makes_the_tables(url: str) -> None:

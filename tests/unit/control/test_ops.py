@@ -9,7 +9,16 @@ from random import Random
 import pytest
 
 from sync_tasks import names
-from sync_tasks.errors import ConnectionLost, ControlError, Fenced, KeyferryError, Side, SourceError, TargetError
+from sync_tasks.errors import (
+    ConnectionLost,
+    ControlError,
+    CredentialsRefused,
+    Fenced,
+    KeyferryError,
+    Side,
+    SourceError,
+    TargetError,
+)
 from sync_tasks.models import Chunk, Op, Task
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import MAY, OpKind, OpState, TaskState
@@ -261,6 +270,16 @@ def test_what_no_retry_heals_is_given_up_at_once(store: Store, task_id: int) -> 
     store.halt(task_id)
     op = store.request(task_id, OpKind.RELEASE)
     claimed(store, op).failed(REFUSED)
+    assert store.op(op.id).state is OpState.FAILED
+
+
+@pytest.mark.parametrize("kind", [OpKind.RESTART, OpKind.RELEASE])
+def test_wrong_credentials_are_told_at_once_to_who_asks(store: Store, task_id: int, kind: OpKind) -> None:
+    store.halt(task_id)
+    op = store.request(task_id, kind)
+    handle = store.claim_op(op.id, "h:1:1:x")
+    assert handle is not None
+    handle.failed(CredentialsRefused("WRONGPASS", side=Side.TARGET))
     assert store.op(op.id).state is OpState.FAILED
 
 

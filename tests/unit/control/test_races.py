@@ -61,10 +61,11 @@ def test_a_window_that_heals_as_its_deadline_passes_ends_no_task(store: Store, t
     handle.failing(BUSY)
     (window,) = store.retries(task_id)
     failed: list[str] = []
+    mark, left = (1, window.opened_at), window.seconds_left
 
     def scheduler() -> None:
         with store.database.write() as session:
-            failed.extend(windows.advance(session, {1}, window.seconds_left, wall.now + window.seconds_left))
+            failed.extend(windows.advance(session, {mark}, left, wall.now + left))
 
     thread = threading.Thread(target=scheduler)
     with store.database.write() as session:
@@ -163,7 +164,7 @@ class Storm:
 
     def deadlines(self) -> None:
         with self.store.database.read() as session:
-            known = {window.id for window in session.query(RetryWindow)}
+            known = windows.look(session)
         with self.store.database.write() as session:
             windows.advance(session, known, 0.25, 0.0)
 

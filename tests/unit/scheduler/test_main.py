@@ -159,6 +159,23 @@ def test_the_loop_outlives_the_database(caplog: pytest.LogCaptureFixture, monkey
     assert "disk I/O error" in caplog.text
 
 
+def test_while_the_database_is_away_no_time_is_lived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could write a beat or a success meanwhile: at its return all owners would look dead, and windows past."""
+    monkeypatch.setattr("scheduler.main.TROUBLED_S", 0.0)
+    ended = threading.Event()
+    now, lived = [0.0], []
+
+    def tick(at: float) -> None:
+        lived.append(at)
+        now[0] += 1.0  # the database keeps it waiting
+        if len(lived) == 60:
+            ended.set()
+        raise ControlError("the database answers: gone", hint="look")
+
+    loop(tick, LivedClock(lambda: now[0]), ended)
+    assert lived[-1] == lived[0]
+
+
 def test_a_stop_that_came_before_a_blocking_call_is_not_missed() -> None:
     stopping = Stop()
     stopping.event.set()

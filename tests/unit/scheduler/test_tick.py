@@ -20,7 +20,8 @@ from sync_tasks.models import Chunk, Lease, Node, Task
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import ChunkState, OpKind, TaskState
 from sync_tasks.store import Store, locks
-from tests.unit.control.conftest import Outbox, Wall, chunk
+from sync_tasks.store.windows import failed as open_window
+from tests.unit.control.conftest import SOURCE, TARGET, Outbox, Wall, chunk, started
 from tests.unit.scheduler.conftest import Time
 
 FOLLOW = (names.FOLLOW, 1)
@@ -268,6 +269,92 @@ def test_a_wall_clock_that_stands_still_ends_no_window(
     assert store.task(task_id).state is TaskState.FAILED
 
 
+def test_a_scheduler_that_leads_again_does_not_count_the_others_time_again(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    """While another led, that one counted; a jump of the wall clock would then end the window hours early."""
+    handle, _ = begin(store, outbox)
+    handle.failing(ConnectionLost("cut", side=Side.SOURCE))
+    time.tick()
+    time.live(2)
+    time.leader.resign()
+    other = Time(store, outbox, wall)
+    other.tick()
+    time.tick()
+    other.live(2)
+    for _ in range(5):
+        handle.renew()
+        other.now += 3600.0
+        wall.now += 3600.0
+        other.tick()
+    time.tick()
+    other.leader.resign()
+    time.now += 5 * 3600.0
+    wall.now += 1.0
+    for _ in range(8):
+        handle.renew()
+        time.live(1)
+    wall.now += 9 * 3600.0
+    time.live(1)
+    left = store.retries(task_id)[0].seconds_left
+    assert 7 * 3600 - 20 < left < 7 * 3600
+    assert store.task(task_id).state is TaskState.RETRYING
+
+
+def test_a_task_fails_by_the_window_of_another_on_its_server_and_says_so(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    handle, _ = begin(store, outbox)
+    handle.failing(ConnectionLost("connection refused", hint="start it", side=Side.TARGET))
+    other = store.create_task(TaskSpec(name="brief", retry=RetrySpec(connection_min=10, other_min=1)), SOURCE, TARGET)
+    started(store, other.id)
+    time.tick()
+    for seconds, state in ((599.0, TaskState.RETRYING), (2.0, TaskState.FAILED)):
+        handle.renew()
+        time.now += seconds
+        wall.now += seconds
+        time.tick()
+        assert store.task(task_id).state is state
+    error = store.task(task_id).error
+    assert error is not None
+    assert error["message"] == (
+        f"connection refused, for 10 min, the retry time of task {other.id} (brief) on the same server"
+    )
+    assert [found.kind for found in store.events(task_id)].count("failed") == 1
+    assert store.task(other.id).state is TaskState.INITIALIZING
+
+
+def test_of_two_tasks_that_fail_together_neither_outlives_the_other(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    brief = TaskSpec(retry=RetrySpec(connection_min=10, other_min=1))
+    other = started(store, store.create_task(brief, SOURCE, TARGET).id)
+    for one in (task_id, other):
+        (node,) = store.nodes(one)
+        handle = store.claim_node(node.id, "h:1:2:x")
+        assert handle is not None
+        handle.failing(ConnectionLost("refused", side=Side.TARGET))
+    time.tick()
+    time.now += 601
+    wall.now += 601
+    time.tick()
+    assert {store.task(one).state for one in (task_id, other)} == {TaskState.FAILED}
+
+
+def test_a_task_with_two_windows_past_fails_once(
+    store: Store, task_id: int, time: Time, outbox: Outbox, wall: Wall
+) -> None:
+    handle, _ = begin(store, outbox)
+    handle.failing(TargetBusy("OOM"))
+    handle.failing(ConnectionLost("cut", side=Side.SOURCE))
+    time.tick()
+    time.now += 721 * 60
+    wall.now += 721 * 60
+    time.tick()
+    assert [found.kind for found in store.events(task_id)].count("failed") == 1
+    assert store.task(task_id).state is TaskState.FAILED
+
+
 def test_time_before_a_window_opened_does_not_count(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
     handle, _ = begin(store, outbox)
     time.tick()
@@ -444,6 +531,38 @@ def test_an_operation_is_sent_and_taken_from_the_dead(store: Store, task_id: int
     assert [m.id for m in outbox.messages if m.name == names.OPS] == [op.id]
     with pytest.raises(Fenced):
         taken.done()
+
+
+def test_a_tick_asks_as_much_of_many_open_windows_as_of_one(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    """The target of two hundred tasks is down."""
+    statements: list[str] = []
+    handle, _ = begin(store, outbox, chunks=0)
+    handle.failing(ConnectionLost("refused", side=Side.TARGET))
+    for engine in {store.database._reader, store.database._writer} - {None}:
+        event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    def count() -> int:
+        beat_all(store)
+        time.now += 1.25
+        statements.clear()
+        time.tick()
+        return len([text for text in statements if not text.startswith(("BEGIN", "SAVEPOINT"))])
+
+    count()
+    one = count()
+    with store.database.write() as session:
+        for rows in zip(*(idle_task(number) for number in range(2, 201)), strict=True):
+            session.add_all(rows)
+            session.flush()
+        for number in range(2, 201):
+            task = locks.task(session, number)
+            task.source_server, task.target_server = f"s{number}", TARGET.identity()
+            open_window(session, task, ConnectionLost("refused", side=Side.TARGET), "stream", time.wall.now, Random(1))
+    count()
+    assert count() == one
+    assert len({view.shared for view in store.tasks()}) == 1
 
 
 def test_a_tick_over_a_thousand_idle_tasks_asks_as_much_as_over_one(

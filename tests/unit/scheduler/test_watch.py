@@ -28,6 +28,14 @@ def test_what_was_let_go_meanwhile_is_forgotten() -> None:
     assert watch.expired({1: (1, 0)}, 10.0) == []
 
 
+def test_what_was_skipped_is_not_lived() -> None:
+    times = iter([0.0, 0.25, 9.0, 9.25])
+    clock = LivedClock(lambda: next(times))
+    assert clock.step() == 0.25
+    clock.skip()
+    assert clock.step() == 0.5
+
+
 def test_lived_time_counts_no_sleep() -> None:
     times = iter([50.0, 50.25, 50.5, 3650.5, 3650.75, 3650.0])
     clock = LivedClock(lambda: next(times))
