@@ -1,23 +1,17 @@
-"""A pipelined connection to the target: bytes out, bytes in, no more."""
+"""A pipelined connection to the target: commands and their replies. The bytes go over a `Wire`."""
 
 from __future__ import annotations
 
 import contextlib
-import select
-import socket
 from typing import Any
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ConnectionLost, Side, TargetError
+from sync_tasks.errors import Side, TargetError
 from workers.codec.resp_cy import ReplyError, encode, parse
+from workers.target.wire import SILENCE_S, Wire, lost
 
-RECV_BYTES = 256 << 10
-SILENCE_S = 30.0
-
-
-def lost(what: str) -> ConnectionLost:
-    return ConnectionLost(what, side=Side.TARGET, hint="Keyferry connects again by itself")
+__all__ = ["SILENCE_S", "TargetLink", "lost"]
 
 
 class TargetLink:
@@ -31,13 +25,11 @@ class TargetLink:
     """
 
     def __init__(self, endpoint: Endpoint, name: str, db: int) -> None:
-        try:
-            self.socket = endpoint.open_socket(10.0)
-            self.socket.settimeout(SILENCE_S)
-            with contextlib.suppress(OSError):
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        except OSError as e:
-            raise classify(e, Side.TARGET) from e
+        self._wire = Wire(endpoint)
+        # The hot path calls them for each window.
+        self.send, self.write, self.receive, self.ready = (
+            self._wire.send, self._wire.write, self._wire.receive, self._wire.ready,
+        )  # fmt: skip
         self._in = b""
         try:
             for command in endpoint.auth_commands():
@@ -48,25 +40,6 @@ class TargetLink:
         except BaseException:
             self.close()
             raise
-
-    def send(self, data: bytes | bytearray) -> None:
-        """Write everything, blocking."""
-        try:
-            self.socket.sendall(data)
-        except OSError as e:
-            raise classify(e, Side.TARGET) from e
-
-    def receive(self) -> bytes:
-        """Whatever has come, at least a byte; blocks up to SILENCE_S."""
-        try:
-            data = self.socket.recv(RECV_BYTES)
-        except TimeoutError as e:
-            raise lost(f"the target has been silent for {SILENCE_S:.0f} s") from e
-        except OSError as e:
-            raise classify(e, Side.TARGET) from e
-        if not data:
-            raise lost("the target closed the connection")
-        return data
 
     def ask(self, *argv: bytes | int) -> Any:
         """One command and its reply as Python values. Raises the typed error of an error reply."""
@@ -95,17 +68,5 @@ class TargetLink:
         self._in = data[pos:]
         return values
 
-    def ready(self, timeout_s: float, *, write: bool = False) -> tuple[bool, bool]:
-        """Whether there is something to read, and room to write (asked only with `write`)."""
-        pending = getattr(self.socket, "pending", None)  # TLS: bytes already decrypted
-        if pending is not None and pending():
-            return True, False
-        poller = select.poll()
-        poller.register(self.socket, select.POLLIN | (select.POLLOUT if write else 0))
-        for _, event in poller.poll(timeout_s * 1000):
-            return bool(event & ~select.POLLOUT), bool(event & select.POLLOUT)
-        return False, False
-
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.socket.close()
+        self._wire.close()
