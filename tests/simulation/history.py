@@ -114,6 +114,8 @@ class History:
         world.steps += 1
         if world.steps > MOST_STEPS:
             raise Failure("it does not come to an end")
+        if world.crashed:
+            raise Failure(world.crashed)
         if self.oracle.broken:
             raise Failure(self.oracle.broken)
         if not self.quiet:

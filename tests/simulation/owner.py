@@ -164,7 +164,7 @@ class Owner(Process):
                 self.control.give_away()
 
     def _say_why(self) -> None:
-        for error in (self.receiver.error, self.applier.error, *(thread.error for thread in self.threads)):
+        for error in (self.receiver.error, self.applier.error):
             if isinstance(error, KeyferryError):
                 self.world.say("ends:", error.line())
                 self.port.fail(error)

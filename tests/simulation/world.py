@@ -27,7 +27,6 @@ class Party:
         self.name, self.process, self._world, self._run = name, process, world, run
         self.until: Callable[[], bool] = lambda: True
         self.deadline = FOREVER
-        self.error: BaseException | None = None
         self.greenlet = greenlet(self._main)
 
     def _main(self) -> None:
@@ -36,7 +35,7 @@ class Party:
         except (Killed, GreenletExit):
             pass
         except BaseException as error:
-            self.error = error
+            self._world.crashed = self._world.crashed or f"{self.name}: {type(error).__name__}: {error}"
 
     @property
     def over(self) -> bool:
@@ -97,6 +96,7 @@ class World:
         self.lines: list[Line] = []
         self.party: Party | None = None
         self.steps = 0
+        self.crashed: str | None = None  # an error that is none of ours
         self._names = itertools.count(1)
         self.trace: list[str] | None = [] if tracing else None
         self._hub = getcurrent()
