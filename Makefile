@@ -13,7 +13,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long test-all lint bench bench-service chaos picture clean help
+.PHONY: sync test test-long test-all lint bench bench-service chaos simulation picture clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -64,6 +64,9 @@ bench-service: $(VENV)/.test  ## memory and CPU of 50 idle tasks, a tick over 10
 
 chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, then a comparison key by key
 	@$(BIN)/python -m tests.chaos --kills $(N)
+
+simulation: $(VENV)/.test  ## N=100000 SEED=0: so many histories of the protocol with random faults, in memory
+	@$(BIN)/python -m tests.simulation $(if $(filter-out file,$(origin N)),--histories $(N)) --seed $(or $(SEED),0)
 
 picture: $(VENV)/.test  ## docs/flower.png anew, by a headless Chromium
 	@$(BIN)/python -m tests.picture

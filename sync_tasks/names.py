@@ -53,6 +53,11 @@ def token_key(uid: str, node: int, nonce: str) -> bytes:
     return b"keyferry:%s:%d:tok:%s" % (uid.encode(), node, nonce.encode())
 
 
+def claims_key(uid: str, node: int) -> bytes:
+    """String that each claim writes, and nothing else does: a claim that arrives behind another is spoiled by it."""
+    return b"keyferry:%s:%d:claims" % (uid.encode(), node)
+
+
 def closed_key(uid: str, node: int, gen: int) -> bytes:
     """String that exists once loading of snapshot `gen` has ended; fences its load workers."""
     return b"keyferry:%s:%d:closed:%d" % (uid.encode(), node, gen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sync_tasks.names import checkpoint_key, closed_key, marks_key
+from sync_tasks.names import checkpoint_key, claims_key, closed_key, marks_key
 
 
 def own_keys(uid: str, node: int, home: int, gen: int, tok: bytes) -> Callable[[list[int]], list[list[bytes]]]:
@@ -17,7 +17,7 @@ def own_keys(uid: str, node: int, home: int, gen: int, tok: bytes) -> Callable[[
         tok: token of the claim.
     Returns what gives the commands for the target databases concerned.
     """
-    ours = [checkpoint_key(uid, node), tok, marks_key(uid, node, gen)]
+    ours = [checkpoint_key(uid, node), tok, claims_key(uid, node), marks_key(uid, node, gen)]
     ours += [closed_key(uid, node, g) for g in range(1, gen + 1)]
 
     def own(databases: list[int]) -> list[list[bytes]]:

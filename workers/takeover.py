@@ -37,11 +37,15 @@ def take_over(port: StreamPort, link: TargetLink, nonce: str) -> Claim:
 
 
 def _check_whole(found: Checkpoint | None) -> None:
-    """Raise CannotContinue if windows behind a refused one were committed."""
-    if found is not None and found.number != found.windows:
-        raise CannotContinue(
-            f"the target lacks {found.number - found.windows} windows before offset {found.offset}: it refused them"
-            " and took those behind them",
-            side=Side.TARGET,
-            hint="start over with an empty target and a new --state directory",
-        )
+    """Raise CannotContinue if the target has refused the gate of a window that it then executed wrongly."""
+    if found is None or found.number == found.windows:
+        return
+    missing = found.number - found.windows
+    what = (
+        f"lacks {missing} windows before offset {found.offset}: it refused them and took those behind them"
+        if missing > 0
+        else f"has executed {-missing} windows of an owner that was none any more: it had refused what spoils them"
+    )
+    raise CannotContinue(
+        f"the target {what}", side=Side.TARGET, hint="start over with an empty target and a new --state directory"
+    )

@@ -192,9 +192,10 @@ class Log:
     def _open_segment(self, replid: str, offset: int) -> None:
         self.close()
         path = self.directory / f"{offset:020d}-{replid}-{self._owner}.seg"
-        # An empty segment under the former id: nothing was received under it.
+        # An empty segment under the former id: nothing was received under it. A former owner's file stays: it was empty
+        # when we looked, and may have grown since, should we have been asleep.
         empty = [s for s in self.segments[-1:] if s.start == offset]
-        self._discard(empty)
+        self._discard([s for s in empty if s.path.stem.endswith(f"-{self._owner}")])
         try:
             self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         except OSError as e:
@@ -258,7 +259,10 @@ class Cursor:
             if segment.start <= self.offset < segment.end:
                 self.close()
                 self._segment, self._position = segment, 0
-                self._fd = os.open(segment.path, os.O_RDONLY)
+                try:
+                    self._fd = os.open(segment.path, os.O_RDONLY)
+                except FileNotFoundError as e:
+                    raise self._damaged() from e
                 return True
         return False
 
@@ -293,7 +297,7 @@ class Cursor:
     def _damaged(self) -> ControlError:
         self.log.damaged = True
         return ControlError(
-            f"a block of the log is damaged behind offset {self.offset}",
+            f"a block of the log is damaged or missing behind offset {self.offset}",
             code="log-damaged",
             hint="the stream is fetched from the source again; the disk of the state directory may be failing",
             retry=Retry.OTHER,

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass, replace
 
 from sync_tasks.errors import Fenced, TargetError
-from sync_tasks.names import checkpoint_key, over_key, token_key
+from sync_tasks.names import checkpoint_key, claims_key, over_key, token_key
 from workers.target.link import TargetLink
 
 FIELDS = (
@@ -138,19 +138,23 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
         uid, node: whose checkpoint.
         epoch: of the lease, checked just before.
         nonce: of this owner, the same for all its claims: an answer may be lost, and a failover may take a claim back.
-    Raises Fenced when somebody with a better right was found; the rightful owner claims again by itself. Raises
-    Finished when there is nothing to own any more.
+    Raises Fenced when somebody with a better right was found. Raises Finished when there is nothing to own any more.
+
+    It waits for no window of a busy predecessor, but it is void if another claim was executed since it looked: one
+    that arrives late, perhaps of our own, would put its token's name in place of the chain's that is going on, and
+    whoever claims next would end the wrong one.
     """
-    ck = checkpoint_key(uid, node)
+    ck, claims = checkpoint_key(uid, node), claims_key(uid, node)
     tok = token_key(uid, node, secrets.token_hex(8))
     doomed: set[bytes] = set()
     while True:
-        found = link.ask(b"HMGET", ck, *FIELDS)
+        found = link.ask_all([[b"WATCH", claims], [b"HMGET", ck, *FIELDS]])[1]
         _check(found, epoch, nonce)
         former = found[FIELDS.index(b"tok")]
         commands: list[list[bytes | int]] = [
             [b"MULTI"],
             [b"HMGET", ck, *FIELDS],
+            [b"SET", claims, tok],
             [b"HSET", ck, b"epoch", epoch, b"nonce", nonce.encode(), b"tok", tok],
         ]
         doomed |= {former} - {tok, None}
@@ -158,10 +162,13 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
             commands.append([b"DEL", *doomed])
             commands += [[b"SET", over_key(d), b"1", b"EX", OVER_S] for d in doomed]
         commands += [[b"HSET", tok, b"0", b"1"], [b"EXEC"]]
-        values = link.ask_all(commands)[-1][0]
+        answers = link.ask_all(commands)[-1]
+        if answers is None:  # somebody else claimed meanwhile, or emptied the database
+            continue
+        values = answers[0]
         before = values[FIELDS.index(b"tok")]
         _check(values, epoch, nonce)
-        if before != former:  # somebody claimed between the two: its token must go, too
+        if before != former:  # an older version claimed between the two: its token must go, too
             doomed |= {before} - {None}
             continue
         point = _read(values)
@@ -169,7 +176,7 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
 
 
 def _check(values: list[bytes | None], epoch: int, nonce: str) -> None:
-    """Raise what stands against a claim. What a lost race has written by then, no state or offset, does no harm."""
+    """Raise what stands against a claim."""
     got = dict(zip(FIELDS, values, strict=True))
     if got[b"state"] == FINISHED.encode():
         raise Finished(int(got[b"offset"] or 0))

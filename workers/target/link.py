@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sync_tasks.errors import ConnectionLost, Side
-from workers.link import RECV_BYTES, SILENCE_S, Link
+from workers.link import Link
+from workers.wire import SILENCE_S
 
-__all__ = ["RECV_BYTES", "SILENCE_S", "TargetLink", "lost"]
+__all__ = ["SILENCE_S", "TargetLink", "lost"]
 
 
 def lost(what: str) -> ConnectionLost:

@@ -170,11 +170,7 @@ class Chain:
         return self._read()
 
     def _write(self) -> None:
-        try:
-            sent = self.link.socket.send(memoryview(self._out)[: 1 << 20])  # as much as fits now
-        except OSError as e:
-            raise classify(e, Side.TARGET) from e
-        del self._out[:sent]
+        del self._out[: self.link.write(self._out)]
 
     def _read(self) -> list[Window]:
         done: list[Window] = []

@@ -105,3 +105,27 @@ def test_reset_forgets_and_prune_keeps_what_is_not_committed(tmp_path: Path, mon
     log.reset("c" * 40, 7)
     assert (log.start, log.end, log.replid) == (7, 7, "c" * 40)
     assert [p.name[:20] for p in tmp_path.iterdir()] == ["00000000000000000007"]
+
+
+def test_an_owner_that_was_asleep_removes_no_file_that_was_empty_when_it_looked(tmp_path: Path) -> None:
+    first = Log(tmp_path, 1)
+    first.reset(REPLID, 0)
+    asleep = Log(tmp_path, 2)
+    first.append(b"abc", 1)
+    third = Log(tmp_path, 3)
+    asleep.append(b"abc", 1)
+    block = Cursor(third, 0).read()
+    assert block is not None
+    assert block.data == b"abc"
+
+
+def test_a_segment_that_is_gone_is_fetched_again(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.reset(REPLID, 0)
+    log.append(b"abc", 1)
+    log.segments[0].path.unlink()
+    with pytest.raises(ControlError, match="missing"):
+        Cursor(log, 0).read()
+    assert not log.covers(REPLID, 0)
+    log.want(REPLID, 0)
+    assert log.wanted == (REPLID, 0)
