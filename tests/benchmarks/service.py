@@ -7,11 +7,13 @@ cold start    of `keyferry sync`, until the source begins its snapshot
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -37,8 +39,17 @@ STARTS = 5
 MB = 1e6
 
 
-def many_tasks(place: Path) -> str:
-    """One source that all follow, a target database for each."""
+@dataclass(frozen=True, slots=True)
+class Many:
+    """What many tasks cost: seconds until all were in sync, MB of all processes (PSS), cores that they keep busy."""
+
+    took_s: float
+    memory_mb: float
+    busy: float
+
+
+def many(place: Path, watch_s: float) -> Many:
+    """One source that all follow, a target database for each; watched for so long when idle."""
     with (
         Up(place / "state", "--stream", str(TASKS)) as service,
         start("valkey-9.1") as source,
@@ -52,14 +63,20 @@ def many_tasks(place: Path) -> str:
         client.start(tasks, wait_s=300)
         seconds_until(lambda: all(client.progress(task).in_sync for task in tasks), "all in sync", timeout=300)
         took = time.monotonic() - began
-        time.sleep(WATCH_S / 2)
+        time.sleep(watch_s / 2)
         family = service.processes()
         before = sum(sum(process.cpu_times()[:2]) for process in family)
-        time.sleep(WATCH_S)
-        busy = (sum(sum(process.cpu_times()[:2]) for process in family) - before) / WATCH_S
+        time.sleep(watch_s)
+        busy = (sum(sum(process.cpu_times()[:2]) for process in family) - before) / watch_s
         memory = sum(process.memory_full_info().pss for process in family) / MB
         service.stop()
-    return f"{TASKS} tasks: in sync after {took:.1f} s, {memory:.0f} MB in all, idle {busy:.1%} of one core"
+    return Many(took, memory, busy)
+
+
+def many_tasks(place: Path) -> str:
+    found = many(place, WATCH_S)
+    share = f"idle {found.busy:.1%} of one core, {found.busy / (os.cpu_count() or 1):.1%} of the machine"
+    return f"{TASKS} tasks: in sync after {found.took_s:.1f} s, {found.memory_mb:.0f} MB in all, {share}"
 
 
 def a_tick(place: Path) -> str:
