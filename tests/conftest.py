@@ -19,6 +19,7 @@ settings.load_profile("keyferry")
 LONG = (
     "tests/scenarios/",
     "tests/integration/",
+    "tests/simulation/test_histories.py",
     "tests/unit/cli/test_children.py",
     "tests/unit/cli/test_command.py",
     "tests/unit/cli/test_service.py",
@@ -29,6 +30,7 @@ LONG = (
     "tests/unit/protocol/test_cutover.py",
     "tests/unit/protocol/test_job.py",
     "tests/unit/protocol/test_sweep.py",
+    "tests/unit/scheduler/simulation/",
     "tests/unit/spool/",
     "tests/unit/verify/test_large.py",
 )
@@ -39,6 +41,7 @@ BRIEF = (
     "follow/test_follow.py::test_every_write_takes_effect_once[valkey-9.1-valkey-9.1]",
     "kill_tree/test_kill_tree.py::test_while_the_source_is_idle",
     "errors/test_settings.py",
+    "simulation/test_histories.py::test_each_source_write_takes_effect_exactly_once[0]",
     "life/test_life.py",
     "readme/test_readme.py",
     "service_flower/test_service_flower.py::test_workers_and_jobs",

@@ -202,6 +202,8 @@ class Applier(threading.Thread):
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
         closing.sweep(link, self._check_stop)
+        if not closing.stands(link):
+            raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
         chain = self._chain(link, claimed, closing.gen, closing.offset)
         chain.push(closing.first_window())
         self._loaded_files = closing.files()

@@ -11,7 +11,7 @@ from workers.compose import emit
 from workers.ports import StreamPort
 from workers.scope import Scope
 from workers.spool.tables import read_tables
-from workers.sweep import sweep
+from workers.sweep import SWEPT, sweep
 from workers.target.claim import STREAMING, Checkpoint
 from workers.target.link import TargetLink
 from workers.target.windows import Window
@@ -43,6 +43,16 @@ class Closing:
         if self._reopened(link):
             return [c.id for c in chunks]
         return [c.id for c in chunks if b"%d" % c.seq not in marks]
+
+    def stands(self, link: TargetLink) -> bool:
+        """Whether all that was checked and swept is there still; if not by the next transaction, that one fails.
+
+        The target may fall back while this connection lives on: a master that is demoted and promoted again.
+        """
+        marks = marks_key(self._uid, self._node.number, self.gen)
+        link.ask(b"WATCH", marks)
+        swept = self.gen == 1 or bool(link.ask(b"HEXISTS", marks, SWEPT))
+        return swept and not self.missing(link)
 
     def _reopened(self, link: TargetLink) -> bool:
         """Whether the gates of earlier snapshots had come open: the target fell back to before they were closed.

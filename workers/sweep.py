@@ -27,6 +27,8 @@ MOST_HASHES = 3_000_000
 """Of one pass over the files, some 60 MB."""
 HASH_BYTES = 16
 BATCH = 200
+SWEPT = b"swept"
+"""Field of a load's marks, beside those of its chunks: what it does not have any more is removed."""
 
 
 class Hashes:
@@ -117,6 +119,8 @@ def sweep(
             batches = FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check)
             removed += _remove(batches, chunk, number, passes, known)
             batches.end()
+    mark = encode([b"HSET", marks_key(uid, node, gen), SWEPT, b"1"])
+    FencedBatches(link, uid, node, gen, "sweep", home, home, rightful, check).end(mark, 1)
     return removed
 
 
