@@ -51,7 +51,7 @@ test: lint  ## lint, unit tests, and the main job on real servers: about a minut
 	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not long"
 
 test-long: $(VENV)/.test  ## every scenario, and the rest of what CI runs: a quarter of an hour
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "long and not rare"
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "long and not rare"
 
 test-all: $(VENV)/.test  ## after those two: each scenario once more with every other pair of servers
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m rare

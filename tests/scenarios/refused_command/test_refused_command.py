@@ -26,9 +26,10 @@ def events(state: Path) -> list[str]:
 
 
 def spoil(target: Server, key: str) -> None:
-    with target.client() as client:
-        client.delete(key)
-        client.rpush(key, "foreign")
+    with target.client() as client, client.pipeline(transaction=True) as pipe:
+        pipe.delete(key)
+        pipe.rpush(key, "foreign")
+        pipe.execute()
 
 
 def test_the_command_is_named_and_its_key_copied(server: StartServer, ferry: StartFerry, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_among_commands_that_carry_the_foreign_value_on(
         client.rpush("l0", *range(50))
         run = ferry(source, target)
         for turn in range(ROUNDS):
-            run.wait_in_sync()
+            run.settle(source)
             key = f"n{turn}"
             spoil(target, key)
             hot(source, key, rng, run if killed else None)

@@ -16,7 +16,7 @@ from tests.traffic import Traffic
 from tests.waiting import until
 
 
-@pytest.mark.parametrize("kind", ["redis-6.2", "redis-7.0", "valkey-9.1"])
+@pytest.mark.parametrize("kind", ["redis-7.0", "valkey-9.1"])  # a replica of 6.2 has other expiries than its master
 def test_failover_to_its_replica(kind: str, server: StartServer, ferry: StartFerry) -> None:
     """No new snapshot: the promoted replica continues from our offset."""
     first, second, target = server(kind), server(kind), server(kind)
