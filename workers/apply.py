@@ -16,7 +16,6 @@ from workers.closing import Closing
 from workers.codec.resp_cy import ReplyError
 from workers.cutover import CutOver
 from workers.inquire import Inquiry
-from workers.keys_of import keys_of
 from workers.moment import now_ms
 from workers.own_keys import own_keys
 from workers.ports import StreamPort
@@ -102,7 +101,7 @@ class Applier(threading.Thread):
                     return
                 except (Fenced, CannotContinue) as error:
                     if isinstance(error, Fenced) and self.chain is not None and self._still_owner():
-                        continue  # somebody claimed blindly and saw that it had no right: claim again
+                        continue  # somebody claimed who had no right: claim again
                     raise
                 except RefusedCommand as error:
                     if error.final:
@@ -258,12 +257,7 @@ class Applier(threading.Thread):
             chain.trust(chain.errors)
             return None
         self._await_log(found, found.seen)
-        if refused is not None and not next(keys_of(chain.link, [(refused.db, refused.argv)]))[1]:
-            refused.final = True
-            raise refused
-        repair = Repair(
-            chain.link, self.log, self.source, self.scope, found, refused, self._pause, self.port.event
-        )  # fmt: skip
+        repair = Repair(chain.link, self.log, self.source, self.scope, found, refused, self._pause, self.port.event)
         if not repair.doubt():
             chain.trust(error_count(chain.link))
             return None

@@ -58,6 +58,7 @@ class Repair:
         refused: the command whose refusal was read, if any was.
         pause: sleeps so many seconds; raises when the job is to stop.
         tell: an event for people: kind and text.
+    Raises `refused` if it names no key.
     """
 
     def __init__(
@@ -76,6 +77,9 @@ class Repair:
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
         if refused is not None:
             self._proven |= next(keys_of(link, [(refused.db, refused.argv)]))[1]
+            if not self._proven:
+                refused.final = True
+                raise refused
         self._hidden: dict[Key, float] = {}  # keys that a replica does not show, and since when
         self._by = 0.0
         self._tip = 0
