@@ -11,6 +11,7 @@ from pathlib import Path
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, RefusedCommand, TargetError
 from sync_tasks.views import NodeView, TaskView
+from workers import resync
 from workers.clock import Clock
 from workers.closing import Closing
 from workers.codec.resp_cy import ReplyError
@@ -28,6 +29,7 @@ from workers.settle import Settler
 from workers.snapshot import Stopped
 from workers.source.ask import Source
 from workers.spool.damage import damaged
+from workers.spool.known import Known
 from workers.spool.log import Cursor, Log
 from workers.takeover import take_over
 from workers.target import replicas
@@ -52,6 +54,7 @@ class Progress:
     streaming: bool = False
     held: int | None = None
     settled_at: int | None = None  # all holds on writes up to this offset are settled
+    prunable: int = 0  # the log is of no more use to the target up to here
 
 
 class Applier(threading.Thread):
@@ -64,21 +67,31 @@ class Applier(threading.Thread):
         source: ordinary questions to the source.
         directory: of the node in the spool.
         home: the checkpoint's database on the target.
+        known: of the node.
     """
 
     def __init__(
-        self, endpoint: Endpoint, port: StreamPort, log: Log, source: Source, directory: Path, scope: Scope, home: int
+        self,
+        endpoint: Endpoint,
+        port: StreamPort,
+        log: Log,
+        source: Source,
+        directory: Path,
+        scope: Scope,
+        home: int,
+        known: Known,
     ) -> None:
         super().__init__(name="applier", daemon=True)
         self.endpoint, self.port, self.log, self.source, self.directory = endpoint, port, log, source, directory
-        self.scope, self.home = scope, home
+        self.scope, self.home, self.known = scope, home, known
         self.task: TaskView = port.task
-        self.node = port.node()
+        self.number = port.node().number
         self.stop_event = threading.Event()
         self.loaded = threading.Event()
         self.finishing = threading.Event()  # the cut-over is asked for
         self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
         self.border = threading.Lock()
+        self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         self.error: BaseException | None = None
         self.progress = Progress()
         self.clock = Clock(self.task.extend_expiry_s * 1000)
@@ -99,6 +112,8 @@ class Applier(threading.Thread):
                     self._life()
                 except Stopped:
                     return
+                except resync.Begun:
+                    continue
                 except (Fenced, CannotContinue) as error:
                     if isinstance(error, Fenced) and self.chain is not None and self._still_owner():
                         continue  # somebody claimed who had no right: claim again
@@ -121,15 +136,15 @@ class Applier(threading.Thread):
 
     def _life(self) -> None:
         """One life of the connection: claim, close the load if need be, stream."""
-        link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.node.number}", self.home)
+        link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.number}", self.home)
         try:
             self._proven = {self.home}
             self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.extend_expiry_s * 1000
-            claimed = take_over(self.port, link, self._nonce)
+            claimed, node = self._take_over(link)
             found = claimed.found
             if found is None or found.state != STREAMING:
                 found = self._close_load(link, claimed)
-            elif not self.node.begun:
+            elif not node.begun:
                 # The database had lost its last commits, or we died in between: what it holds as open is long loaded.
                 self.port.void_chunks(found.gen)
                 self.port.begin_stream()
@@ -140,6 +155,35 @@ class Applier(threading.Thread):
             self.closed(link, done.offset)  # we had done it, and died before we could say so
         finally:
             self.progress.streaming, self.progress.settled_at = False, None
+            link.close()
+
+    def _take_over(self, link: TargetLink) -> tuple[Claim, NodeView]:
+        """Claim; see that the target and the database mean the same load. Else one of them has fallen back."""
+        with self.border:
+            claimed, node = take_over(self.port, link, self._nonce), self.port.node()
+            if resync.needed(node, claimed.found):
+                self.log.anew = True
+                self.log.wake()
+                raise resync.ask(claimed.found)
+            self.reopened.clear()
+            return claimed, node
+
+    def reopen(self, gen: int, replid: str, source_keys: int | None) -> None:
+        """Begin a full sync in place by snapshot `gen`: no window behind an earlier one is executed any more.
+
+        Args:
+            replid: replication id of the snapshot.
+            source_keys: how many the source has, roughly; None: unknown.
+        Raises what stands against it; nothing is changed then.
+        """
+        link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-reopen", self.home)
+        try:
+            node = self.port.node()
+            resync.check(node, self.known, replid, source_keys, resync.keys_there(link, self.scope))
+            self.reopened.set()
+            take_over(self.port, link, self._nonce, loading=gen)
+            self.log.wake()
+        finally:
             link.close()
 
     def closed(self, link: TargetLink, offset: int) -> None:
@@ -173,9 +217,12 @@ class Applier(threading.Thread):
     def _check_open(self, link: TargetLink, node: NodeView) -> None:
         """Have another snapshot taken if this load was closed: by a later one that the database has forgotten, or by a
         restart that came to nothing."""
-        if Closing(self.port, node, self.scope, self.directory, self.home).superseded(link):
+        if self._closing(node).superseded(link):
             self.loaded.clear()
             raise damaged(self.directory / f"gen-{node.gen}" / "tables", "is of a load that is closed on the target")
+
+    def _closing(self, node: NodeView) -> Closing:
+        return Closing(self.port, node, self.scope, self.directory, self.home, self.known)
 
     def _check_stop(self) -> None:
         if self.stop_event.is_set():
@@ -189,12 +236,12 @@ class Applier(threading.Thread):
         """Whether the log goes on behind the snapshot: a power cut may have taken that away."""
         assert node.replid is not None
         assert node.snapshot_offset is not None
-        self.log.want(node.replid, node.snapshot_offset)
+        self.log.want(node.replid, node.snapshot_offset, node.stream_db)
         return self.log.covers(node.replid, node.snapshot_offset)
 
     def _close_now(self, link: TargetLink, claimed: Claim, node: NodeView) -> Checkpoint:
         self._check_open(link, node)
-        closing = Closing(self.port, node, self.scope, self.directory, self.home)
+        closing = self._closing(node)
         missing = closing.missing(link)
         if missing:
             self.loaded.clear()
@@ -216,7 +263,7 @@ class Applier(threading.Thread):
     def _chain(self, link: TargetLink, claimed: Claim, gen: int, seen: int) -> Chain:
         """The one chain of this connection."""
         if self.chain is None or self.chain.link is not link:
-            self.chain = Chain(link, claimed, self.task.uid, self.node.number, self.home, self.port.epoch, gen)
+            self.chain = Chain(link, claimed, self.task.uid, self.number, self.home, self.port.epoch, gen)
             self.chain.seen, self.chain.errors = seen, error_count(link)
             self.chain.extend_ms = self.clock.extend_ms
         return self.chain
@@ -233,7 +280,7 @@ class Applier(threading.Thread):
         search = Search(expiries, self.scope, found.held, loaded)
         inquiry = Inquiry(self.source, self.scope)
         settler = Settler(self.clock, chain, expiries, search, inquiry)
-        own = own_keys(self.task.uid, self.node.number, self.home, found.gen, claimed.tok)
+        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
         rewriter = Rewriter(self.scope, self.clock, self.home, own, settler.touch, settler.disturb)
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
@@ -256,7 +303,7 @@ class Applier(threading.Thread):
         if refused is None and (known or found.seen == found.offset):
             chain.trust(chain.errors)
             return None
-        self._await_log(found, found.seen)
+        self._await_log(found, found.seen, found.seen_db)
         repair = Repair(chain.link, self.log, self.source, self.scope, found, refused, self._pause, self.port.event)
         if not repair.doubt():
             chain.trust(error_count(chain.link))
@@ -269,24 +316,26 @@ class Applier(threading.Thread):
     def _pause(self, seconds: float) -> None:
         if self.stop_event.wait(seconds):
             raise Stopped
+        if self.reopened.is_set():
+            raise resync.Begun
 
-    def _await_log(self, found: Checkpoint, start: int | None = None) -> None:
+    def _await_log(self, found: Checkpoint, start: int | None = None, db: int = 0) -> None:
         """The log may have lost its end with the power; the receiver then fetches it again.
 
         Args:
             found: where the stream goes on.
-            start: an offset before that which is needed, too.
+            start, db: an offset before that which is needed, too, and the stream's database there.
         """
-        start = found.offset if start is None else start
+        start, db = (found.offset, found.db) if start is None else (start, db)
         while not self.log.covers(found.replid, found.offset) or (self.log.start or 0) > start:
-            self.log.want(found.replid, start)
-            self._pause(0.1)
+            self._pause(0.1)  # first: a full sync in place may have begun the log anew
+            self.log.want(found.replid, start, db)
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint on the target as it is now, without a claim."""
         link = TargetLink(self.endpoint, "keyferry-look", self.home)
         try:
-            return look(link, self.task.uid, self.node.number)
+            return look(link, self.task.uid, self.number)
         finally:
             link.close()
 

@@ -10,6 +10,7 @@ from sync_tasks.views import NodeView
 from workers.compose import emit
 from workers.ports import StreamPort
 from workers.scope import Scope
+from workers.spool.known import Known
 from workers.spool.tables import read_tables
 from workers.sweep import SWEPT, sweep
 from workers.target.claim import STREAMING, Checkpoint
@@ -26,13 +27,16 @@ class Closing:
         scope: databases that travel.
         directory: of the node in the spool.
         home: the checkpoint's database on the target.
+        known: what earlier snapshots and the log have brought.
     """
 
-    def __init__(self, port: StreamPort, node: NodeView, scope: Scope, directory: Path, home: int) -> None:
+    def __init__(
+        self, port: StreamPort, node: NodeView, scope: Scope, directory: Path, home: int, known: Known
+    ) -> None:
         assert node.replid is not None
         assert node.snapshot_offset is not None
         self._port, self._node, self._scope, self._directory, self._home = port, node, scope, directory, home
-        self._uid = port.task.uid
+        self._uid, self._known = port.task.uid, known
         self.gen, self.replid, self.offset = node.gen, node.replid, node.snapshot_offset
 
     def missing(self, link: TargetLink) -> list[int]:
@@ -73,12 +77,13 @@ class Closing:
         return bool(link.ask(b"EXISTS", closed_key(self._uid, self._node.number, self.gen)))
 
     def sweep(self, link: TargetLink, check: Callable[[], None] = lambda: None) -> None:
-        """Remove what snapshots that broke off had loaded and this one no longer has."""
+        """Remove what earlier snapshots and their log had brought and this one no longer has."""
         if self.gen > 1:
             chunks = [c for g in range(1, self.gen + 1) for c in self._port.chunks(g)]
             removed = sweep(
-                link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope, self._port.renew, check
-            )
+                link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope, self._known,
+                self._port.renew, check,
+            )  # fmt: skip
             if removed:
                 self._port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")
 

@@ -55,7 +55,6 @@ class Pump:
         self._committed_at = 0.0
         self._gather_until = 0.0
         self._asked_at = 0.0
-        self._pruned = 0
         self._settled_last = False
 
     def run(self) -> None:
@@ -66,6 +65,8 @@ class Pump:
             stopping = self.applier.stop_event.is_set()
             if self.chain.closed and not self.chain.flying:
                 self.applier.closed(self.chain.link, self.chain.tip[0])
+                return
+            if self.applier.reopened.is_set():
                 return
             if stopping:
                 stop_by = stop_by or now + STOP_S
@@ -246,9 +247,7 @@ class Pump:
         self.progress.committed = last.end
         if last.received_ms:
             self.progress.latency_ms = max(0.0, float(now_ms() - last.received_ms))
-        if last.end - self._pruned > 16 << 20:
-            self._pruned = last.end
-            self.log.prune(min(last.end, self.chain.seen))
+        self.progress.prunable = min(last.end, self.chain.seen)
 
     def _report(self) -> None:
         flying = self.chain.flying

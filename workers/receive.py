@@ -20,10 +20,11 @@ from workers.snapshot import SnapshotReader, Stopped
 from workers.source.psync import RECV_BYTES, SILENCE_S, Continued, Full, ReplicaLink
 from workers.spool.chunks import Closed
 from workers.spool.damage import forget_damage, is_damaged
+from workers.spool.known import Known
 from workers.spool.log import BACKLOG, Log
 from workers.spool.publish import Publisher
 from workers.spool.room import when_there_is_room
-from workers.target.claim import Checkpoint
+from workers.target.claim import LOADING, Checkpoint, check_open
 
 ACK_EVERY_S = 1.0
 STEP_S = 0.5
@@ -53,6 +54,9 @@ class Receiver(threading.Thread):
         begin: called before a new snapshot is loaded, with its number: closes the load of earlier ones on the target.
         checkpoint: reads the target's checkpoint.
         border: held while a load is closed, or a new one begun: never both.
+        reopen: begins a full sync in place over a target that was streaming: number and replication id of the
+            snapshot, the source's number of keys.
+        known: takes in what the log forgets.
         number: gives a new snapshot its number, from that of the last one.
     """
 
@@ -67,12 +71,15 @@ class Receiver(threading.Thread):
         begin: Callable[[int], None],
         checkpoint: Callable[[], Checkpoint | None],
         border: threading.Lock,
+        reopen: Callable[[int, str, int | None], None],
+        known: Known,
         number: Callable[[int], int] = lambda last: last + 1,
     ) -> None:
         super().__init__(name="receiver", daemon=True)
         self.endpoint, self.port, self.log, self.snapshots = endpoint, port, log, snapshots
         self.source, self.committed, self._begin = source, committed, begin
         self._checkpoint, self._border, self._number = checkpoint, border, number
+        self._reopen, self._known = reopen, known
         self.stop_event = threading.Event()
         self.error: BaseException | None = None
         self.connected = False
@@ -132,30 +139,37 @@ class Receiver(threading.Thread):
     def _mend_log(self) -> None:
         """Begin the log anew where the applier needs it: a power cut has left a gap, or the disk spoiled a block."""
         if self.log.wanted is not None:
-            replid, offset = self.log.wanted
-            self.log.reset(replid, offset)
+            replid, offset, db = self.log.wanted
+            self._reset(replid, offset, db)
             self._ailing = True
             self.port.event("log", f"the log on disk was damaged: the stream is fetched again behind offset {offset}")
 
+    def _reset(self, replid: str, offset: int, db: int) -> None:
+        """Begin the log anew in mid-stream, in the stream's database `db`."""
+        self._known.fold(self.log)
+        self._known.go_on(offset, db)
+        self.log.reset(replid, offset)
+
     def _goes_on(self, node: NodeView) -> bool:
         """Whether the stream goes on behind the log; else a snapshot is needed."""
+        if self.log.anew:
+            return False
         here = (self.log.replid, self.log.end)
         snapshot = self.snapshots / f"gen-{node.gen}"
         damaged = is_damaged(snapshot)
         if node.snapshot_done and self.log.replid is not None and here != self._gone and not damaged:
             return True
         found = self._checkpoint()
-        if not node.begun and found is None:
+        if found is None or found.state == LOADING or (not node.begun and found.gen < node.gen):
             if damaged:
                 self._take_again(node.gen)
             return False
         # The database, too, may have lost its last commits: the target knows.
         forget_damage(snapshot)
         if self.log.replid is None:
-            self._rejoin(found)
-        elif here == self._gone and not self._skip_ahead(found):
-            raise self._too_late()
-        return True
+            self._reset(found.replid, found.offset, found.db)  # the spool was lost
+            return True
+        return here != self._gone or self._skip_ahead(found)
 
     def _take_again(self, gen: int) -> None:
         """Raise ControlError when the disk has spoiled so many snapshots that another is no use."""
@@ -172,16 +186,6 @@ class Receiver(threading.Thread):
         """A snapshot costs the source a fork: not even a second one is asked for while the target takes no write."""
         self._begin(node.gen)
         self.port.healed("target")
-
-    def _rejoin(self, found: Checkpoint | None) -> None:
-        """The spool was lost, but the target knows where the stream stands."""
-        if found is None:
-            raise CannotContinue(
-                "neither the log on disk nor the target's checkpoint is there any more",
-                side=Side.TARGET,
-                hint="start over with an empty target and a new --state directory",
-            )
-        self.log.reset(found.replid, found.offset)
 
     def _resume(self, link: ReplicaLink) -> None:
         assert self.log.replid is not None
@@ -203,17 +207,10 @@ class Receiver(threading.Thread):
 
     def _skip_ahead(self, found: Checkpoint | None) -> bool:
         """What the source no longer has may be on the target: another copy of the state directory went further."""
-        if found is None or found.offset <= (self.log.end or 0):
+        if found is None or found.state == LOADING or found.offset <= (self.log.end or 0):
             return False
-        self.log.reset(found.replid, found.offset)
+        self._reset(found.replid, found.offset, found.db)
         return True
-
-    def _too_late(self) -> CannotContinue:
-        return CannotContinue(
-            f"the source no longer has the stream behind offset {self.log.end} of {self.log.replid}",
-            side=Side.SOURCE,
-            hint="raise repl-backlog-size on the source; start over with an empty target and another --state",
-        )
 
     def _start(self, link: ReplicaLink) -> None:
         answer = link.psync(None, 0)
@@ -243,6 +240,8 @@ class Receiver(threading.Thread):
             if isinstance(e, TimeoutError):
                 raise classify(e, Side.SOURCE) from e
             raise
+        self._known.fold(self.log)
+        self._known.begin(answer.offset, reader.stream_db)
         self.log.reset(answer.replid, answer.offset)
         self.port.progress({"stream_db": reader.stream_db})
         publisher.end(partial(self.port.end_snapshot, gen, reader.chunks.keys, reader.chunks.bytes))
@@ -251,12 +250,18 @@ class Receiver(threading.Thread):
     def _new_generation(self, answer: Full, size: int | None) -> int:
         """The number of the new generation; what was loaded of earlier ones is closed."""
         with self._border:
-            if self.port.node().begun or self._checkpoint() is not None:
-                raise self._too_late()
-            number = self._number(self.port.node().gen)
-            gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, self.source.keys(), size, number)
+            node, keys, found = self.port.node(), self.source.keys(), self._checkpoint()
+            if found is not None:
+                check_open(found.state, found.offset)
+            again = node.begun or found is not None
+            number = self._number(node.gen)
+            if again:
+                self._reopen(number, answer.replid, keys)
+            gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, keys, size, number)
             self._begin(gen)
-        self.port.event("snapshot", f"snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
+            self.log.anew = False
+        how = "over what is there, " if again else ""
+        self.port.event("snapshot", f"{how}snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
         return gen
 
     def _record(self, gen: int, c: Closed) -> None:
@@ -285,7 +290,9 @@ class Receiver(threading.Thread):
         heard = time.monotonic()
         snapshot = self.snapshots / f"gen-{self.port.node().gen}"
         while not self.stop_event.is_set():
-            if self.log.wanted is not None or is_damaged(snapshot) or (self._publisher and self._publisher.error):
+            if self.log.wanted is not None or self.log.anew or is_damaged(snapshot):
+                return
+            if self._publisher and self._publisher.error:
                 return
             self._acknowledge(link)
             try:

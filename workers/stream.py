@@ -21,6 +21,7 @@ from workers.ports import StreamPort
 from workers.receive import Receiver
 from workers.scope import Scope
 from workers.source.ask import Source
+from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.target.claim import FINISHED
 from workers.target.link import TargetLink
@@ -36,6 +37,7 @@ IDLE_BYTES = 1024
 """So many bytes that change nothing (PING) may not be on the target yet: they are checkpointed a little later."""
 REPORT_ALL_S = 5.0
 """What has not changed is reported this often."""
+PRUNE_BYTES = 16 << 20
 QUIET_S = 5.0
 """A job that has run for so long without trouble of our own side is over it: an earlier owner may have died of it."""
 
@@ -75,6 +77,7 @@ class StreamJob:
         self._heard: int | None = None  # end of the log when the source was last asked
         self._values: dict[str, Any] = {}  # last reported
         self._tidied = self._took_up = False
+        self._pruned = 0
         self._over_at = time.monotonic() + shift_s
         self._say, self._said = say, 0.0
 
@@ -121,15 +124,19 @@ class StreamJob:
                 shutil.rmtree(self.directory)
             self.port.moved_in()
         self.log = Log(self.directory / "log", self.port.epoch)
+        self.known = Known(self.directory / "known", self.port.task.uid)
+        if not self.node.gen and not self.node.begun:
+            self.known.create()
         scope = Scope(self.port.task.databases)
         self.applier = Applier(
-            self.target, self.port, self.log, Source(self._source), self.directory, scope, self.home
+            self.target, self.port, self.log, Source(self._source), self.directory, scope, self.home, self.known
         )
         gates = Gates(self.target, self.port.task.uid, self.node.number, self.home)
         self.receiver = Receiver(
             self._source, self.port, self.log, self.directory, Source(self._source),
             committed=lambda: self.applier.progress.committed, begin=gates.close_earlier,
-            checkpoint=self.applier.checkpoint, border=self.applier.border, number=gates.number,
+            checkpoint=self.applier.checkpoint, border=self.applier.border, reopen=self.applier.reopen,
+            known=self.known, number=gates.number,
         )  # fmt: skip
         self.receiver.start()
         self.applier.start()
@@ -153,10 +160,12 @@ class StreamJob:
         if self.applier.progress.streaming:
             self._take_up()
         if not self.applier.progress.streaming:
+            self._tidied = False
             self._load()
         elif not self._tidied and self.applier.progress.settled_at is not None:
             self._tidied = True
             self._tidy()
+        self._prune()
         if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
             self._asked, self._heard = now, self.log.end
             self._ask()
@@ -192,12 +201,22 @@ class StreamJob:
             else:
                 self.applier.loaded.clear()
 
+    def _prune(self) -> None:
+        """Let go of the log that is on the target."""
+        upto = self.applier.progress.prunable
+        if upto - self._pruned > PRUNE_BYTES:
+            self._pruned = upto
+            self.known.fold(self.log, upto)
+            taken_in = self.known.offset
+            self.log.prune(upto if taken_in is None else min(upto, taken_in))
+
     def _tidy(self) -> None:
         """The load is closed and its expiries are settled: its files and temporary keys are of no more use."""
+        gen = self.port.node().gen
+        self.known.add(gen, [(c.db, Path(c.path), c.keys) for c in self.port.chunks(gen)])
         for old in self.directory.iterdir():  # not `glob`, which compiles an expression
             if old.name.startswith("gen-"):
                 shutil.rmtree(old, ignore_errors=True)
-        gen = self.port.node().gen
         chunks = [c for g in range(1, gen + 1) for c in self.port.chunks(g) if c.huge]
         if not chunks:
             return

@@ -1,59 +1,36 @@
-"""After a snapshot that broke off: keys it had loaded and the next snapshot no longer has are removed from the target.
+"""Keys that earlier snapshots, or the log behind them, have brought and the present one has not are removed.
 
-Both snapshots' chunk files are compared by 128-bit hashes of the keys, as many of them at a time as memory holds.
+What may be there are the chunks that a loader of a snapshot which broke off has begun, and what is `Known`; keys that
+were the target's own stay. All of it are 128-bit hashes, as many at a time as memory holds; the target is then walked
+for those that are gone, if there are any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from sync_tasks.errors import CannotContinue, Side
-from sync_tasks.names import begun, marks_key
+from sync_tasks.names import KEY_PREFIX, begun, marks_key
 from sync_tasks.views import ChunkView
+from workers.codec.digest_cy import HASH_BYTES, among, distinct, without
 from workers.codec.resp_cy import encode
 from workers.full import FencedBatches
-from workers.spool.chunks import count_keys, keys_of
+from workers.spool.chunks import count_keys, key_hashes
 from workers.spool.damage import damaged
+from workers.spool.known import Known, bits_of
 from workers.target.link import TargetLink
 
 if TYPE_CHECKING:
     from workers.scope import Scope
 
-MOST_HASHES = 3_000_000
-"""Of one pass over the files, some 60 MB."""
-HASH_BYTES = 16
+MOST_GONE = 4_000_000
+"""So many keys that are gone are looked for in one walk over the target, some 60 MB."""
 BATCH = 200
+SCANNED = 1000
 SWEPT = b"swept"
 """Field of a load's marks, beside those of its chunks: what it does not have any more is removed."""
-
-
-class Hashes:
-    """A set of hashes that takes little more than their own bytes; Python's takes seven times that."""
-
-    def __init__(self) -> None:
-        self._buckets = [bytearray() for _ in range(1 << 16)]
-
-    def add(self, value: bytes) -> None:
-        """Put a hash in; not one that is in already."""
-        self._buckets[value[0] << 8 | value[1]] += value
-
-    def __contains__(self, value: bytes) -> bool:
-        bucket = self._buckets[value[0] << 8 | value[1]]
-        at = bucket.find(value)
-        while at % HASH_BYTES and at > 0:
-            at = bucket.find(value, at + 1)
-        return at >= 0
-
-
-def _part(chunk: ChunkView, number: int, passes: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys of a chunk file that belong to one pass, and their hashes."""
-    for key in keys_of(Path(chunk.path)):
-        if crc32(key) % passes == number:
-            yield key, blake2b(b"%d:%b" % (chunk.db, key), digest_size=HASH_BYTES).digest()
 
 
 def _check(chunk: ChunkView) -> None:
@@ -83,24 +60,27 @@ def sweep(
     uid: str,
     node: int,
     scope: Scope,
+    known: Known,
     rightful: Callable[[], object] = lambda: None,
     check: Callable[[], None] = lambda: None,
 ) -> int:
-    """Remove what snapshots before `gen` may have loaded and `gen` has not; fenced like a loader of `gen`.
+    """Remove what snapshots before `gen` and their log may have brought and `gen` has not; fenced like a loader of it.
 
     Args:
         link: to the target, in `home`.
         chunks: of every snapshot so far.
+        known: of the snapshots whose files are gone, and of the log.
         rightful, check: as `FencedBatches` takes them.
-    Returns how many keys were asked to be removed. Raises ControlError if a file of `gen` is not what was recorded.
+    Returns how many keys were removed. Raises ControlError if a file of `gen` is not what was recorded, CannotContinue
+    if one of those before it cannot be read any more.
     """
-    passes = 1 + sum(c.keys for c in chunks) // MOST_HASHES
     present = [c for c in chunks if c.gen == gen]
-    former = [(c, scope.target(c.db)) for c in chunks if c.gen < gen and _has_begun(link, uid, node, c)]
-    lost = [c for c, _ in former if not _is_whole(c)]
+    before = [c for c in chunks if c.gen < gen and c.gen not in known.gens]
+    former = [c for c in before if _has_begun(link, uid, node, c)]
+    lost = [c for c in former if not _is_whole(c)]
     if lost:
         raise CannotContinue(
-            f"{len(lost)} chunks of a snapshot that broke off were loaded, at least in part, and cannot be"
+            f"{len(lost)} chunks of an earlier snapshot were loaded, at least in part, and cannot be"
             " read any more: keys that the source has deleted since cannot be told",
             side=Side.CONTROL,
             hint="empty the target and restart the task; let hosts share their spool (KEYFERRY_SPOOL_SHARED)",
@@ -108,32 +88,66 @@ def sweep(
     for chunk in present:
         _check(chunk)
     removed = 0
-    for number in range(passes):
-        known = Hashes()
-        for chunk in present:
-            for _, value in _part(chunk, number, passes):
-                known.add(value)
-        for chunk, db in former:
-            if db is None:
-                continue
-            batches = FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check)
-            removed += _remove(batches, chunk, number, passes, known)
-            batches.end()
+    sources = sorted({c.db for c in former} | set(known.databases()))
+    for db in sorted({to for source in sources if (to := scope.target(source)) is not None}):
+        mine = [source for source in sources if scope.target(source) == db]
+        walk = _Walk(
+            link, db, home, known.seed, FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check), check
+        )
+        gone = bytearray()
+        for found in _gone(present, former, known, mine, scope, db):
+            gone += found
+            if len(gone) > MOST_GONE * HASH_BYTES:
+                removed += walk.remove(bytes(gone))
+                gone.clear()
+        removed += walk.remove(bytes(gone))
+        walk.batches.end()
     mark = encode([b"HSET", marks_key(uid, node, gen), SWEPT, b"1"])
     FencedBatches(link, uid, node, gen, "sweep", home, home, rightful, check).end(mark, 1)
     return removed
 
 
-def _remove(batches: FencedBatches, chunk: ChunkView, number: int, passes: int, known: Hashes) -> int:
-    """Unlink what is not known; it then is."""
-    removed, gone = 0, []
-    for key, value in _part(chunk, number, passes):
-        if value not in known:
-            known.add(value)
-            gone.append(key)
-        if len(gone) == BATCH:
-            batches.send(encode([b"UNLINK", *gone]), 1)
-            removed, gone = removed + len(gone), []
-    if gone:
-        batches.send(encode([b"UNLINK", *gone]), 1)
-    return removed + len(gone)
+def _gone(
+    present: list[ChunkView], former: list[ChunkView], known: Known, sources: list[int], scope: Scope, db: int
+) -> Iterator[bytes]:
+    """Hashes of what is no longer there in database `db` of the target, in order, a part at a time."""
+    there = [c for c in present if scope.target(c.db) == db]
+    was = [c for c in former if c.db in sources]
+    bits = bits_of(sum(c.keys for c in [*there, *was]) + sum(map(known.count, sources)))
+    for part in range(1 << bits):
+
+        def hashes(chunks: list[ChunkView], part: int = part) -> list[bytes]:
+            return [key_hashes(Path(c.path), known.seed, bits, part) for c in chunks]
+
+        have = distinct(b"".join(hashes(there)))
+        had = distinct(b"".join([*hashes(was), *(known.part(source, bits, part) for source in sources)]))
+        yield without(had, have)
+
+
+class _Walk:
+    """Over one database of the target."""
+
+    def __init__(
+        self, link: TargetLink, db: int, home: int, seed: bytes, batches: FencedBatches, check: Callable[[], None]
+    ) -> None:
+        self._link, self._db, self._home, self._seed = link, db, home, seed
+        self._check, self.batches = check, batches
+
+    def remove(self, gone: bytes) -> int:
+        """Remove keys by their hashes, in order; how many there were."""
+        removed, cursor = 0, b"0"
+        while gone:
+            self._check()
+            scan: list[list[bytes | int]] = [
+                [b"SELECT", self._db], [b"SCAN", cursor, b"COUNT", SCANNED], [b"SELECT", self._home],
+            ]  # fmt: skip
+            cursor, keys = self._link.ask_all(scan)[1]
+            found = among([key for key in keys if not key.startswith(KEY_PREFIX)], gone, self._seed)
+            for at in range(0, len(found), BATCH):
+                some = found[at : at + BATCH]
+                self.batches.send(encode([b"UNLINK", *some]), 1)
+            self.batches.finish()
+            removed += len(found)
+            if cursor == b"0":
+                break
+        return removed

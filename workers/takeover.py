@@ -12,12 +12,13 @@ STRIDE = 1 << 20
 older copy of a state directory catch up with a newer one."""
 
 
-def take_over(port: StreamPort, link: TargetLink, nonce: str) -> Claim:
+def take_over(port: StreamPort, link: TargetLink, nonce: str, loading: int | None = None) -> Claim:
     """Claim the node's stream for the owner of the job.
 
     Args:
         link: in the checkpoint's database.
         nonce: of this owner.
+        loading: as `claim` takes it.
     Raises Fenced, CannotContinue, and what the link raises.
     """
     node = port.node()
@@ -25,13 +26,7 @@ def take_over(port: StreamPort, link: TargetLink, nonce: str) -> Claim:
         highest = max(port.epoch, peek_epoch(link, port.task.uid, node.number))
         port.raise_epoch((highest // STRIDE + 1) * STRIDE)
     port.renew()
-    claimed = claim(link, port.task.uid, node.number, port.epoch, nonce)
-    if node.begun and claimed.found is None:
-        raise CannotContinue(
-            "the target no longer has the checkpoint of this task: it was emptied, or restarted without its data",
-            side=Side.TARGET,
-            hint="start over with an empty target and a new --state directory",
-        )
+    claimed = claim(link, port.task.uid, node.number, port.epoch, nonce, loading)
     _check_whole(claimed.found)
     return claimed
 

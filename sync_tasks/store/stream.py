@@ -118,8 +118,8 @@ class StreamHandle:
             number = max(node.gen + 1, gen or 0)
             self._set(
                 session, gen=number, replid=replid, snapshot_offset=offset, stream_db=db, snapshot_done=False,
-                in_sync=False, settled=False, keys_total=keys_total, bytes_total=bytes_total, received_offset=None,
-                applied_offset=None, held=None, delay_ms=None,
+                begun=False, in_sync=False, settled=False, keys_total=keys_total, bytes_total=bytes_total,
+                received_offset=None, applied_offset=None, held=None, delay_ms=None,
             )  # fmt: skip
             windows.close(session, task, RetryWindow.origin == windows.LOAD)
             if task.state != TaskState.RETRYING:

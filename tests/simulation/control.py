@@ -99,8 +99,9 @@ class StreamPort:
         control.rows = [replace(c, state=ChunkState.VOID) for c in control.rows]
         gen = max(control.node.gen + 1, gen or 0)
         control.node = replace(
-            control.node, gen=gen, replid=replid, snapshot_offset=offset, stream_db=db, snapshot_done=False
-        )
+            control.node, gen=gen, replid=replid, snapshot_offset=offset, stream_db=db, snapshot_done=False,
+            begun=False,
+        )  # fmt: skip
         return gen
 
     def add_chunk(self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int) -> int:

@@ -194,6 +194,13 @@ class Faults:
             self.left -= 1
             self._history.outcome.faults["failover"] += self._failover()
 
+    def _flush(self) -> bool:
+        """Somebody empties it."""
+        if self._history.control.released or self._history.control.finishing:
+            return False
+        self._history.target.connect().execute([b"FLUSHALL"])
+        return True
+
     def _streams(self) -> bool:
         """Whether the target knows where the stream stands."""
         return checkpoint(self._history.target).get(b"state") == b"streaming"
@@ -235,6 +242,14 @@ class Faults:
         for line in self._world.lines[:]:
             if not isinstance(line.peer, Connection):
                 line.lose(under_way=True)
+        return True
+
+    def _backlog(self) -> bool:
+        """The source does not have the stream any more that anybody lacks, and the link is cut."""
+        for line in self._world.lines[:]:
+            if not isinstance(line.peer, Connection):
+                line.lose(under_way=self._random.random() < 0.5)
+        self._history.source.forget()
         return True
 
     def break_off(self, line: Line) -> bool:
@@ -299,12 +314,17 @@ class Faults:
         """Windows that were executed though their gate was refused: the one hole that is known. Every claim looks."""
         return self._history.target.holes
 
+    def _lost_spool(self) -> bool:
+        return any(self._history.outcome.faults[kind] for kind in ("torn log", "another spool"))
+
     def excuse(self, message: str) -> str:
         """What a task that has stopped says, if it may. Raises Failure."""
         if "lacks" in message and self.holes():
             return "stopped: a refused window is missing"
         if "owner that was none" in message and self.holes():
             return "stopped: a window whose gate was refused came late"
-        if "no longer has the checkpoint" in message and self._fell_too_far:
-            return "stopped: the target fell back to before the checkpoint"
+        if ("cannot be read any more" in message or "is not in this spool" in message) and self._lost_spool():
+            return "stopped: a full sync in place, and what it needs was lost with the spool"
+        if "load that the database does not know" in message and self._fell_too_far:
+            return "stopped: the target fell back to before the load"
         raise Failure(f"it stopped without need: {message}")

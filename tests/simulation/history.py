@@ -21,6 +21,7 @@ from tests.simulation.plan import Plan, plan
 from tests.simulation.server import Server
 from tests.simulation.source import Source
 from tests.simulation.world import Party, Process, World
+from workers.spool.known import Known
 from workers.target.claim import STREAMING, Checkpoint
 
 Event = tuple[Callable[[Any], object], Any]
@@ -106,6 +107,10 @@ class History:
         client.execute([b"HSET", CK, *point.fields(), b"windows", b"1", b"tok", tok])
         client.execute([b"HSET", tok, b"1", b"1"])
         self.target.data.units.clear()
+        known = Known(self.directory / "0" / "known", UID)
+        known.create()
+        known.begin(0, 0)
+        known.add(1, [])
 
     # --- who acts
 

@@ -19,6 +19,7 @@ from workers.full import load_chunk
 from workers.gates import Gates
 from workers.receive import Receiver
 from workers.scope import Scope
+from workers.spool.known import Known
 from workers.spool.log import Log
 
 TICK_S = 0.5
@@ -107,7 +108,10 @@ class Owner(Process):
         self.log.world = world
         target: Any = at_target
         questions: Any = Questions(source)
-        self.applier = Applier(target, port, self.log, questions, spool, Scope(None), 0)
+        known = Known(spool / "known", UID)
+        if not port.node().gen and not port.node().begun:
+            known.create()
+        self.applier = Applier(target, port, self.log, questions, spool, Scope(None), 0, known)
         self.applier.stop_event = Event(world)  # type: ignore[assignment]
         self.applier.loaded = Event(world)  # type: ignore[assignment]
         self.applier.clock.now_ms = world.now_ms
@@ -117,7 +121,7 @@ class Owner(Process):
         here: Any = at_source
         self.receiver = Receiver(
             here, port, self.log, spool, questions, lambda: self.applier.progress.committed, gates.close_earlier,
-            self.applier.checkpoint, border, gates.number,
+            self.applier.checkpoint, border, self.applier.reopen, known, gates.number,
         )  # fmt: skip
         self.receiver.stop_event = Event(world)  # type: ignore[assignment]
         self.threads = [self.spawn("receiver", self.receiver.run), self.spawn("applier", self.applier.run)]

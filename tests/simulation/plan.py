@@ -8,10 +8,10 @@ from random import Random
 FAULTS = {
     "death": 6, "takeover": 6, "sleep": 4, "cut": 6, "loss of late bytes": 1, "failover": 4, "out of memory": 1,
     "no replicas": 1, "target away": 2, "promotion": 2, "torn log": 3, "another spool": 1,
-    "flicker": 3, "broken snapshot": 4,
+    "flicker": 3, "broken snapshot": 4, "backlog": 2, "flush": 1,
 }  # fmt: skip
 """Fault to how often it is drawn."""
-RARE = {"out of memory": 0.1, "no replicas": 0.04, "flicker": 0.1}
+RARE = {"out of memory": 0.1, "no replicas": 0.04, "flicker": 0.1, "backlog": 0.25, "flush": 0.15}
 """How many of the histories have it at all; the others half of them."""
 
 
@@ -45,6 +45,7 @@ FOCUS = {
     "memory": ("takeover", "cut", "flicker"),
     "claims": ("death", "takeover", "sleep", "cut"),
     "release": ("death", "takeover", "sleep", "cut"),
+    "resync": ("death", "takeover", "sleep", "cut", "failover", "broken snapshot", "backlog", "flush"),
     "disk": ("death", "torn log", "another spool", "promotion"),
 }
 """Some histories have these faults alone: together they are dangerous."""
@@ -52,12 +53,12 @@ FOCUS = {
 
 def plan(random: Random, focus: str | None = None) -> Plan:
     """What a history will be like; `focus` is drawn, unless it is given."""
-    focus = focus or random.choice((None, None, None, "load", "load", "memory", "claims", "disk"))
+    focus = focus or random.choice((None, None, None, "load", "load", "memory", "claims", "disk", "resync"))
     if focus is None:
         loads = random.random() < 0.45
         kinds = tuple(kind for kind in FAULTS if random.random() < RARE.get(kind, 0.5))
     else:
-        loads, kinds = focus == "load" or (focus == "release" and random.random() < 0.5), FOCUS[focus]
+        loads, kinds = focus == "load" or (focus in ("release", "resync") and random.random() < 0.5), FOCUS[focus]
     return Plan(
         loads=loads,
         before=random.randint(4 if focus else 0, 14) if loads else 0,

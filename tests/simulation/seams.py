@@ -34,10 +34,6 @@ class _Here:
         translate.WINDOW_COMMANDS = history.plan.window
 
 
-class FewHashes(set[bytes]):
-    """In place of `workers.sweep.Hashes`, which has room for millions."""
-
-
 class InlineBeat:
     """In place of `workers.beat.Beat`: it beats whenever it is looked at."""
 
@@ -87,7 +83,7 @@ def seams() -> Iterator[type[_Here]]:
         "workers.full.Beat": InlineBeat,
         "workers.receive.Publisher": InlinePublisher,
         "workers.huge.pieces": small_pieces,
-        "workers.sweep.Hashes": FewHashes,
+        "workers.spool.known.make_durable": lambda _: None,
         "workers.translate.WINDOW_COMMANDS": translate.WINDOW_COMMANDS,
         "workers.full.BATCH_KEYS": 2,
         "workers.snapshot.SHARDS": 2,

@@ -26,6 +26,7 @@ class Source:
         self._db: int | None = None
         self._count = 0
         self.snapshots = 0
+        self.kept = 0  # offset from which on it has the stream still
 
     @property
     def end(self) -> int:
@@ -91,6 +92,14 @@ class Source:
         self._ids += 1
         self.replid = f"{self._ids:040x}"
 
+    def forget(self) -> None:
+        """The backlog is gone, and with it that some keys were removed."""
+        for db, keys in enumerate(self.data()):
+            for key in self._random.sample(sorted(keys), self._random.randint(0, min(2, len(keys)))):
+                self._select(db)
+                self._do([[b"DEL", key]])
+        self.kept = self.end
+
     # --- replication
 
     def connect(self) -> Session:
@@ -153,7 +162,7 @@ class Session:
     def _psync(self, replid: str, wanted: int) -> bytes:
         source = self._source
         known = replid == source.replid or (replid != "?" and (replid == "a" * 40 or int(replid, 16) <= source._ids))
-        if known and 1 <= wanted <= source.end + 1:
+        if known and source.kept < wanted <= source.end + 1:
             self.at = wanted - 1
             return b"+CONTINUE %b\r\n" % source.replid.encode()
         source.select_again()

@@ -13,6 +13,7 @@ from pathlib import Path
 from struct import Struct
 
 from workers.codec import RestoreEncoder
+from workers.codec.digest_cy import key_hash, of_part, record_hashes
 from workers.codec.volatile_cy import volatile
 from workers.spool.files import disk_error, make_durable, write_all
 
@@ -74,6 +75,22 @@ def keys_of(path: Path) -> Iterator[bytes]:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as data:
             yield from (key for key, _ in RestoreEncoder(0).iter_keys(data))
+
+
+def key_hashes(path: Path, seed: bytes, bits: int = 0, part: int = 0) -> bytes:
+    """Hashes of the keys of a chunk file, those of one part (`workers.codec.digest_cy`).
+
+    Raises Malformed, FileNotFoundError.
+    """
+    with path.open("rb") as file:
+        head = file.read(RECORD.size)
+        if len(head) < RECORD.size:
+            return b""
+        _, key_size, value_size = RECORD.unpack(head)
+        if value_size == TO_THE_END:
+            return of_part(key_hash(file.read(key_size), seed), bits, part)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as data:
+            return record_hashes(data, seed, bits, part)
 
 
 def count_keys(path: Path) -> int:

@@ -92,7 +92,8 @@ class Log:
         self._woken = 0
         self.segments: list[Segment] = []  # once recovered, replaced whole under the lock of `grown`: others read it
         self.damaged = False  # a block between here and the end cannot be read
-        self.wanted: tuple[str, int] | None = None  # replication id and offset
+        self.wanted: tuple[str, int, int] | None = None  # replication id, offset, and the stream's database there
+        self.anew = False  # a reader needs another snapshot: no log goes on from where the target is
         self._fd = -1
         self._recover()
 
@@ -166,14 +167,17 @@ class Log:
             return False
         return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments) or offset == self.start
 
-    def want(self, replid: str, offset: int) -> None:
+    def want(self, replid: str, offset: int, db: int) -> None:
         """A reader needs what follows (replid, offset), and waiting will not bring it: who appends begins anew there.
 
         Nothing happens if it is only the end that is missing still.
+
+        Args:
+            db: the stream's database there.
         """
         end = self.end
         if end is not None and end >= offset and not self.covers(replid, offset):
-            self.wanted = (replid, offset)
+            self.wanted = (replid, offset, db)
 
     def reset(self, replid: str, offset: int) -> None:
         """Forget everything; the next byte appended is offset + 1."""

@@ -20,6 +20,8 @@ FIELDS = (
 OVER_S = 30 * 86400
 STREAMING = "streaming"
 """State of a checkpoint whose load is closed; without it the data set is still being loaded."""
+LOADING = "loading"
+"""State of a checkpoint that was streaming, while a full sync in place loads snapshot `gen`."""
 ENDED = "ended"
 """State of a checkpoint that was fenced for a restart or a release: nobody may claim it, and it was not cut over."""
 FINISHED = "finished"
@@ -33,7 +35,8 @@ class Checkpoint:
     """What the target knows of the stream.
 
     offset: the last stream byte whose effect the target has; seen: the highest one whose replies were read.
-    db: the stream's database there. state: STREAMING or FINISHED. gen: number of the snapshot below it.
+    db: the stream's database there. state: STREAMING, LOADING, ENDED or FINISHED.
+    gen: number of the snapshot below it, or of the one that is being loaded.
     held: whether some expiries on the target may still carry the hold.
     extend_ms: what all others are later than the source's, or MIXED; None: not known, an earlier version wrote it.
     number: of the last window, counted by whoever sent it; windows: counted by the target. They differ when a window
@@ -130,7 +133,7 @@ def look(link: TargetLink, uid: str, node: int) -> Checkpoint | None:
     return _read(link.ask(b"HMGET", checkpoint_key(uid, node), *FIELDS))
 
 
-def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Claim:
+def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str, loading: int | None = None) -> Claim:
     """Take the stream over: from now on every window of any other owner or connection answers nil.
 
     Args:
@@ -138,6 +141,7 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
         uid, node: whose checkpoint.
         epoch: of the lease, checked just before.
         nonce: of this owner, the same for all its claims: an answer may be lost, and a failover may take a claim back.
+        loading: number of a snapshot: with the claim a full sync in place begins.
     Raises Fenced when somebody with a better right was found. Raises Finished when there is nothing to own any more.
 
     It waits for no window of a busy predecessor, but it is void if another claim was executed since it looked: one
@@ -147,6 +151,7 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
     ck, claims = checkpoint_key(uid, node), claims_key(uid, node)
     tok = token_key(uid, node, secrets.token_hex(8))
     doomed: set[bytes] = set()
+    begun: list[bytes | int] = [] if loading is None else [b"state", LOADING.encode(), b"gen", loading]
     while True:
         found = link.ask_all([[b"WATCH", claims], [b"HMGET", ck, *FIELDS]])[1]
         _check(found, epoch, nonce)
@@ -155,7 +160,7 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
             [b"MULTI"],
             [b"HMGET", ck, *FIELDS],
             [b"SET", claims, tok],
-            [b"HSET", ck, b"epoch", epoch, b"nonce", nonce.encode(), b"tok", tok],
+            [b"HSET", ck, b"epoch", epoch, b"nonce", nonce.encode(), b"tok", tok, *begun],
         ]
         doomed |= {former} - {tok, None}
         if doomed:
@@ -175,13 +180,18 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
         return Claim(nonce, tok, replace(point, epoch=epoch, nonce=nonce) if point else None)
 
 
+def check_open(state: str, offset: int) -> None:
+    """Raise Finished or Fenced if the target is closed to the task."""
+    if state == FINISHED:
+        raise Finished(offset)
+    if state == ENDED:
+        raise Fenced("the task was restarted or released meanwhile", hint="restart it, or release it")
+
+
 def _check(values: list[bytes | None], epoch: int, nonce: str) -> None:
     """Raise what stands against a claim."""
     got = dict(zip(FIELDS, values, strict=True))
-    if got[b"state"] == FINISHED.encode():
-        raise Finished(int(got[b"offset"] or 0))
-    if got[b"state"] == ENDED.encode():
-        raise Fenced("the task was restarted or released meanwhile", hint="restart it, or release it")
+    check_open((got[b"state"] or b"").decode(), int(got[b"offset"] or 0))
     other_epoch, other_nonce = got[b"epoch"], got[b"nonce"]
     if other_epoch is None:
         return

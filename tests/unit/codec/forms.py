@@ -12,7 +12,10 @@ from typing import Any
 import workers.codec
 
 FOLDER = Path(workers.codec.__file__).parent
-NAMES = ("crc64", "slots", "lzf", "raw", "shard", "walk", "packed", "frame", "restore", "pieces", "resp", "volatile")
+NAMES = (
+    "crc64", "slots", "lzf", "raw", "shard", "walk", "packed", "frame", "restore", "pieces", "resp", "volatile",
+    "digest",
+)  # fmt: skip
 """Each after those it imports."""
 
 
@@ -55,4 +58,5 @@ def form(name: str) -> Any:
         packed=modules["packed"],
         resp=modules["resp"],
         volatile=modules["volatile"].volatile,
+        digest=modules["digest"],
     )

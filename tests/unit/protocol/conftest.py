@@ -22,6 +22,7 @@ from workers.codec.resp_cy import encode
 from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.source.ask import Source
+from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.target.claim import STREAMING, Checkpoint, Claim, claim
 from workers.target.link import TargetLink
@@ -35,6 +36,18 @@ TASK = TaskView(1, UID, "t", TaskState.SYNCHRONIZING, "s", "t", 0, "stop", None,
 NODE = NodeView(
     1, 1, 0, True, False, True, 1, REPLID, 0, 0, True, 0, None, None, None, False, False, None, 0, 0, 0, 0, 1,
 )  # fmt: skip
+
+
+def known(directory: Path) -> Known:
+    """Of a node whose spool is `directory`."""
+    made = Known(directory / "known", UID)
+    made.create()
+    return made
+
+
+def never(*_: Any) -> None:
+    """In place of what must not be called."""
+    raise AssertionError("a full sync in place was begun")
 
 
 class Port:
@@ -61,7 +74,7 @@ class Port:
 
     def begin_snapshot(self, *args: Any) -> int:
         gen = args[5] if len(args) > 5 else self.view.gen + 1
-        self.view = replace(self.view, gen=gen, snapshot_done=False)
+        self.view = replace(self.view, gen=gen, snapshot_done=False, begun=False)
         return self.view.gen
 
     def add_chunk(self, **_: Any) -> int:
@@ -170,7 +183,9 @@ class Followed:
         self.log.reset(REPLID, 0)
         self.port = Port(task, epoch=2)
         self.source = Source(endpoint(source, Side.SOURCE))
-        self.applier = Applier(endpoint(target), self.port, self.log, self.source, directory, Scope(task.databases), 0)  # type: ignore[arg-type]
+        self.applier = Applier(
+            endpoint(target), self.port, self.log, self.source, directory, Scope(task.databases), 0, known(directory),  # type: ignore[arg-type]
+        )  # fmt: skip
         self.applier.start()
 
     def write(self, *commands: list[bytes]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from sync_tasks.errors import ConnectionLost, KeyferryError, Retry, Side
 from sync_tasks.views import NodeView
 from tests.servers import Server
-from tests.unit.protocol.conftest import NODE, TASK, Port, endpoint
+from tests.unit.protocol.conftest import NODE, TASK, Port, endpoint, known
 from workers.receive import Receiver
 from workers.source.ask import Source
 from workers.spool.chunks import RECORD
@@ -33,13 +33,18 @@ class Receiving:
         self.found: Checkpoint | None = None
         self.away: set[str] = set()
         self.begins: list[int] = []
+        self.reopened: list[int] = []
         asks = Source(endpoint(source, Side.SOURCE))
         self.receiver = Receiver(
             endpoint(source, Side.SOURCE), self.port, Log(directory / "log"), directory, asks,
-            lambda: None, self._begin, self._checkpoint, threading.Lock(),
+            lambda: None, self._begin, self._checkpoint, threading.Lock(), self._reopen, known(directory),
         )  # fmt: skip
         with source.client() as client:
             self._before = int(client.info("stats")["sync_full"])
+
+    def _reopen(self, gen: int, *_: object) -> None:
+        self.reopened.append(gen)
+        self.found = None
 
     def _begin(self, gen: int) -> None:
         self.begins.append(gen)

@@ -10,7 +10,7 @@ from sync_tasks.names import closed_key, marks_key
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
 from tests.servers import Server
-from tests.unit.protocol.conftest import NODE, TASK, UID, Port, endpoint
+from tests.unit.protocol.conftest import NODE, TASK, UID, Port, endpoint, known
 from workers.closing import Closing
 from workers.scope import Scope
 from workers.target.link import TargetLink
@@ -29,7 +29,8 @@ def test_what_has_no_mark_is_missing_unless_it_does_not_travel(target: Server, t
     with target.client() as client:
         client.hset(marks_key(UID, 0, 1), 1, 1)
     for databases, missing in ((None, [10, 12, 13]), ({1: 5, 3: 0}, [13]), ({1: 1}, [])):
-        assert Closing(Loaded(TASK, node), node, Scope(databases), tmp_path, 0).missing(link) == missing
+        closing = Closing(Loaded(TASK, node), node, Scope(databases), tmp_path, 0, known(tmp_path))
+        assert closing.missing(link) == missing
     link.close()
 
 
@@ -37,7 +38,7 @@ def test_a_target_that_falls_back_behind_the_last_look_takes_no_first_window(tar
     """A connection outlives a demotion and the promotion after it; the marks of the load do not."""
     node = replace(NODE, snapshot_offset=0)
     link = TargetLink(endpoint(target), "test", 0)
-    closing = Closing(Loaded(TASK, node), node, Scope({1: 1}), tmp_path, 0)
+    closing = Closing(Loaded(TASK, node), node, Scope({1: 1}), tmp_path, 0, known(tmp_path))
     with target.client() as client:
         assert not closing.stands(link)
         link.ask(b"UNWATCH")
@@ -51,7 +52,7 @@ def test_a_target_that_falls_back_behind_the_last_look_takes_no_first_window(tar
 def test_what_was_swept_must_be_so_still(target: Server, tmp_path: Path) -> None:
     node = replace(NODE, snapshot_offset=0, gen=2)
     link = TargetLink(endpoint(target), "test", 0)
-    closing = Closing(Loaded(TASK, node), node, Scope({1: 1}), tmp_path, 0)
+    closing = Closing(Loaded(TASK, node), node, Scope({1: 1}), tmp_path, 0, known(tmp_path))
     with target.client() as client:
         client.set(closed_key(UID, 0, 1), 1)
         client.hset(marks_key(UID, 0, 2), 1, 1)

@@ -17,7 +17,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, ConnectionLost, KeyferryError, Retry, Side, UsageError
 from sync_tasks.views import NodeView
 from tests.servers import Server, start
-from tests.unit.protocol.conftest import REPLID, TASK, Port, endpoint, translator, until
+from tests.unit.protocol.conftest import REPLID, TASK, Port, endpoint, known, never, translator, until
 from tests.unit.protocol.faulty import LOADED, NEW
 from workers import translate
 from workers.apply import Applier
@@ -43,7 +43,7 @@ def closing(source: Server, tmp_path: Path) -> Iterator[Callable[..., Applier]]:
         port = Port(TASK, node)
         if failed is not None:
             port.failing(failed)
-        made.append(Applier(endpoint(target), port, log, asks, tmp_path, Scope(None), 0))
+        made.append(Applier(endpoint(target), port, log, asks, tmp_path, Scope(None), 0, known(tmp_path)))
         made[-1].start()
         return made[-1]
 
@@ -82,7 +82,7 @@ def test_a_load_is_not_closed_over_a_log_that_is_not_there(
     applier = closing(target, replace(LOADED, snapshot_offset=0))
     applier.log.reset(REPLID, 500)
     applier.loaded.set()
-    assert until(lambda: applier.log.wanted == (REPLID, 0))
+    assert until(lambda: applier.log.wanted == (REPLID, 0, 0))
     assert applier.chain is None
     applier.log.reset(REPLID, 0)
     applier.log.append(encode([b"SELECT", b"0"]), 1)
@@ -150,7 +150,7 @@ def test_a_receiver_outlives_the_rotation_of_its_password(tmp_path: Path) -> Non
         port = Port(TASK, NEW)
         receiver = Receiver(
             at, port, Log(tmp_path / "log"), tmp_path, Source(at),
-            lambda: None, lambda _: None, lambda: None, threading.Lock(),
+            lambda: None, lambda _: None, lambda: None, threading.Lock(), never, known(tmp_path),
         )  # fmt: skip
         receiver.start()
         try:

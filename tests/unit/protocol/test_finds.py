@@ -21,6 +21,8 @@ from tests.unit.protocol.conftest import (
     Followed,
     Port,
     endpoint,
+    known,
+    never,
     translator,
     until,
 )
@@ -131,7 +133,7 @@ def _settler(target: Server, source: Server, path: Path) -> tuple[Chained, Appli
     chained.push(0)
     chained.drain()
     asks = Source(endpoint(source, Side.SOURCE))
-    applier = Applier(endpoint(target), Port(), Log(path / "log"), asks, path, Scope(None), 0)  # type: ignore[arg-type]
+    applier = Applier(endpoint(target), Port(), Log(path / "log"), asks, path, Scope(None), 0, known(path))  # type: ignore[arg-type]
     expiries = Expiries(applier.endpoint, 0, False)
     search = Search(expiries, applier.scope, True, None)
     made = settle.Settler(applier.clock, chained.chain, expiries, search, Inquiry(asks, applier.scope))
@@ -251,7 +253,7 @@ def test_room_on_the_disk_closes_the_retry_window_of_a_snapshot(
     asks = Source(endpoint(source, Side.SOURCE))
     receiver = Receiver(
         endpoint(source, Side.SOURCE), port, Log(tmp_path / "log"), tmp_path, asks,  # type: ignore[arg-type]
-        lambda: None, lambda _: None, lambda: None, threading.Lock(),
+        lambda: None, lambda _: None, lambda: None, threading.Lock(), never, known(tmp_path),
     )  # fmt: skip
     receiver.start()
     try:
@@ -286,7 +288,7 @@ def test_a_database_that_forgot_the_snapshot_needs_no_other(source: Server, tmp_
         asks = Source(endpoint(source, Side.SOURCE))
         return Receiver(
             endpoint(source, Side.SOURCE), port, Log(tmp_path / "log"), tmp_path, asks,  # type: ignore[arg-type]
-            lambda: None, lambda _: None, lambda: checkpoint, threading.Lock(),
+            lambda: None, lambda _: None, lambda: checkpoint, threading.Lock(), never, known(tmp_path),
         )  # fmt: skip
 
     first = receiver(None)

@@ -15,7 +15,7 @@ import pytest
 from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, Side
 from sync_tasks.names import is_gate
 from tests.servers import Server, start
-from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Chained, Followed, Port, endpoint, until
+from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Chained, Followed, Port, endpoint, known, never, until
 from workers.apply import Applier
 from workers.clock import Clock
 from workers.closing import Closing
@@ -90,7 +90,7 @@ def test_a_chunk_out_of_scope_misses_no_mark(target: Server, tmp_path: Path) -> 
     port = Port()
     port.chunks = lambda _: chunks(0, 1)  # type: ignore[method-assign]
     link = TargetLink(endpoint(target), "test", 0)
-    closing = Closing(port, NODE, Scope({0: 0}), tmp_path, 0)
+    closing = Closing(port, NODE, Scope({0: 0}), tmp_path, 0, known(tmp_path))
     assert closing.missing(link) == [10]
     link.ask(b"HSET", f"keyferry:{UID}:0:marks:1".encode(), b"0", b"1")
     assert closing.missing(link) == []
@@ -322,7 +322,7 @@ def test_the_gate_of_an_earlier_load_that_a_failover_opened_has_everything_loade
     port = Port(node=replace(NODE, gen=2))
     port.chunks = lambda _: chunks(0, 0)  # type: ignore[method-assign]
     link = TargetLink(endpoint(target), "test", 0)
-    closing = Closing(port, port.node(), Scope(None), tmp_path, 0)
+    closing = Closing(port, port.node(), Scope(None), tmp_path, 0, known(tmp_path))
     link.ask(b"HSET", f"keyferry:{UID}:0:marks:2".encode(), b"0", b"1", b"1", b"1")
     assert closing.missing(link) == [10, 11], "one of the first snapshot's loaders could have written since"
     assert closing.missing(link) == [10, 11], "also for a successor, should this owner die before it has said so"
@@ -353,7 +353,7 @@ def test_a_load_that_was_closed_for_a_later_one_is_not_streamed_from(
     """The database fell back to where the first snapshot was complete; the second is half loaded over it."""
     (tmp_path / "gen-1").mkdir()
     asks = Source(endpoint(source, Side.SOURCE))
-    late = Applier(endpoint(target), Port(), Log(tmp_path / "log"), asks, tmp_path, Scope(None), 0)
+    late = Applier(endpoint(target), Port(), Log(tmp_path / "log"), asks, tmp_path, Scope(None), 0, known(tmp_path))
     link = TargetLink(endpoint(target), "test", 0)
     link.ask(b"SET", f"keyferry:{UID}:0:closed:1".encode(), b"1")
     with pytest.raises(ControlError, match="closed on the target"):
@@ -438,7 +438,7 @@ def test_no_snapshot_is_asked_for_while_the_target_takes_no_write(
     asks = Source(endpoint(source, Side.SOURCE))
     receiver = Receiver(
         endpoint(source, Side.SOURCE), port, Log(tmp_path / "log"), tmp_path, asks, lambda: None,
-        gates.close_earlier, lambda: None, threading.Lock(), gates.number,
+        gates.close_earlier, lambda: None, threading.Lock(), never, known(tmp_path), gates.number,
     )  # fmt: skip
     before = source.client().info("stats")["sync_full"]
     with target.client() as client:

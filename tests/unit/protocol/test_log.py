@@ -127,5 +127,5 @@ def test_a_segment_that_is_gone_is_fetched_again(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="missing"):
         Cursor(log, 0).read()
     assert not log.covers(REPLID, 0)
-    log.want(REPLID, 0)
-    assert log.wanted == (REPLID, 0)
+    log.want(REPLID, 0, 0)
+    assert log.wanted == (REPLID, 0, 0)

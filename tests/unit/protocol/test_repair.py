@@ -15,7 +15,7 @@ import redis
 from sync_tasks.errors import CannotContinue, RefusedCommand, Side
 from sync_tasks.names import checkpoint_key
 from tests.servers import Server
-from tests.unit.protocol.conftest import REPLID, TASK, UID, Chained, Port, endpoint, until
+from tests.unit.protocol.conftest import REPLID, TASK, UID, Chained, Port, endpoint, known, until
 from workers import repair
 from workers.apply import Applier
 from workers.codec.resp_cy import encode
@@ -72,8 +72,9 @@ class Mirrored:
         """The next owner."""
         self.ports.append(Port(replace(TASK, databases=self.databases), epoch=3 + len(self.owners)))
         made = Applier(
-            endpoint(self.target), self.ports[-1], self.log, self.source, self.directory, Scope(self.databases), 0
-        )  # type: ignore[arg-type]
+            endpoint(self.target), self.ports[-1], self.log, self.source, self.directory, Scope(self.databases), 0,  # type: ignore[arg-type]
+            known(self.directory),
+        )  # fmt: skip
         self.owners.append(made)
         made.start()
         return made

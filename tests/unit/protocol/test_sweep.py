@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from hashlib import blake2b
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from sync_tasks.names import begun, marks_key
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
 from tests.servers import Server
-from tests.unit.protocol.conftest import UID, endpoint
+from tests.unit.protocol.conftest import UID, endpoint, known
 from tests.unit.protocol.faulty import record
 from workers import sweep
 from workers.scope import Scope
@@ -41,7 +40,7 @@ def test_what_no_loader_has_begun_is_left_alone(target: Server, tmp_path: Path) 
     with target.client() as client:
         client.set("a", 1)
         link = TargetLink(endpoint(target), "test", 0)
-        assert sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None)) == 0
+        assert sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None), known(tmp_path)) == 0
         assert client.get("a")
 
 
@@ -61,26 +60,16 @@ def test_what_was_loaded_and_cannot_be_read_any_more_is_told(target: Server, tmp
         begin(client, chunks)
         link = TargetLink(endpoint(target), "test", 0)
         with pytest.raises(CannotContinue, match="cannot be read any more"):
-            sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None))
+            sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None), known(tmp_path))
 
 
 @pytest.mark.parametrize("most", [1 << 20, 100])
 def test_a_sweep_removes_exactly_what_is_gone(
     target: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    sizes: list[int] = []
-
-    class Counted(sweep.Hashes):
-        def __init__(self) -> None:
-            super().__init__()
-            sizes.append(0)
-
-        def add(self, value: bytes) -> None:
-            super().add(value)
-            sizes[-1] += 1
-
-    monkeypatch.setattr(sweep, "Hashes", Counted)
-    monkeypatch.setattr(sweep, "MOST_HASHES", most)
+    """However few hashes fit into memory at a time."""
+    monkeypatch.setattr("workers.spool.known.PART_HASHES", most)
+    monkeypatch.setattr(sweep, "MOST_GONE", most)
     keys = [b"k%d" % i for i in range(1000)]
     chunks = [
         view(tmp_path / "gen-1" / "0.chunk", 1, keys[:600]),
@@ -88,15 +77,39 @@ def test_a_sweep_removes_exactly_what_is_gone(
         view(tmp_path / "gen-3" / "0.chunk", 3, keys[500:]),
     ]
     with target.client() as client:
-        client.mset(dict.fromkeys(keys, 1))
+        client.mset(dict.fromkeys([*keys, b"own"], 1))
         link = TargetLink(endpoint(target), "test", 0)
         begin(client, chunks)
-        assert sweep.sweep(link, chunks, 3, 0, UID, 0, Scope(None)) == 500
+        assert sweep.sweep(link, chunks, 3, 0, UID, 0, Scope(None), known(tmp_path)) == 500
         link.close()
-        assert {key for key in client.keys("*") if not key.startswith(b"keyferry:")} == {*keys[500:]}
+        assert {key for key in client.keys("*") if not key.startswith(b"keyferry:")} == {*keys[500:], b"own"}
         assert not client.keys("keyferry:*:load:*")
-    assert sum(sizes) == 1000
-    assert max(sizes) < 1.5 * most
+
+
+def test_what_is_known_of_earlier_snapshots_and_their_log_goes_too(target: Server, tmp_path: Path) -> None:
+    """Their files are gone. Databases may go to others, and several to one."""
+    old = [view(tmp_path / f"gen-1-{db}" / "0.chunk", 1, [b"k%d" % i for i in range(db, 100)]) for db in (1, 2)]
+    mine = known(tmp_path)
+    mine.add(1, [(db, Path(chunk.path), chunk.keys) for db, chunk in zip((1, 2), old, strict=True)])
+    for chunk in old:
+        Path(chunk.path).unlink()
+    new = replace(view(tmp_path / "gen-2" / "0.chunk", 2, [b"k%d" % i for i in range(50)]), db=1)
+    scope = Scope({1: 3, 2: 3, 4: 4})
+    with target.client(db=3) as client, target.client(db=2) as other:
+        for one in (client, other):
+            one.mset({b"k%d" % i: 1 for i in range(100)})
+        client.set("own", 1)
+        link = TargetLink(endpoint(target), "test", 0)
+        with target.client() as home:
+            begin(home, old)
+        assert sweep.sweep(link, [*old, new], 2, 0, UID, 0, scope, mine) == 50
+        link.close()
+        assert {*client.keys("*")} == {b"own", b"k0", *new_keys(new)}
+        assert len(other.keys("*")) == 100, "not in scope"
+
+
+def new_keys(chunk: ChunkView) -> list[bytes]:
+    return [b"k%d" % i for i in range(chunk.keys)]
 
 
 def test_a_sweep_by_a_torn_file_removes_nothing(target: Server, tmp_path: Path) -> None:
@@ -109,36 +122,7 @@ def test_a_sweep_by_a_torn_file_removes_nothing(target: Server, tmp_path: Path) 
         link = TargetLink(endpoint(target), "test", 0)
         begin(client, chunks)
         with pytest.raises(ControlError, match="keys"):
-            sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None))
+            sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None), known(tmp_path))
         link.close()
         assert client.dbsize() == 102, "the keys, and the marks of two snapshots"
     assert is_damaged(path.parent)
-
-
-def test_hashes_take_little_more_than_their_bytes() -> None:
-    def made(count: int) -> int:
-        tracemalloc.start()
-        known = sweep.Hashes()
-        for i in range(count):
-            known.add(blake2b(b"%d" % i, digest_size=16).digest())
-        size = tracemalloc.get_traced_memory()[0]
-        tracemalloc.stop()
-        assert all(blake2b(b"%d" % i, digest_size=16).digest() in known for i in range(0, count, 97))
-        assert not any(blake2b(b"%d" % -i, digest_size=16).digest() in known for i in range(1, 5000))
-        return size
-
-    each = (made(400_000) - made(0)) / 400_000
-    assert each * sweep.MOST_HASHES < 100 << 20
-
-
-def test_a_hash_is_not_found_across_two_others() -> None:
-    known = sweep.Hashes()
-    for value in (b"\0" * 8 + b"a" * 8, b"\0\0" + b"b" * 14):
-        known.add(value)
-    assert b"\0" * 8 + b"a" * 8 in known
-    assert b"\0\0" + b"b" * 14 in known
-    assert b"a" * 8 + b"\0\0" + b"b" * 6 not in known
-    known = sweep.Hashes()
-    known.add(b"\0\0" + b"c" * 12 + b"\0\0")
-    known.add(b"\0\0" + b"d" * 14)
-    assert b"\0\0" + b"\0\0" + b"d" * 12 not in known

@@ -52,18 +52,18 @@ def test_behind_a_hole_the_log_begins_anew_where_it_is_needed(filled: Log, tmp_p
         path.write_bytes({"nothing": b"", "one block": data[: len(data) // 2], "zeros": bytes(len(data))}[left])
     again = Log(tmp_path)
     assert again.end == 80, "the newest part is kept: it may be all that is needed"
-    again.want(REPLID, 45)
+    again.want(REPLID, 45, 3)
     assert again.wanted is None
     assert again.covers(REPLID, 45)
-    again.want(REPLID, 15)
-    assert again.wanted == (REPLID, 15)
-    again.reset(*again.wanted)
+    again.want(REPLID, 15, 3)
+    assert again.wanted == (REPLID, 15, 3)
+    again.reset(REPLID, 15)
     assert (again.start, again.end, again.wanted) == (15, 15, None)
     assert Log(tmp_path).end == 15
 
 
 def test_an_end_that_is_missing_still_is_waited_for(filled: Log) -> None:
-    filled.want(REPLID, 90)
+    filled.want(REPLID, 90, 3)
     assert filled.wanted is None
 
 
@@ -79,8 +79,8 @@ def test_a_block_that_cannot_be_read_is_fetched_again(filled: Log, spoil: str) -
     with pytest.raises(ControlError) as caught:
         cursor.read()
     assert caught.value.retry is Retry.OTHER
-    filled.want(REPLID, 30)
-    assert filled.wanted == (REPLID, 30), "the log does not count as reaching there any more"
+    filled.want(REPLID, 30, 3)
+    assert filled.wanted == (REPLID, 30, 3), "the log does not count as reaching there any more"
 
 
 def test_the_end_can_be_asked_for_while_segments_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,214 @@
+"""The list of the keys that were brought to the target: nothing is missing, or it says so."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.protocol.faulty import record
+from workers.codec.digest_cy import key_hash
+from workers.codec.resp_cy import encode
+from workers.spool import known as module
+from workers.spool.known import Known
+from workers.spool.log import Log
+
+UID = "0123456789abcdef"
+REPLID = "a" * 40
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    made = Log(tmp_path / "log")
+    made.reset(REPLID, 100)
+    return made
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Known:
+    made = Known(tmp_path / "known", UID)
+    made.create()
+    made.begin(100, 0)
+    return made
+
+
+def write(log: Log, *commands: str | list[bytes]) -> None:
+    for command in commands:
+        log.append(encode(command if isinstance(command, list) else command.encode().split()), 1)
+
+
+def has(known: Known, db: int, *keys: str) -> list[str]:
+    """Which of the keys are in."""
+    hashes = known.part(db, 0, 0)
+    found = {hashes[at : at + 16] for at in range(0, len(hashes), 16)}
+    return [key for key in keys if key_hash(key.encode(), UID.encode()) in found]
+
+
+CREATES = [
+    ("SET a 1", "a"), ("SET a 1 KEEPTTL", "a"), ("MSET a 1 b 2", "a b"), ("RENAME x a", "a"), ("RENAMENX x a", "a"),
+    ("COPY x a", "a"), ("COPY x a REPLACE", "a"), ("LMOVE x a LEFT RIGHT", "a"), ("RPOPLPUSH x a", "a"),
+    ("SMOVE x a member", "a"), ("BITOP AND a x", "a"), ("SUNIONSTORE a x", "a"), ("ZUNIONSTORE a 1 x", "a"),
+    ("SORT x LIMIT 0 1 STORE a", "a"), ("GEORADIUS x 1 2 3 m STOREDIST a", "a"), ("XGROUP CREATE a g $ MKSTREAM", "a"),
+    ("PFMERGE a x", "a"), ("EVAL script 2 a b c", "a b"), ("MSETEX 2 a 1 b 2 EX 3", "a b"), ("LPUSH a x", "a"),
+    ("JSON.SET a $ 1", "a"), ("JSON.MSET a $ 1 b $ 2", "a b"), ("MSETNX a 1 b 2", "a b"), ("hset a f v", "a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "keys"), CREATES)
+def test_what_a_command_may_bring_into_being(known: Known, log: Log, command: str, keys: str) -> None:
+    write(log, command)
+    known.fold(log)
+    assert has(known, 0, *keys.split()) == keys.split()
+    assert not has(known, 0, "1", "2", "$", "x" if "x" not in keys else "-", "member", "script", "c", "v")
+
+
+def test_databases(known: Known, log: Log) -> None:
+    write(log, "SET a 1", "SELECT 3", "SET b 1", "MOVE b 4", "COPY b c DB 5", "SELECT 6", "SET d 1", "PUBLISH e f")
+    known.fold(log)
+    assert [has(known, db, *"abcdef") for db in (0, 3, 4, 5, 6)] == [["a"], ["b"], ["b"], ["c"], ["d"]]
+    assert known.databases() == [0, 3, 4, 5, 6]
+
+
+def test_databases_that_are_swapped_share_what_they_have(known: Known, log: Log) -> None:
+    """However often: it is put down once."""
+    write(log, "SET a 1", "SELECT 3", "SET b 1", *["SWAPDB 0 3", "SWAPDB 3 9"] * 200, "SET c 1", "SELECT 9", "SET d 1")
+    known.fold(log)
+    assert [has(known, db, *"abcd") for db in (0, 3, 9)] == [[*"abcd"]] * 3
+    assert known.count(3) < 10
+    again = Known(known._directory, UID)
+    assert [has(again, db, *"abcd") for db in (0, 3, 9)] == [[*"abcd"]] * 3
+
+
+def test_it_goes_on_where_it_was(known: Known, log: Log, tmp_path: Path) -> None:
+    """A command may lie across blocks, and across two turns; the stream's database is kept."""
+    first = encode([b"SELECT", b"7"]) + encode([b"SET", b"a", b"1"])
+    second = encode([b"SET", b"b", b"x" * 5000])
+    log.append(first + second[:1000], 1)
+    known.fold(log)
+    assert known.offset == 100 + len(first)
+    again = Known(tmp_path / "known", UID)
+    log.append(second[1000:], 1)
+    again.fold(log)
+    assert has(again, 7, "a", "b") == ["a", "b"]
+    assert again.offset == log.end
+
+
+def test_no_further_than_it_is_told(known: Known, log: Log) -> None:
+    write(log, "SET a 1")
+    stop = log.end
+    write(log, "SET b 1")
+    known.fold(log, stop)
+    assert (known.offset, has(known, 0, "a", "b")) == (stop, ["a"])
+    known.fold(log)
+    assert has(known, 0, "a", "b") == ["a", "b"]
+
+
+def test_a_long_log_in_steps(known: Known, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STEP_BYTES", 100)
+    keys = [f"key{i}" for i in range(500)]
+    for key in keys:
+        write(log, [b"SET", key.encode(), b"x" * (int(key[3:]) % 7 * 50)])
+    known.fold(log)
+    assert has(known, 0, *keys) == keys
+
+
+def test_files_are_sorted_once_they_have_grown(known: Known, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOSE_BYTES", 1000)
+    monkeypatch.setattr(module, "PART_HASHES", 20)
+    for turn in range(40):
+        write(log, *[f"SET key{i} 1" for i in range(50)], f"SET more{turn} 1")
+        known.fold(log)
+    assert has(known, 0, "key0", "key49", "more0", "more39") == ["key0", "key49", "more0", "more39"]
+    assert known.count(0) < 300, "and not 2040"
+    again = Known(known._directory, UID)
+    assert again.whole
+    assert has(again, 0, "key0", "more39") == ["key0", "more39"]
+    assert len([*known._directory.iterdir()]) == 2
+
+
+def test_a_snapshot(known: Known, tmp_path: Path) -> None:
+    path = tmp_path / "0.chunk"
+    path.write_bytes(b"".join(map(record, [b"a", b"b"])))
+    known.add(2, [(3, path, 2)])
+    assert has(known, 3, "a", "b") == ["a", "b"]
+    assert known.gens == {1, 2}
+    known.add(2, [(3, path, 2)])
+    assert known.count(3) == 2
+
+
+def lacks(known: Known, log: Log, tmp_path: Path) -> None:
+    path = tmp_path / "0.chunk"
+    path.write_bytes(record(b"a"))
+    known.add(1, [(0, path, 2)])
+
+
+def skips(known: Known, log: Log, tmp_path: Path) -> None:
+    known.go_on(101, 0)
+
+
+def begins_later(known: Known, log: Log, tmp_path: Path) -> None:
+    log.reset(REPLID, 150)
+    write(log, "SET a 1")
+    known.fold(log)
+
+
+def damaged(known: Known, log: Log, tmp_path: Path) -> None:
+    write(log, "SET a 1")
+    file = log.segments[-1].path
+    file.write_bytes(file.read_bytes()[:-3] + b"XXX")
+    known.fold(log)
+
+
+def no_stream(known: Known, log: Log, tmp_path: Path) -> None:
+    log.append(b"what is this\r\n", 1)
+    known.fold(log)
+
+
+@pytest.mark.parametrize("how", [lacks, skips, begins_later, damaged, no_stream])
+def test_what_is_missing_is_known_to_be(
+    known: Known, log: Log, tmp_path: Path, how: Callable[[Known, Log, Path], None]
+) -> None:
+    assert known.whole
+    how(known, log, tmp_path)
+    assert not known.whole
+    assert not Known(tmp_path / "known", UID).whole
+    known.fold(log)
+    known.begin(100, 0)
+    known.add(1, [])
+    assert not known.whole, "nothing makes it whole again"
+
+
+def test_a_file_that_lost_its_end(known: Known, log: Log, tmp_path: Path) -> None:
+    write(log, "SET a 1", "SET b 1")
+    known.fold(log)
+    file = tmp_path / "known" / "0-0"
+    data = file.read_bytes()
+    file.write_bytes(data + b"begun and not recorded")
+    assert has(Known(tmp_path / "known", UID), 0, "a", "b") == ["a", "b"]
+    file.write_bytes(data[:-1])
+    assert not Known(tmp_path / "known", UID).whole
+
+
+def test_a_full_disk(known: Known, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log must be able to shrink; that something is missing is known."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    write(log, "SET a 1")
+    monkeypatch.setattr("os.writev", full)
+    known.fold(log)
+    assert not known.whole
+
+
+def test_what_comes_twice_does_no_harm(known: Known, log: Log) -> None:
+    write(log, "SELECT 2", "SET a 1")
+    known.fold(log)
+    known.go_on(100, 0)
+    log.reset(REPLID, 100)
+    write(log, "SELECT 3", "SET b 1")
+    known.fold(log)
+    assert (has(known, 2, "a"), has(known, 3, "b")) == (["a"], ["b"])

@@ -1,0 +1,89 @@
+"""A full sync in place (DESIGN 8): when one is needed, what stands against it, and how the target is told.
+
+It is begun by a claim that puts `loading` and the snapshot's number into the checkpoint: all windows of the stream so
+far answer nil from then on, and whoever takes over finds that the target is being loaded, until the first window behind
+the new snapshot says `streaming` again. What the new snapshot lacks is removed by `workers.sweep`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sync_tasks.errors import CannotContinue, ConnectionLost, Retry, Side, SourceError
+from sync_tasks.views import NodeView
+from workers.scope import Scope
+from workers.spool.known import Known
+from workers.target.claim import LOADING, STREAMING, Checkpoint
+from workers.target.link import TargetLink, lost
+
+SPACE = re.compile(rb"db(\d+):keys=(\d+)")
+FAR_FEWER = 10
+"""A source that has so many times fewer keys than the target was emptied by somebody, or by accident."""
+FEW = 100
+"""Below so many keys nothing follows from their number."""
+
+
+class Begun(Exception):
+    """A full sync in place has begun: what the stream waits for will not come; not an error."""
+
+
+def needed(node: NodeView, found: Checkpoint | None) -> bool:
+    """Whether the target must be loaded by another snapshot than the database knows of.
+
+    Args:
+        node: as the database has it.
+        found: the target's checkpoint.
+
+    The target has lost its checkpoint, and so perhaps all it had. Or a full sync in place was begun on the target, and
+    we died before the database knew, or it has lost its last commits. Or the target has fallen back to before that was
+    begun: an owner that was asleep may have written among the loaders, so that the next snapshot must come.
+    """
+    if found is None:
+        return node.begun
+    if found.state == LOADING:
+        return node.begun or found.gen > node.gen
+    return found.state == STREAMING and not node.begun and found.gen < node.gen
+
+
+def ask(found: Checkpoint | None) -> ConnectionLost:
+    """What is told while the receiver fetches the snapshot that is needed."""
+    if found is None:
+        return lost("the target has lost its data, or Keyferry's keys: it is loaded anew")
+    return lost("a full sync in place broke off, or the target has fallen back to before it; another begins")
+
+
+def check(node: NodeView, known: Known, replid: str, source_keys: int | None, target_keys: int) -> None:
+    """Raise what stands against loading a snapshot over a target that was streaming, before anything is touched.
+
+    Args:
+        node: as the database has it.
+        known: of the node.
+        replid: replication id of the new snapshot.
+        source_keys, target_keys: what both hold now, all databases in scope.
+    Raises CannotContinue, SourceError.
+    """
+    if not known.whole:
+        raise CannotContinue(
+            "the source no longer has the stream that the target needs, and the list of the keys that were brought to"
+            " the target is not in this spool: what was deleted meanwhile could not be told",
+            side=Side.SOURCE,
+            hint="raise repl-backlog-size on the source, let hosts share their spool; restart the task with an empty"
+            " target",
+        )
+    far_fewer = source_keys is not None and target_keys >= FEW and source_keys * FAR_FEWER < target_keys
+    if far_fewer and replid != node.replid:
+        raise SourceError(
+            f"the source was restarted and has {source_keys} keys, the target {target_keys}: to go on would remove"
+            " most of them",
+            code="source-emptied",
+            hint="bring the source's data back, then it goes on by itself; if it is meant so, empty the target and"
+            " restart the task",
+            retry=Retry.OTHER,
+        )
+
+
+def keys_there(link: TargetLink, scope: Scope) -> int:
+    """How many keys the target has in the databases in scope."""
+    spaces = {int(db): int(keys) for db, keys in SPACE.findall(link.ask(b"INFO", b"keyspace"))}
+    mine = spaces if scope.databases is None else set(scope.databases.values())
+    return sum(spaces.get(db, 0) for db in mine)
