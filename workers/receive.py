@@ -75,6 +75,7 @@ class Receiver(threading.Thread):
         self._checkpoint, self._border, self._number = checkpoint, border, number
         self.stop_event = threading.Event()
         self.error: BaseException | None = None
+        self.alone = threading.Event()  # the task is suspended: the target is not to be touched
         self.connected = False
         self.received_bytes = 0  # of the snapshot that is coming, or came last
         self._ailing = False  # a retry window of our own side may be open
@@ -223,6 +224,8 @@ class Receiver(threading.Thread):
 
     def _take(self, link: ReplicaLink, answer: Full) -> None:
         """Receive a whole snapshot as a new generation."""
+        if self.alone.is_set():
+            raise self._too_late()  # loading is for whoever resumes the task
         link.settimeout(SILENCE_S)
         parts = link.snapshot()
         size = next(parts)

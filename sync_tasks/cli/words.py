@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sync_tasks import units
 from sync_tasks.progress import current_error, most_pressing
 from sync_tasks.states import TaskState
 from sync_tasks.supervise.outcome import Reading
@@ -24,14 +25,7 @@ def phase(state: TaskState) -> str:
 
 def size(count: float | None) -> str:
     """Bytes, in powers of 1024."""
-    if count is None:
-        return UNKNOWN
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+    return UNKNOWN if count is None else units.size(count)
 
 
 def number(count: int | None) -> str:
