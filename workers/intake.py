@@ -48,7 +48,7 @@ class Intake:
         log: that is filled.
         receiver: who fills it; ended when there is enough.
         source: asked how far it is.
-        committed: offset of the target's checkpoint; None if it is not known: then all of the log counts.
+        committed: tells the offset of the target's checkpoint; None if it is not known: then all of the log counts.
         say: shows a line to people who watch the job.
     """
 
@@ -58,7 +58,7 @@ class Intake:
         log: Filling,
         receiver: Receiver,
         source: SourceView,
-        committed: int | None,
+        committed: Callable[[], int | None],
         say: Callable[[str], None],
     ) -> None:
         self.port, self.log, self.receiver, self.source = port, log, receiver, source
@@ -70,8 +70,14 @@ class Intake:
     @property
     def waiting(self) -> int:
         """Bytes of the stream that wait on disk."""
-        behind = self.log.start if self.committed is None else self.committed
+        committed = self.committed()
+        behind = self.log.start if committed is None else committed
         return max(0, (self.log.end or 0) - (behind or 0))
+
+    def begin(self) -> None:
+        """The applier has ended: say where, before anybody counts on it."""
+        self.port.progress(self._offsets())
+        self.port.rests()
 
     def goes_on(self, limit: int) -> bool:
         """Whether there is room for more; if not, the link to the source is closed, and that is said.
@@ -101,18 +107,21 @@ class Intake:
         """The link first: what is said then stays true."""
         self.receiver.stop_event.set()
         self.receiver.join(END_S)
-        self.port.progress({"received_offset": self.log.end, "source_offset": self._sample})
+        self.port.progress(self._offsets())
         rest = "the link to the source is closed, and a resumption goes on from there, then from the source's backlog"
         self.port.receive_no_more(f"{enough}: {rest}")
+
+    def _offsets(self) -> dict[str, int | None]:
+        committed = self.committed()
+        known = {} if committed is None else {"applied_offset": committed}
+        return {"received_offset": self.log.end, **known}
 
     def _report(self, now: float) -> None:
         if now - self._asked >= ASK_S:
             self._asked, self._sample = now, None
             with contextlib.suppress(KeyferryError):
                 self._sample = self.source.offset()
-        values = {
-            "received_offset": self.log.end, "source_offset": self._sample, "in_sync": False, "delay_ms": None,
-        }  # fmt: skip
+        values = {**self._offsets(), "source_offset": self._sample, "in_sync": False, "delay_ms": None}
         if values != self._values or now - self._reported_all >= REPORT_ALL_S:
             self._values, self._reported_all = values, now
             self.port.progress(values)

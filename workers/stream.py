@@ -110,14 +110,15 @@ class StreamJob:
         """Leave the target alone, and receive. Whether the task was resumed, and the stream goes on to the target."""
         self.receiver.alone.set()
         self._stop_applying()
-        intake = Intake(self.port, self.log, self.receiver, self.source, self.applier.progress.committed, self._say)
+        applier = self.applier
+        intake = Intake(self.port, self.log, self.receiver, self.source, lambda: applier.progress.committed, self._say)
         while self._goes_on() and time.monotonic() <= self._over_at:
             self._beat.check()
             limit, end = self.orders.receive_bytes, self.log.end
             if limit is None:
                 return self._apply_again()
-            if not self.orders.resting and not self.applier.is_alive():
-                self.port.rests()
+            if not self.orders.resting and not applier.is_alive():
+                intake.begin()
                 self._renew()
             if not intake.goes_on(limit):
                 return False
@@ -127,9 +128,10 @@ class StreamJob:
     def _apply_again(self) -> bool:
         """An applier for the settings as they are now, on the link and the log that there are."""
         before = self.applier
-        before.join(8.0)
         if before.is_alive():
-            return False
+            before.join(8.0)
+        if before.is_alive():
+            return False  # another shift begins
         self.port.reread()
         self.applier = self._applier(before.source)
         self.applier.border, self.applier.progress.committed = before.border, before.progress.committed
