@@ -104,7 +104,7 @@ class StreamJob:
             self.applier.start()
             while self._tick():
                 time.sleep(CALM_TICK_S if self._calm() else TICK_S)
-        return self.orders.receive_bytes is not None and self._goes_on()
+        return self.orders.receive_bytes is not None and self._may_go_on()
 
     def _receive(self) -> bool:
         """Leave the target alone, and receive. Whether the task was resumed, and the stream goes on to the target."""
@@ -112,7 +112,7 @@ class StreamJob:
         self._stop_applying()
         applier = self.applier
         intake = Intake(self.port, self.log, self.receiver, self.source, lambda: applier.progress.committed, self._say)
-        while self._goes_on() and time.monotonic() <= self._over_at:
+        while self._may_go_on() and time.monotonic() <= self._over_at:
             self._beat.check()
             limit, end = self.orders.receive_bytes, self.log.end
             if limit is None:
@@ -187,7 +187,7 @@ class StreamJob:
 
     def _tick(self) -> bool:
         self._beat.check()
-        if not self._goes_on() or self.orders.receive_bytes is not None:
+        if not self._may_go_on() or self.orders.receive_bytes is not None:
             return False
         if self.orders.finishing:
             self.applier.finishing.set()
@@ -211,7 +211,7 @@ class StreamJob:
             self._report()
         return True
 
-    def _goes_on(self) -> bool:
+    def _may_go_on(self) -> bool:
         """Whether nothing has ended the job yet."""
         if self.receiver.error is not None or self.applier.error is not None:
             return False
