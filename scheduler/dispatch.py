@@ -22,6 +22,9 @@ FOLLOW_AGAIN_S = 3.0
 ELSEWHERE_S = 0.4
 """A stream whose log lies in some host's own spool is offered to that host first, after so long to all."""
 
+LITTLE_BYTES = 64 << 10
+"""So much of the stream that waits on disk every source's backlog still has."""
+
 OP_AGAIN_S = 2.0
 """An operation that nobody could claim: its task's stream may not have ended yet."""
 
@@ -36,12 +39,12 @@ BATCH = 500
 class Due:
     """Messages to send. `stale` ones, of chunks, were sent before: they may be lost, or wait in their queue.
 
-    Streams are listed apart: `nodes` of their ids, and whether they were sent before; `loading` those whose snapshot
-    lies in some host's own spool and is not on the target yet.
+    Streams are listed apart: `nodes` of their ids, and whether they were sent before; `bound` those for which something
+    lies in some host's own spool that another host could not get any more.
     """
 
     nodes: dict[int, bool] = field(default_factory=dict)
-    loading: set[int] = field(default_factory=set)
+    bound: set[int] = field(default_factory=set)
     messages: list[Message] = field(default_factory=list)
     stale: list[Message] = field(default_factory=list)
 
@@ -58,7 +61,7 @@ def look(session: Session, wall: float, held: Held = ()) -> Due:
     ops = outgoing.ops(session, session.scalars(_ops(wall, held)).all())
     return Due(
         nodes={node_id: at is not None for node_id, at, _ in nodes},
-        loading={node_id for node_id, _, loading in nodes if loading},
+        bound={node_id for node_id, _, bound in nodes if bound},
         messages=[m for m in loads if not chunks[m.id]] + ops,
         stale=[m for m in loads if chunks[m.id]],
     )
@@ -67,9 +70,13 @@ def look(session: Session, wall: float, held: Held = ()) -> Due:
 def _nodes(wall: float, held: Held) -> Select[*tuple[Any, ...]]:
     again = _is_old(Node.dispatched_at, wall, FOLLOW_AGAIN_S)
     elsewhere = and_(Node.spool.is_not(None), _is_old(Node.dispatched_at, wall, ELSEWHERE_S))
-    loading = and_(Node.spool.is_not(None), Node.gen > 0, Node.begun.is_(False))
+    loading = and_(Node.gen > 0, Node.begun.is_(False))
+    # What was received while the task was suspended the source may not have any more; `fresh`: until it is claimed.
+    waiting = Node.received_offset > Node.applied_offset + LITTLE_BYTES
+    received = and_(waiting, or_(Node.receive_bytes.is_not(None), Node.fresh))
+    bound = and_(Node.spool.is_not(None), or_(loading, received))
     return (
-        select(Node.id, Node.dispatched_at, loading)
+        select(Node.id, Node.dispatched_at, bound)
         .join(Lease, Lease.name == leases.OF_NODE)
         .where(Node.wanted, Lease.owner.is_(None), _is_due(Node.next_at, wall, held), or_(again, elsewhere))
     )

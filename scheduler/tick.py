@@ -113,7 +113,7 @@ class Ticker:
         if now < self._quiet_until:
             return []
         messages = [*due.messages, *self._lost(due.stale, now)]
-        offered = self._offers.due(due.nodes, now, due.loading)
+        offered = self._offers.due(due.nodes, now, due.bound)
         if offered:
             with self._db.read() as session:
                 follows = outgoing.follows(session, offered)

@@ -25,6 +25,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side, UsageError
 from sync_tasks.keyfile import service_key
 from sync_tasks.progress import Problem, Progress
+from sync_tasks.settings import SUSPEND_BYTES
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ENDED, RUNNING, UNBEGUN, OpKind, OpState, TaskState
 from sync_tasks.store import Store
@@ -226,21 +227,40 @@ class Client:
         return self._tasks(task, self._resume, wait_s)
 
     @overload
-    def suspend(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
+    def suspend(  # type: ignore[overload-overlap]
+        self, task: One, wait_s: float | None = ..., *, receive: bool = ..., limit_bytes: int | None = ...
+    ) -> Task: ...
     @overload
-    def suspend(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
-    def suspend(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
-        """Let a running task rest; it goes on with `start`, as long as the source's backlog reaches.
+    def suspend(
+        self, task: Iterable[One], wait_s: float | None = ..., *, receive: bool = ..., limit_bytes: int | None = ...
+    ) -> Tasks: ...
+    def suspend(
+        self,
+        task: One | Iterable[One],
+        wait_s: float | None = WAIT_S,
+        *,
+        receive: bool = True,
+        limit_bytes: int | None = None,
+    ) -> Task | Tasks:
+        """Let a running task rest: nothing is written to its target until `resume`. What the source writes meanwhile
+        is received to disk up to a limit; then the link to the source is closed. A task that still copies stops.
+
+        Of one that is suspended already, it changes what is received.
 
         Args:
             wait_s: seconds to wait until its streams have ended at a checkpoint; 0: only ask; None: for ever.
+            receive: False: the streams stop, and a resumption depends on the source's backlog from the start.
+            limit_bytes: bytes of each source node's stream that may wait on disk, 2^20 to 2^50; None: as the
+                installation's setting `suspend_bytes` says.
 
         Raises:
             ControlError: `transition`: it does not run; `timeout`: they have not ended within `wait_s`.
+            UsageError: `limit_bytes` is out of its range, or given with `receive=False`.
         """
+        limit = self._limit(receive, limit_bytes)
 
         def ask(view: TaskView) -> Check:
-            self._store.halt(view.id)
+            self._store.halt(view.id, receive_bytes=limit)
             return waiting.at_rest(self._store, view.id)
 
         return self._tasks(task, ask, wait_s)
@@ -320,6 +340,20 @@ class Client:
         return self._tasks(task, ask, wait_s)
 
     # -- inside
+
+    def _limit(self, receive: bool, limit_bytes: int | None) -> int | None:
+        """Bytes that a suspended task's stream may take on disk; None: it stops."""
+        if not receive and limit_bytes is not None:
+            raise UsageError("a stream that stops has no limit", hint="leave one of the two out", code="usage")
+        if not receive:
+            return None
+        limit = self._settings.suspend_bytes if limit_bytes is None else limit_bytes
+        least, most = SUSPEND_BYTES
+        if not least <= limit <= most:
+            raise UsageError(
+                f"a limit of {limit} bytes is out of range", hint=f"give {least} to {most}", code="setting-range"
+            )
+        return limit
 
     def _start(self, view: TaskView) -> Check | None:
         if view.state not in UNBEGUN:

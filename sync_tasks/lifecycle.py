@@ -61,7 +61,7 @@ def fail(session: Session, task: Task, error: KeyferryError) -> None:
     """End the task with an error, once; its stream is no longer wanted."""
     if task.state == TaskState.FAILED:
         return
-    session.execute(update(Node).where(Node.task_id == task.id).values(wanted=False))
+    session.execute(update(Node).where(Node.task_id == task.id).values(wanted=False, resting=False))
     if can(task, TaskState.FAILED):
         move(session, task, TaskState.FAILED, "failed", error)
         return

@@ -116,6 +116,8 @@ class Node(Base):
     spool: Mapped[str | None] = mapped_column(String(32))  # where its log lies; None: where all workers look
     turn: Mapped[bool] = mapped_column(default=False, server_default=false())  # the present shift ends
     finished: Mapped[bool] = mapped_column(default=False, server_default=false())  # cut over: the target is closed
+    receive_bytes: Mapped[int | None] = mapped_column(Big)  # it only receives, until so much waits on disk; None: both
+    resting: Mapped[bool] = mapped_column(default=False, server_default=false())  # its owner has ended at a checkpoint
 
 
 class Chunk(Base):

@@ -77,6 +77,9 @@ class NodeProgress:
     source_offset: int | None  # bytes of the stream, as the source said last
     received_offset: int | None  # bytes, in the log on disk
     applied_offset: int | None  # bytes, committed on the target
+    on_disk_bytes: int | None  # received, and not on the target
+    receiving: bool  # its task is suspended, and its stream is received to disk all the same
+    receive_bytes: int | None  # so many bytes may wait on disk then; None: none are received while it is suspended
     delay_ms: float | None
     in_sync: bool
     settled: bool  # no expiry is held

@@ -16,6 +16,9 @@ from sync_tasks.errors import ControlError, Side, UsageError
 
 PREFIX = "KEYFERRY_"
 FOUR_HOURS_S = 4 * 3600.0
+GIB = 1 << 30
+SUSPEND_BYTES = (1 << 20, 1 << 50)
+"""Range of `suspend_bytes`: 1 MiB to 1 PiB."""
 BROKERS = ("redis://", "rediss://", "redis+socket://")
 
 
@@ -53,6 +56,11 @@ class Settings(BaseSettings):
     )
     stream_shift_s: Annotated[float, Field(gt=0)] = Field(
         FOUR_HOURS_S, description="a stream job ends at a checkpoint after so long; another goes on"
+    )
+    suspend_bytes: Annotated[int, Field(ge=SUSPEND_BYTES[0], le=SUSPEND_BYTES[1])] = Field(
+        GIB,
+        description="so many bytes of a suspended task's stream, of each source node, are received to disk at most; "
+        "1048576 (1 MiB) or more",
     )
     flower_port: Annotated[int, Field(ge=0, le=65535)] = Field(5555, description="0: any that is free")
     flower_user: Annotated[str, Field(pattern=r"^[^:]+$")] = Field("keyferry", description="who may see Flower")

@@ -63,6 +63,20 @@ class NodeView:
     spool: str | None = None  # where its log lies; None: where all workers look
     turn: bool = False  # the present shift is to end at a checkpoint
     finished: bool = False  # cut over
+    receive_bytes: int | None = None  # its task is suspended: received alone, until so many bytes wait on disk
+    resting: bool = False  # and the job has come to a checkpoint: it applies nothing
+
+    @property
+    def receiving(self) -> bool:
+        """Its task is suspended, and its stream is received to disk all the same."""
+        return self.wanted and self.receive_bytes is not None
+
+    @property
+    def on_disk_bytes(self) -> int | None:
+        """Bytes of the stream on disk that the target has not."""
+        if self.received_offset is None or self.applied_offset is None:
+            return None
+        return max(0, self.received_offset - self.applied_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,8 @@ class Orders:
     wanted: bool = True  # else: stop at a checkpoint
     turn: bool = False  # stop at a checkpoint, another shift begins
     finishing: bool = False  # drain, settle, close the target for good
+    receive_bytes: int | None = None  # apply nothing; receive until so many bytes wait on disk
+    resting: bool = False  # that was acknowledged
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,8 +138,8 @@ def running(store: Store, task_id: int, before: dict[int, int]) -> Check:
 
 
 def at_rest(store: Store, task_id: int) -> Check:
-    """No stream of the task is at work."""
-    return lambda: not store.owned(task_id)
+    """No stream of the task is at work on the target; one that is only received may be."""
+    return lambda: not store.at_work(task_id)
 
 
 def cut_over(store: Store, task_id: int) -> Check:

@@ -65,6 +65,15 @@ class StreamPort(Protocol):
     def fail(self, error: KeyferryError) -> None:
         """End the task with an error, once."""
 
+    def rests(self) -> None:
+        """The task is suspended: the stream has ended at a checkpoint, and is received alone."""
+
+    def receive_no_more(self, why: str) -> None:
+        """Nor is it received any more; for people, why."""
+
+    def reread(self) -> None:
+        """`task` as it is now: it was suspended, and may have been modified."""
+
     def moved_in(self) -> None:
         """What lay in our spool is removed: from now on the log lies there."""
 

@@ -82,6 +82,7 @@ class Receiver(threading.Thread):
         self._reopen, self._known = reopen, known
         self.stop_event = threading.Event()
         self.error: BaseException | None = None
+        self.alone = threading.Event()  # the task is suspended: the target is not to be touched
         self.connected = False
         self.received_bytes = 0  # of the snapshot that is coming, or came last
         self._ailing = False  # a retry window of our own side may be open
@@ -212,6 +213,13 @@ class Receiver(threading.Thread):
         self._reset(found.replid, found.offset, found.db)
         return True
 
+    def _too_late(self) -> CannotContinue:
+        return CannotContinue(
+            f"the source no longer has the stream behind offset {self.log.end} of {self.log.replid}",
+            side=Side.SOURCE,
+            hint="raise repl-backlog-size on the source; a full sync in place follows when the task is resumed",
+        )
+
     def _start(self, link: ReplicaLink) -> None:
         answer = link.psync(None, 0)
         if not isinstance(answer, Full):
@@ -220,6 +228,8 @@ class Receiver(threading.Thread):
 
     def _take(self, link: ReplicaLink, answer: Full) -> None:
         """Receive a whole snapshot as a new generation."""
+        if self.alone.is_set():
+            raise self._too_late()  # loading is for whoever resumes the task
         link.settimeout(SILENCE_S)
         parts = link.snapshot()
         size = next(parts)

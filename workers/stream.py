@@ -16,6 +16,7 @@ from sync_tasks.views import Orders
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.gates import Gates
+from workers.intake import Intake
 from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.receive import Receiver
@@ -69,7 +70,9 @@ class StreamJob:
         self.directory = spool / port.task.uid / str(self.node.number)
         self.source = Source(source)
         self._source = source
-        self.orders = Orders()  # as of the last beat
+        self.orders = Orders(receive_bytes=self.node.receive_bytes)  # as of the last beat
+        self.applier: Applier  # of the present run; a task that is suspended and resumed gets another
+        self.receiver: Receiver
         self._beat = Beat(self._renew)
         self._sample: int | None = None  # the source's offset when last asked
         self._in_sync = False
@@ -86,8 +89,8 @@ class StreamJob:
         with self._beat:
             self._open()
             try:
-                while self._tick():
-                    time.sleep(CALM_TICK_S if self._calm() else TICK_S)
+                while self._carry() and self._receive():
+                    pass  # it was suspended, and resumed
             finally:
                 self._end()
             closed_at = self._closed_at()
@@ -97,6 +100,47 @@ class StreamJob:
         for thread in (self.receiver, self.applier):
             if thread.error is not None:
                 raise thread.error
+
+    def _carry(self) -> bool:
+        """Bring the stream to the target. Whether the task was suspended, and the stream is still to be received."""
+        if self.orders.receive_bytes is None:
+            self.applier.start()
+            while self._tick():
+                time.sleep(CALM_TICK_S if self._calm() else TICK_S)
+        return self.orders.receive_bytes is not None and self._may_go_on()
+
+    def _receive(self) -> bool:
+        """Leave the target alone, and receive. Whether the task was resumed, and the stream goes on to the target."""
+        self.receiver.alone.set()
+        self._stop_applying()
+        applier = self.applier
+        intake = Intake(self.port, self.log, self.receiver, self.source, lambda: applier.progress.committed, self._say)
+        while self._may_go_on() and time.monotonic() <= self._over_at:
+            self._beat.check()
+            limit, end = self.orders.receive_bytes, self.log.end
+            if limit is None:
+                return self._apply_again()
+            if not self.orders.resting and not applier.is_alive():
+                intake.begin()
+                self._renew()
+            if not intake.goes_on(limit):
+                return False
+            time.sleep(TICK_S if self.log.end != end else CALM_TICK_S)
+        return False
+
+    def _apply_again(self) -> bool:
+        """An applier for the settings as they are now, on the link and the log that there are."""
+        before = self.applier
+        if before.is_alive():
+            before.join(8.0)
+        if before.is_alive():
+            return False  # another shift begins
+        self.port.reread()
+        self.applier = self._applier(before.source)
+        self.applier.border, self.applier.progress.committed = before.border, before.progress.committed
+        self.receiver.alone.clear()
+        self._sample, self._in_sync, self._took_up, self._values = None, False, False, {}
+        return True
 
     def _closed_at(self) -> int | None:
         """The offset at which the target is closed; None: it is not.
@@ -117,7 +161,7 @@ class StreamJob:
         self.port.finished()
 
     def _open(self) -> None:
-        """Read the log there is, which can take its time, and start both threads."""
+        """Read the log there is, which can take its time, and start to receive."""
         if self.port.moved:
             # The stream has gone on in another host's spool since: what lies here is of the past.
             if self.directory.exists():
@@ -127,28 +171,30 @@ class StreamJob:
         self.known = Known(self.directory / "known", self.port.task.uid)
         if not self.node.gen and not self.node.begun:
             self.known.create()
-        scope = Scope(self.port.task.databases)
-        self.applier = Applier(
-            self.target, self.port, self.log, Source(self._source), self.directory, scope, self.home, self.known
-        )
+        self.applier = self._applier(Source(self._source))
+        if self.orders.receive_bytes is not None:
+            self.applier.progress.committed = self.node.applied_offset
         gates = Gates(self.target, self.port.task.uid, self.node.number, self.home)
         self.receiver = Receiver(
             self._source, self.port, self.log, self.directory, Source(self._source),
             committed=lambda: self.applier.progress.committed, begin=gates.close_earlier,
-            checkpoint=self.applier.checkpoint, border=self.applier.border, reopen=self.applier.reopen,
-            known=self.known, number=gates.number,
+            checkpoint=lambda: self.applier.checkpoint(), border=self.applier.border,
+            reopen=lambda *what: self.applier.reopen(*what), known=self.known, number=gates.number,
         )  # fmt: skip
+        if self.orders.receive_bytes is not None:
+            self.receiver.alone.set()
         self.receiver.start()
-        self.applier.start()
+
+    def _applier(self, source: Source) -> Applier:
+        scope = Scope(self.port.task.databases)
+        return Applier(self.target, self.port, self.log, source, self.directory, scope, self.home, self.known)
 
     def _renew(self) -> None:
         self.orders = self.port.renew()
 
     def _tick(self) -> bool:
         self._beat.check()
-        if self.receiver.error is not None or self.applier.error is not None:
-            return False
-        if self.applier.closed_at is not None or not self.orders.wanted or self.orders.turn:
+        if not self._may_go_on() or self.orders.receive_bytes is not None:
             return False
         if self.orders.finishing:
             self.applier.finishing.set()
@@ -173,6 +219,12 @@ class StreamJob:
             self._reported = now
             self._report()
         return True
+
+    def _may_go_on(self) -> bool:
+        """Whether nothing has ended the job yet."""
+        if self.receiver.error is not None or self.applier.error is not None:
+            return False
+        return self.applier.closed_at is None and self.orders.wanted and not self.orders.turn
 
     def _calm(self) -> bool:
         """Whether nothing has come since the source was last asked, and all of it is on the target."""
@@ -293,11 +345,10 @@ class StreamJob:
     def _end(self) -> None:
         """Stop at a checkpoint: the receiver first, then what is in flight."""
         self.receiver.stop_event.set()
-        self.applier.stop_event.set()
-        self.applier.loaded.set()
-        self.log.wake()
+        self._stop_applying()
         for thread in (self.applier, self.receiver):
-            thread.join(8.0)
+            if thread.is_alive():
+                thread.join(8.0)
         with contextlib.suppress(KeyferryError):
             # Offsets alone: whether it was in sync and settled is what was last seen while it ran.
             offsets = {"received_offset": self.log.end, "applied_offset": self.applier.progress.committed}
@@ -305,3 +356,8 @@ class StreamJob:
         for source in (self.source, self.applier.source, self.receiver.source):
             if isinstance(source, Source):
                 source.close()
+
+    def _stop_applying(self) -> None:
+        self.applier.stop_event.set()
+        self.applier.loaded.set()
+        self.log.wake()

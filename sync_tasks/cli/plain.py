@@ -51,6 +51,8 @@ def status(reading: Reading) -> str:
         parts.append(f"delay {words.delay(max(delays))}")
     if reading.in_sync:
         parts.append("in sync")
+    if on_disk := words.on_disk(reading):
+        parts.append(on_disk)
     waiting = words.trouble(reading)
     return ", ".join([*parts, waiting] if waiting else parts)
 

@@ -51,6 +51,8 @@ class Picture:
             lines.append(self._load(reading, now))
         if any(node.begun for node in reading.nodes):
             lines.append(self._stream(reading, now))
+        if on_disk := words.on_disk(reading):
+            lines.append(Text(on_disk, style="dim"))
         if waiting := words.trouble(reading):
             lines.append(Text(waiting, style="yellow"))
         return Group(*lines)

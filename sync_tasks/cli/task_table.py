@@ -34,9 +34,9 @@ def cells(reading: Reading) -> tuple[str, ...]:
         task.name,
         state(reading),
         _loaded(reading) if measured else "",
-        words.size(words.behind(reading)) if live else "",
+        words.size(words.behind(reading)) if live or words.receives(reading) else "",
         words.delay(max(delays)) if live and delays else "",
-        words.trouble(reading),
+        words.trouble(reading) or words.on_disk(reading),
     )
 
 
@@ -109,6 +109,8 @@ def _facts(reading: Reading) -> Iterator[tuple[str, str]]:
             yield "stream", f"node {node.number}: delay {delay}, applied {applied}, received {received} of {source}"
             if node.held:
                 yield "", f"{words.number(node.held)} expiries held"
+    if waiting := words.on_disk(reading):
+        yield "waits", waiting
     for window in reading.retries:
         yield "retry", f"{window.kind}, {words.retry(window)}"
 

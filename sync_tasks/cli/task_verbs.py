@@ -105,18 +105,38 @@ def start(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = 
         return _report(client.start(tasks, wait), json)
 
 
-def suspend(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:
+def suspend(
+    tasks: Which,
+    receive: Annotated[
+        bool, typer.Option("--receive/--stop", help="what follows goes to disk; or the streams stop")
+    ] = True,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="BYTES",
+            help="how much of each node's stream may wait on disk [default: the setting suspend_bytes]",
+        ),
+    ] = None,
+    wait: Wait = WAIT_S,
+    json: Json = False,
+    state: State = None,
+) -> int:
     """Let running tasks rest.
 
-    Their streams end at a checkpoint, from which keyferry task start goes on, as long as the source's backlog
-    reaches. Writes that the source takes meanwhile are not lost.
+    Their streams end at a checkpoint, from which keyferry task resume goes on; until then nothing is written to the
+    target. What the source writes meanwhile is received to disk, so that a small backlog of the source loses nothing;
+    at the limit the link to the source is closed. With --stop it is closed at once, and the source's backlog must
+    reach. A task that still copies stops in any case. Tasks that are suspended may be switched from one to the other.
 
     \b
     Examples:
       keyferry task suspend orders-move
+      keyferry task suspend --limit 10737418240 orders-move
+      keyferry task suspend --stop orders-move
     """
     with connected(state) as client:
-        return _report(client.suspend(tasks, wait), json)
+        return _report(client.suspend(tasks, wait, receive=receive, limit_bytes=limit), json)
 
 
 def resume(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:

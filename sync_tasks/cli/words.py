@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sync_tasks import units
 from sync_tasks.progress import current_error, most_pressing
 from sync_tasks.states import TaskState
 from sync_tasks.supervise.outcome import Reading
@@ -12,7 +13,7 @@ PHASES = {
     TaskState.INITIALIZING: "full sync",
     TaskState.SYNCHRONIZING: "following",
     TaskState.RETRYING: "retrying",
-    TaskState.SUSPENDED: "stopped",
+    TaskState.SUSPENDED: "suspended",
     TaskState.FAILED: "failed",
 }
 
@@ -24,14 +25,7 @@ def phase(state: TaskState) -> str:
 
 def size(count: float | None) -> str:
     """Bytes, in powers of 1024."""
-    if count is None:
-        return UNKNOWN
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+    return UNKNOWN if count is None else units.size(count)
 
 
 def number(count: int | None) -> str:
@@ -70,6 +64,22 @@ def trouble(reading: Reading) -> str:
     """What it waits for or has failed by; empty when all is well."""
     problem = current_error(reading)
     return retry(most_pressing(reading.retries)) or (problem.message if problem else "")
+
+
+def on_disk(reading: Reading) -> str:
+    """Of a suspended task whose stream is to be received, how much waits on disk, as a clause; empty of another."""
+    nodes = [node for node in reading.nodes if node.receive_bytes is not None]
+    if reading.task.state is not TaskState.SUSPENDED or not nodes:
+        return ""
+    known = [node.on_disk_bytes for node in nodes if node.on_disk_bytes is not None]
+    text = f"{size(sum(known) if len(known) == len(nodes) else None)} on disk"
+    limits = [node.receive_bytes for node in nodes if node.receiving and node.receive_bytes is not None]
+    return f"{text}, receives up to {size(sum(limits))}" if limits else f"{text}, receives no more"
+
+
+def receives(reading: Reading) -> bool:
+    """Whether its task is suspended, and a stream of it is received all the same."""
+    return reading.task.state is TaskState.SUSPENDED and any(node.receiving for node in reading.nodes)
 
 
 def behind(reading: Reading) -> int | None:

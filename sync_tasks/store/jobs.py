@@ -11,7 +11,7 @@ from sync_tasks.errors import KeyferryError, Retry
 from sync_tasks.models import Chunk, Node, Task
 from sync_tasks.retry_policy import LONGEST_S, pause
 from sync_tasks.states import RUNNING, ChunkState
-from sync_tasks.store import leases, locks, outgoing, rows, windows
+from sync_tasks.store import leases, locks, outgoing, receiving, rows, windows
 from sync_tasks.store.base import StoreBase
 from sync_tasks.store.chunk import ChunkHandle
 from sync_tasks.store.stream import StreamHandle
@@ -46,19 +46,24 @@ class Jobs(StoreBase):
             session.execute(
                 update(Node)
                 .where(Node.id == node_id)
-                .values(in_sync=False, settled=False, delay_ms=None, turn=False)
+                .values(in_sync=False, settled=False, delay_ms=None, turn=False, resting=False)
             )
-            task = rows.task_view(session.get_one(Task, node.task_id))
+            task = session.get_one(Task, node.task_id)
+            receives = receiving.is_received(task, node)
+            seen = rows.task_view(task)
         return StreamHandle(
-            self.database, task, node_id, owner, epoch, self._publish_chunks, self._clock, self._rng, spool, moved
-        )
+            self.database, seen, node_id, owner, epoch, self._publish_chunks, self._clock, self._rng, spool, moved,
+            receives,
+        )  # fmt: skip
 
     def release_node(self, node_id: int, epoch: int) -> None:
         """Give a stream job back, if it is still held under that epoch; a wanted one is sent again."""
         with self.database.write() as session:
             if leases.release(session, names.node_lease(node_id), epoch):
                 session.execute(
-                    update(Node).where(Node.id == node_id).values(dispatched_at=None, in_sync=False, delay_ms=None)
+                    update(Node)
+                    .where(Node.id == node_id)
+                    .values(dispatched_at=None, in_sync=False, delay_ms=None, resting=False)
                 )
 
     def claim_chunk(self, chunk_id: int, owner: str) -> ChunkHandle | None:

@@ -27,7 +27,7 @@ def free_nodes(session: Session, freed: Collection[str]) -> None:
     session.execute(
         update(Node)
         .where(mine)
-        .values(dispatched_at=None, next_at=None, in_sync=False, delay_ms=None)
+        .values(dispatched_at=None, next_at=None, in_sync=False, delay_ms=None, resting=False)
         .execution_options(synchronize_session=False)
     )
 

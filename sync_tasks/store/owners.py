@@ -8,7 +8,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sync_tasks import names
 from sync_tasks.models import Chunk, Lease, Node
 from sync_tasks.states import ChunkState
-from sync_tasks.store import locks, orphans
+from sync_tasks.store import leases, locks, orphans
 from sync_tasks.store.base import StoreBase
 
 
@@ -33,6 +33,13 @@ class Owners(StoreBase):
             leases = [names.node_lease(node_id) for node_id in ids]
             query = select(func.count()).where(Lease.name.in_(leases), Lease.owner.is_not(None))
             return bool(session.scalar(query))
+
+    def at_work(self, task_id: int) -> bool:
+        """Whether a stream job of the task does more than receive."""
+        with self.database.read() as session:
+            query = select(func.count()).select_from(Node).join(Lease, Lease.name == leases.OF_NODE)
+            mine = (Node.task_id == task_id, Node.resting.is_(False), Lease.owner.is_not(None))
+            return bool(session.scalar(query.where(*mine)))
 
     def release_owner(self, owner_prefix: str) -> None:
         """Free what owners so named hold: "host:pid" of a process known to be dead, and its children."""

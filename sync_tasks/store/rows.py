@@ -27,7 +27,7 @@ BYTES_DONE = func.coalesce(func.sum(_bytes), 0)
 NODE_FIELDS = (
     "id", "task_id", "number", "wanted", "fresh", "begun", "gen", "replid", "snapshot_offset", "stream_db",
     "snapshot_done", "received_offset", "applied_offset", "source_offset", "delay_ms", "in_sync", "settled",
-    "held", "keys_total", "bytes_total", "spool", "turn", "finished",
+    "held", "keys_total", "bytes_total", "spool", "turn", "finished", "receive_bytes", "resting",
 )  # fmt: skip
 CHUNK_FIELDS = (
     "id", "node_id", "task_id", "gen", "seq", "db", "shard", "huge", "path", "keys", "bytes",

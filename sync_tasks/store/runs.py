@@ -9,7 +9,7 @@ from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, KeyferryError
 from sync_tasks.models import Chunk, Lease, Node, Task
 from sync_tasks.states import RUNNING, ChunkState, TaskState
-from sync_tasks.store import locks
+from sync_tasks.store import locks, receiving
 from sync_tasks.store.base import StoreBase
 
 
@@ -50,15 +50,19 @@ def begin(session: Session, task: Task) -> None:
     """Start a task that rests: its leases and itself are held."""
     if task.state in (TaskState.PRECHECK_PASSED, TaskState.SUSPENDED, TaskState.FAILED):
         lifecycle.move(session, task, lifecycle.phase(session, task.id), "started")
-    mine = select(Node.id).where(Node.task_id == task.id)
+    # An owner that only receives goes on with the rest of its work: the source would notice a change of hands.
+    mine = select(Node.id).where(Node.task_id == task.id, Node.resting.is_(False))
     held = [names.node_lease(node_id) for node_id in session.scalars(mine)]
     session.execute(update(Lease).where(Lease.name.in_(held)).values(owner=None))
     _begin_anew(session, task.id)
 
 
 def stop(session: Session, task: Task, reason: str) -> None:
-    """Let a running task rest; its streams end at a checkpoint."""
-    session.execute(update(Node).where(Node.task_id == task.id).values(wanted=False))
+    """Let a running task rest; its streams end at a checkpoint, and are received no more."""
+    received = select(Node.id).where(Node.task_id == task.id, Node.wanted, Node.receive_bytes.is_not(None)).limit(1)
+    if session.scalar(received) is not None:
+        lifecycle.note(session, task.id, receiving.KIND, f"{reason}; its stream is received no more")
+    session.execute(update(Node).where(Node.task_id == task.id).values(wanted=False, receive_bytes=None, resting=False))
     if task.state in RUNNING:
         lifecycle.move(session, task, TaskState.SUSPENDED, reason)
 
@@ -72,6 +76,8 @@ def _begin_anew(session: Session, task_id: int) -> None:
             wanted=True,
             fresh=True,
             turn=False,
+            receive_bytes=None,
+            resting=False,
             dispatched_at=None,
             next_at=None,
             in_sync=False,

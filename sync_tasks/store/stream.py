@@ -16,8 +16,9 @@ from sync_tasks import lifecycle, names
 from sync_tasks.errors import Fenced, KeyferryError, Retry, Side, TaskRests
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.states import RUNNING, ChunkState, TaskState
-from sync_tasks.store import leases, rows, windows
+from sync_tasks.store import leases, receiving, rows, windows
 from sync_tasks.store.database import Database
+from sync_tasks.store.receiving import Patience
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 
 PROGRESS = frozenset(
@@ -30,7 +31,7 @@ PROGRESS = frozenset(
 
 
 ORDERS = (
-    select(Node.wanted, Node.turn, Task.finishing)
+    select(Node.wanted, Node.turn, Task.finishing, Node.receive_bytes, Node.resting)
     .join(Task, Task.id == Node.task_id)
     .where(Node.id == bindparam("node"))
 )
@@ -50,6 +51,7 @@ class StreamHandle:
         rng: jitter of pauses.
         spool: id of the owner's spool; None: one that all workers share.
         moved: the last owner had another spool: what lies in this one is older than the stream.
+        receives: its task is suspended: it is to do no more than receive.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class StreamHandle:
         rng: Random,
         spool: str | None = None,
         moved: bool = False,
+        receives: bool = False,
     ) -> None:
         self.task = task
         self.moved = moved
@@ -77,6 +80,7 @@ class StreamHandle:
         self._spool = spool
         self._lease = names.node_lease(node_id)
         self._lock = threading.RLock()
+        self._patience = Patience(receives, rng)
         self._clean: set[str] = set()  # sides without an open window, as far as this owner knows
         self._began = time.monotonic()
         self._quiet_from: dict[str, float] = {}  # when the last pause of a side was over
@@ -90,8 +94,10 @@ class StreamHandle:
         """Beat of the lease; what is asked of the job. Raises Fenced when the lease is lost."""
         with self._lock, self._db.write() as session:
             leases.renew(session, self._lease, self.owner, self.epoch)
-            wanted, turn, finishing = session.connection().execute(ORDERS, {"node": self.node_id}).one()
-        return Orders(wanted=wanted, turn=turn, finishing=finishing)
+            asked = session.connection().execute(ORDERS, {"node": self.node_id}).one()
+        orders = Orders(*asked)
+        self._patience.on = orders.receive_bytes is not None
+        return orders
 
     def raise_epoch(self, epoch: int) -> None:
         """Take a higher epoch; clears `fresh`. A lower one changes nothing else."""
@@ -253,24 +259,54 @@ class StreamHandle:
     def failing(self, error: KeyferryError) -> float:
         """Open or go on with the error's retry window; the pause in s. Raises `error` if it is fatal.
 
-        Past the window the scheduler fails the task, and the job hears of it at its next beat.
+        Past the window the scheduler fails the task, and the job hears of it at its next beat. While a stream is only
+        received there is no window, and nothing is fatal.
         """
-        if error.retry is Retry.FATAL:
+        if error.retry is Retry.FATAL and not self._patience.on:
             raise error
         with self._lock:  # another thread may just be closing the window, and take the side for clean then
             self._clean.discard(error.side)
             with self._write() as (session, node, task):
                 now = self._clock()
-                wait = windows.failed(session, task, error, windows.STREAM, now, self._rng)
+                wait = self._failed(session, task, node, error, now)
                 node.next_at = now + wait
                 node.in_sync = False
             self._quiet_from[error.side] = time.monotonic() + wait
         return wait
 
+    def _failed(self, session: Session, task: Task, node: Node, error: KeyferryError, now: float) -> float:
+        if receiving.is_received(task, node):
+            return self._patience.failed(session, task, error)
+        if error.retry is Retry.FATAL:
+            raise error  # it was resumed since the last beat
+        return windows.failed(session, task, error, windows.STREAM, now, self._rng)
+
     def fail(self, error: KeyferryError) -> None:
-        """End the task with an error, once; an owner that is none any more ends nothing."""
-        with self._write() as (session, _node, task):
-            lifecycle.fail(session, task, error)
+        """End the task with an error, once; an owner that is none any more ends nothing.
+
+        Of a suspended task only the receiving ends: whoever resumes it sees whether the error holds.
+        """
+        with self._write() as (session, node, task):
+            if receiving.is_received(task, node):
+                receiving.end(session, task, node, f"its stream is received no more: {error.line()}")
+            else:
+                lifecycle.fail(session, task, error)
+
+    def rests(self) -> None:
+        """The stream has ended at a checkpoint on the target, and is only received."""
+        with self._write() as (_session, node, _task):
+            node.resting = node.receive_bytes is not None
+
+    def receive_no_more(self, why: str) -> None:
+        """The limit is reached, or there is no room; nothing happens if the task was resumed meanwhile."""
+        with self._write() as (session, node, task):
+            if receiving.is_received(task, node):
+                receiving.end(session, task, node, why)
+
+    def reread(self) -> None:
+        """The task's settings may have changed while it was suspended."""
+        with self._db.read() as session:
+            self.task = rows.task_view(session.get_one(Task, self.task.id))
 
     def moved_in(self) -> None:
         """What lay in the owner's spool before is removed: from now on the log lies there."""
@@ -294,6 +330,7 @@ class StreamHandle:
                 if side == Side.CONTROL:
                     mine &= RetryWindow.origin == windows.STREAM  # the load's trouble is over when a chunk is in
                 windows.close(session, task, mine)
+                self._patience.healed(session, task, side)
                 if not windows.is_open(session, task):
                     node.next_at = None  # else the pause is another side's, and goes on
             self._clean.add(side)

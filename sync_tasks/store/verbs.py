@@ -15,6 +15,7 @@ from sync_tasks.states import ENDED, RESTING, RUNNING, UNBEGUN, OpState, TaskSta
 from sync_tasks.store import leases, rows, sharing
 from sync_tasks.store.base import StoreBase
 from sync_tasks.store.ops import busy, open_op, revoke
+from sync_tasks.store.receiving import receive
 from sync_tasks.store.runs import begin, stop
 from sync_tasks.store.tasks import set_spec
 from sync_tasks.views import TaskView
@@ -32,12 +33,19 @@ FOR_GOOD = {
 class Verbs(StoreBase):
     """Verbs of operators; illegal ones raise ControlError with the reason."""
 
-    def halt(self, task_id: int, reason: str = "asked") -> TaskView:
-        """The streams stop at a checkpoint, the task is suspended; nothing happens if it is."""
+    def halt(self, task_id: int, reason: str = "asked", receive_bytes: int | None = None) -> TaskView:
+        """The streams stop at a checkpoint, the task is suspended; nothing happens if it is.
+
+        Args:
+            receive_bytes: what follows is received to disk, until so many bytes wait there for each node; None: not.
+        """
         with self._task(task_id) as (session, task):
             if task.state not in RUNNING and task.state != TaskState.SUSPENDED:
                 raise _illegal(task, "be suspended")
-            stop(session, task, reason)
+            if receive_bytes is None:
+                stop(session, task, reason)
+            else:
+                receive(session, task, reason, receive_bytes)
             return sharing.view(session, task)
 
     def resume(self, task_id: int) -> TaskView:
@@ -111,7 +119,7 @@ class Verbs(StoreBase):
         with self._task(task_id) as (session, task):
             if name == names.OPS:
                 revoke(session, task, row_id)
-            elif task.state in RUNNING:
+            elif task.state in RUNNING or task.state == TaskState.SUSPENDED:
                 stop(session, task, f"its {name} was revoked")
 
     def drain(self, owner_prefix: str) -> int:

@@ -120,7 +120,9 @@ MUTATIONS: dict[str, Mutation] = {
         {"workers.fence._close_stream": lambda *_: None}, "release", 20
     ),
     "blocks of the log are not checked": Mutation({"workers.spool.log.crc32": lambda _: 0}, "disk", 30),
-    "the target is not told of a full sync in place": Mutation({"workers.apply.Applier.reopen": lambda *_: None}, "resync"),
+    "the target is not told of a full sync in place": Mutation(
+        {"workers.apply.Applier.reopen": lambda *_: None}, "resync"
+    ),
     "what the log had brought stays": Mutation({"workers.spool.known.Known.fold": lambda *_: None}, "resync", 110),
     "what was there before stays": Mutation({"workers.spool.known.Known.part": lambda *_: b""}, "resync", 110),
 }

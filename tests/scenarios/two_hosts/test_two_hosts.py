@@ -112,14 +112,14 @@ def test_three_tasks_outlive_a_host_a_scheduler_and_the_brokers_memory(
 
         leader.kill()
         until(lambda: snapshots(pairs[0][0]) == 1, "no second snapshot")
-        client.suspend(tasks[0])
+        client.suspend(tasks[0], receive=False)
         client.resume(tasks[0])  # takes a scheduler: the one that stood by
 
         broker.kill()
         time.sleep(1)
         broker.start()
         assert broker.client().dbsize() < 20, "it lost what it had"
-        client.suspend(tasks[1])
+        client.suspend(tasks[1], receive=False)
         client.resume(tasks[1])
         before = applied()
         until(lambda: all_go_on(before), "all go on")

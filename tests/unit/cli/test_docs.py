@@ -46,7 +46,13 @@ def test_the_verbs_of_tasks_in_the_docs_are_those_of_the_command() -> None:
     documented = {verb: set(re.findall("--[a-z]+", row)) for verb, row in re.findall(r"\| `([a-z]+)(.*)", section)}
     everywhere = {"--json", "--state"}
     there = {
-        verb: {option for parameter in command.params for option in parameter.opts if option[:2] == "--"} - everywhere
+        verb: {
+            option
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+            if option[:2] == "--"
+        }
+        - everywhere
         for verb, command in get_command(task).commands.items()  # type: ignore[attr-defined]
     }
     assert documented == there

@@ -16,14 +16,16 @@ import pytest
 from rich.console import Console
 
 from sync_tasks import Client, TaskState
-from sync_tasks.cli import task_table, task_watch
+from sync_tasks.cli import plain, task_table, task_watch
 from sync_tasks.cli.failures import guarded
 from sync_tasks.cli.json_lines import blank
 from sync_tasks.cli.main import dispatch
 from sync_tasks.cli.signals import Interrupted
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side
+from sync_tasks.progress import Progress
 from tests.unit.cli.samples import RETRY, node, reading, task
 from tests.unit.cli.test_config import keyferry
+from tests.unit.cli.test_show import drawn
 from tests.unit.client.conftest import SECRETS, SOURCE, TARGET
 from tests.unit.client.worker import Worker
 
@@ -165,6 +167,20 @@ def test_the_life_of_a_task(run: Run, worker: Worker) -> None:
     assert run("finish", "a").out == "a: finished\n"
     assert run("start", "a").code == 5
     assert run("release", "a").out == "a: released\n"
+
+
+def test_a_task_may_rest_in_two_ways(run: Run, worker: Worker) -> None:
+    follow(run, "a")
+    assert run("suspend", "a", "--limit", "2097152").out == "a: suspended\n"
+    (found,) = run("show", "--json", "a").json
+    (node,) = found["progress"]["nodes"]
+    assert (node["receiving"], node["receive_bytes"]) == (True, 2 << 20)
+    assert "on disk, receives up to 2.0 MiB" in run("list").out
+    assert run("suspend", "a", "--stop").out == "a: suspended\n"
+    assert "on disk" not in run("list").out
+    said = run("suspend", "a", "--stop", "--limit", "2097152")
+    assert (said.code, said.out) == (2, "")
+    assert "no limit" in said.err
 
 
 def test_create_and_start_in_one(run: Run, worker: Worker) -> None:
@@ -310,7 +326,22 @@ def test_cells_show_what_is_known_and_of_use() -> None:
     assert task_table.cells(unknown)[2:6] == ("initializing", "40 / ? keys", "?", "12 ms")
     assert "connection refused" in task_table.cells(reading(retries=(RETRY,)))[6]
     rested = reading(task=task(state=S.SUSPENDED))
-    assert task_table.cells(rested)[3:6] == ("40 / 40 keys", "", "")
+    assert task_table.cells(rested)[3:] == ("40 / 40 keys", "", "", "")
+
+
+def test_what_waits_on_disk_is_shown_of_a_task_that_rests() -> None:
+    receives = reading(node(receive_bytes=5 << 30, applied_offset=50, in_sync=False), task=task(state=S.SUSPENDED))
+    said = "200 B on disk, receives up to 5.0 GiB"
+    assert task_table.cells(receives)[2:] == ("suspended", "40 / 40 keys", "250 B", "", said)
+    assert f"waits     {said}" in "\n".join(task_table.page(receives, []))
+    assert said in plain.status(receives)
+    assert said in drawn(receives)
+    over = reading(node(receive_bytes=200, wanted=False, applied_offset=50), task=task(state=S.SUSPENDED))
+    assert task_table.cells(over)[4:] == ("", "", "200 B on disk, receives no more")
+    unknown = reading(node(receive_bytes=200, applied_offset=None), task=task(state=S.SUSPENDED))
+    assert "? on disk" in task_table.cells(unknown)[6]
+    (found,) = Progress.of(receives).nodes
+    assert (found.on_disk_bytes, found.receiving, found.receive_bytes) == (200, True, 5 << 30)
 
 
 def test_a_table_on_a_terminal_keeps_names_that_look_like_markup() -> None:

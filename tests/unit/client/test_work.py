@@ -102,13 +102,61 @@ def test_what_runs_is_left_alone_by_a_start(client: Client, worker: Worker) -> N
 
 def test_a_suspended_task_has_no_stream_and_goes_on_with_a_start(client: Client, worker: Worker) -> None:
     (task,) = running(client, "a")
-    assert client.suspend(task).state is S.SUSPENDED
+    assert client.suspend(task, receive=False).state is S.SUSPENDED
     assert not client._store.owned(task.id)
     (before,) = client.progress(task).nodes
     assert client.start(task).state is S.SYNCHRONIZING
     (after,) = client.progress(task).nodes
     assert after.epoch > before.epoch, "it returned when a worker had it"
     assert kinds(client, task).count("precheck-passed") == 1
+
+
+def test_a_suspended_task_is_received_all_the_same_unless_it_is_to_stop(client: Client, worker: Worker) -> None:
+    (task,) = running(client, "a")
+    assert client.suspend(task).state is S.SUSPENDED
+    (node,) = client.progress(task).nodes
+    assert (node.receiving, node.receive_bytes) == (True, 1 << 30)
+    assert client._store.owned(task.id)
+    assert not client._store.at_work(task.id)
+    client.suspend(task, limit_bytes=5 << 20)
+    assert client.progress(task).nodes[0].receive_bytes == 5 << 20
+    client.suspend(task, receive=False)
+    assert not client._store.owned(task.id)
+    assert not client.progress(task).nodes[0].receiving
+    client.suspend(task)
+    deadline = time.monotonic() + 10
+    while not client._store.owned(task.id):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    client.suspend(task)
+    (before,) = client.progress(task).nodes
+    assert client.resume(task).state is S.SYNCHRONIZING
+    (after,) = client.progress(task).nodes
+    assert (after.receiving, after.receive_bytes) == (False, None)
+    assert after.epoch > before.epoch, "it returned when a worker had heard of it"
+    assert client._store.at_work(task.id)
+
+
+def test_a_stream_that_does_not_come_to_rest_is_told(client: Client, worker: Worker) -> None:
+    (task,) = running(client, "a")
+    worker.stuck = True
+    with pytest.raises(ControlError, match="not reached a checkpoint") as caught:
+        client.suspend(task, wait_s=SOON)
+    assert caught.value.code == "timeout"
+    worker.stuck = False
+    client.suspend(task)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"limit_bytes": 1}, "out of range"), ({"limit_bytes": 1 << 51}, "out of range"),
+     ({"limit_bytes": 1 << 20, "receive": False}, "no limit")],
+)  # fmt: skip
+def test_a_limit_that_is_none(client: Client, options: dict[str, int], told: str) -> None:
+    made(client, "a")
+    with pytest.raises(UsageError, match=told):
+        client.suspend("a", **options)  # type: ignore[arg-type]
+    assert kinds(client, client.get("a")) == ["created"]
 
 
 def test_a_stream_that_does_not_end_is_told(client: Client, worker: Worker) -> None:
@@ -126,7 +174,7 @@ def test_a_stream_that_does_not_end_is_told(client: Client, worker: Worker) -> N
 def test_a_resumption_needs_somebody_who_follows(client: Client, state: Path) -> None:
     with Worker(state):
         (task,) = running(client, "a")
-        client.suspend(task)
+        client.suspend(task, receive=False)
     with Worker(state, streams=False):
         with pytest.raises(ControlError, match="no worker has taken its stream"):
             client.resume(task, wait_s=SOON)
@@ -189,7 +237,7 @@ def test_a_cut_over_is_waited_for(client: Client, worker: Worker) -> None:
 def test_a_cut_over_that_is_broken_off_says_by_what(client: Client, state: Path) -> None:
     with Worker(state):
         (task,) = running(client, "a")
-        client.suspend(task)
+        client.suspend(task, receive=False)
     with pytest.raises(ControlError, match="no worker has taken its stream") as caught:
         client.finish(task, wait_s=SOON)
     assert client.get(task).finishing

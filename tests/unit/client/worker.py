@@ -86,10 +86,26 @@ class Worker(threading.Thread):
     def _obey(self, node_id: int, handle: StreamHandle) -> None:
         try:
             orders = handle.renew()
-            if orders.finishing and orders.wanted:
+            if orders.finishing and orders.wanted and orders.receive_bytes is None:
                 handle.finished()
         except Fenced:
             self._held.pop(node_id)
             return
+        if orders.receive_bytes is not None and orders.wanted:
+            self._rest(handle, resting=orders.resting)
+            return
+        self._resume(handle)
         if (orders.finishing or orders.turn or not orders.wanted) and not self.stuck:
             self._store.release_node(node_id, self._held.pop(node_id).epoch)
+
+    def _rest(self, handle: StreamHandle, *, resting: bool) -> None:
+        """It is only to receive."""
+        if not resting and not self.stuck:
+            with contextlib.suppress(Fenced):
+                handle.rests()
+
+    def _resume(self, handle: StreamHandle) -> None:
+        """A resumption leaves the node to who has it; the claim on the target then takes a higher epoch."""
+        with contextlib.suppress(Fenced):
+            if handle.node().fresh:
+                handle.raise_epoch(handle.epoch + 1)

@@ -112,6 +112,37 @@ def test_windows_and_servers_survive_the_upgrade_from_revision_2(url: str) -> No
     assert [tuple(row) for row in servers] == [(source.identity(), there), (None, there), (None, None)]
 
 
+def test_streams_that_are_only_received_stop_in_the_version_before(url: str) -> None:
+    """It knows nothing of that, and would apply them."""
+    migrate(url)
+    with create_engine(url).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", "sync_tasks:migrations")
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        task = (
+            "INSERT INTO task"
+            " (id, uid, name, state, source, target, source_safe, target_safe, spec, created_at, finishing)"
+            " VALUES (1, 'u', 'n', 'suspended', :sealed, :sealed, 's', 't', '{}', :at, :no)"
+        )
+        connection.execute(text(task), {"sealed": b"x", "at": datetime(2026, 1, 1, tzinfo=UTC), "no": False})
+        node = (
+            "INSERT INTO node"
+            " (id, task_id, number, wanted, fresh, begun, gen, stream_db, snapshot_done, in_sync, settled)"
+            " VALUES (:id, 1, :id, :yes, :yes, :yes, 1, 0, :yes, :yes, :yes)"
+        )
+        for number in (1, 2):
+            connection.execute(text(node), {"id": number, "yes": True})
+    migrate(url)
+    asked = "SELECT wanted, receive_bytes, resting FROM node ORDER BY id"
+    with create_engine(url).begin() as connection:
+        assert [tuple(row) for row in connection.execute(text(asked))] == [(True, None, False)] * 2
+        connection.execute(text("UPDATE node SET receive_bytes = 5000000000 WHERE id = 2"))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        assert connection.execute(text("SELECT wanted FROM node ORDER BY id")).scalars().all() == [True, False]
+
+
 def test_of_several_that_start_at_once_one_makes_the_tables(url: str) -> None:
     assert in_processes(lambda _: migrate(url)) == [None] * PROCESSES
     assert len(schema(url)) == len(Base.metadata.tables) + 1

@@ -73,6 +73,8 @@ WRITES = {
     "begin_stream": lambda h: h.begin_stream(),
     "took_up": lambda h: h.took_up(),
     "finished": lambda h: h.finished(),
+    "rests": lambda h: h.rests(),
+    "receive_no_more": lambda h: h.receive_no_more("enough"),
     "fail": lambda h: h.fail(ConnectionLost("gone", side=Side.SOURCE)),
     "moved_in": lambda h: h.moved_in(),
     "progress": lambda h: h.progress({"applied_offset": 1}),
@@ -99,7 +101,7 @@ def test_every_write_is_fenced(store: Store, task_id: int, handle: StreamHandle,
 
 
 def test_all_writes_of_the_port_are_in_the_table_above() -> None:
-    reads = {"node", "load_state", "chunks"}
+    reads = {"node", "load_state", "chunks", "reread"}
     assert {name for name in vars(StreamPort) if inspect.isfunction(vars(StreamPort)[name]) and name[0] != "_"} == {
         *WRITES,
         *reads,

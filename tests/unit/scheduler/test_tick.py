@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, select, update
 
 from scheduler import prune
-from scheduler.dispatch import FOLLOW_AGAIN_S, LOAD_AGAIN_S
+from scheduler.dispatch import FOLLOW_AGAIN_S, LITTLE_BYTES, LOAD_AGAIN_S
 from scheduler.leader import Leader
 from scheduler.leases import free_chunks, free_leases
 from scheduler.offers import HOME_S
@@ -475,6 +475,37 @@ def test_a_stream_in_mid_load_is_offered_to_its_host_for_a_while(
     store.release_node(1, again.epoch)
     time.live(1)
     assert [message.queue for message in outbox.messages] == ["kf.stream.0123456789ab", "kf.stream"]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_stream_received_while_its_task_was_suspended_is_offered_to_its_host_for_a_while(
+    store: Store, task_id: int, time: Time, outbox: Outbox, resumed: bool
+) -> None:
+    """The source may not have that any more."""
+    handle = store.claim_node(1, "h:1:2:x", "0123456789ab")
+    assert handle is not None
+    handle.moved_in()
+    handle.end_snapshot(handle.begin_snapshot("r", 1, 0, None, None), 0, 0)
+    handle.begin_stream()
+    handle.progress({"received_offset": LITTLE_BYTES, "applied_offset": 0})
+    store.halt(task_id, receive_bytes=1 << 20)
+    store.release_node(1, handle.epoch)
+    time.live(1)
+    assert [message.queue for message in outbox.messages] == ["kf.stream.0123456789ab", "kf.stream"], "it is little"
+
+    handle = store.claim_node(1, "h:1:2:x", "0123456789ab")
+    assert handle is not None
+    handle.raise_epoch(handle.epoch)
+    handle.progress({"received_offset": LITTLE_BYTES + 1, "applied_offset": 0})
+    store.release_node(1, handle.epoch)
+    if resumed:
+        store.resume(task_id)
+    outbox.messages.clear()
+    time.live(HOME_S - 1)
+    assert {message.queue for message in outbox.messages} == {"kf.stream.0123456789ab"}
+    time.live(FOLLOW_AGAIN_S + 1)
+    assert outbox.messages[-1].queue == "kf.stream"
+    assert store.claim_node(1, "h:1:2:x", "0123456789ab") is not None
 
 
 def test_chunks_go_to_the_host_that_has_their_files(store: Store, task_id: int, time: Time, outbox: Outbox) -> None:
