@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import KeyferryError
+from sync_tasks.errors import ControlError, KeyferryError, is_away
 from sync_tasks.names import tmp_key
 from sync_tasks.views import Orders
 from workers.apply import Applier
@@ -68,7 +68,7 @@ class StreamJob:
         self.source = Source(source)
         self._source = source
         self.orders = Orders()  # as of the last beat
-        self._beat = Beat(self._renew)
+        self._beat = Beat(self._renew, patient=True)
         self._sample: int | None = None  # the source's offset when last asked
         self._in_sync = False
         self._reported = self._asked = self._reported_all = 0.0
@@ -83,7 +83,7 @@ class StreamJob:
         with self._beat:
             self._open()
             try:
-                while self._tick():
+                while self._goes_on():
                     time.sleep(CALM_TICK_S if self._calm() else TICK_S)
             finally:
                 self._end()
@@ -136,6 +136,15 @@ class StreamJob:
 
     def _renew(self) -> None:
         self.orders = self.port.renew()
+
+    def _goes_on(self) -> bool:
+        """One tick. While the database is away nothing can be asked or said; the stream needs the target alone."""
+        try:
+            return self._tick()
+        except ControlError as error:
+            if not is_away(error):
+                raise
+            return True
 
     def _tick(self) -> bool:
         self._beat.check()
