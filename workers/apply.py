@@ -33,6 +33,7 @@ from workers.takeover import take_over
 from workers.target import replicas
 from workers.target.claim import STREAMING, Checkpoint, Claim, Finished, look
 from workers.target.error_count import error_count, unchanged
+from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain, Window
@@ -89,6 +90,7 @@ class Applier(threading.Thread):
         self._proven: set[int] = set()
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
         self._loaded_files: list[tuple[int, Path]] | None = None
+        self._evictions = Evictions(port.event, first=self.node.gen == 0)
 
     # --- life
 
@@ -125,6 +127,7 @@ class Applier(threading.Thread):
         try:
             self._proven = {self.home}
             self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.extend_expiry_s * 1000
+            self._evictions.ask(link)  # what it has evicted may be the checkpoint
             claimed = take_over(self.port, link, self._nonce)
             found = claimed.found
             if found is None or found.state != STREAMING:
@@ -195,6 +198,7 @@ class Applier(threading.Thread):
     def _close_now(self, link: TargetLink, claimed: Claim, node: NodeView) -> Checkpoint:
         self._check_open(link, node)
         closing = Closing(self.port, node, self.scope, self.directory, self.home)
+        self._evictions.ask(link)
         missing = closing.missing(link)
         if missing:
             self.loaded.clear()
@@ -228,7 +232,7 @@ class Applier(threading.Thread):
         repair = self._repair(chain, found)
         chain.held = found.held
         self.clock.loading = True
-        expiries = Expiries(self.endpoint, self.home, self._measure(link), self.clock.observe)
+        expiries = Expiries(self.endpoint, self.home, self._measure(link), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
         search = Search(expiries, self.scope, found.held, loaded)
         inquiry = Inquiry(self.source, self.scope)
