@@ -18,6 +18,7 @@ from tests.traffic import Traffic
 
 STEPS = (1, -1, 12, -12)  # hours from the right time, one after the other
 STEP_S = 2.0  # between two of them
+WINDOW = "[retry]\nconnection_min = 30"  # shorter than the shortest step
 LONG_S = 50_000
 """An extension that is longer than the longest step. A target whose clock is further ahead than the extension expires
 what the source has: nobody can hold it there, but with a longer one."""
@@ -78,11 +79,11 @@ def test_ours_in_full_sync(clock: Clock, server: StartServer, ferry: StartFerry)
 
 
 def test_ours_while_the_target_is_away(clock: Clock, server: StartServer, ferry: StartFerry) -> None:
-    """A retry window of some minutes is not over because a clock says so, nor does a pause last for hours."""
+    """A retry window of half an hour is not over because a clock says so, nor does a pause last for hours."""
     source, target = server("redis-7.0"), server("redis-7.0")
     fill(source.client(), 500)
     with Traffic(source, clients=2, rate=800):
-        run = ferry(source, target, env=clock.env)
+        run = ferry(source, target, env=clock.env, config=WINDOW)
         run.wait_phase("synchronizing")
         time.sleep(1)
         target.stop(save=True)
