@@ -13,7 +13,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long test-all lint bench bench-service chaos simulation picture clean help
+.PHONY: sync test test-long test-all lint bench bench-service chaos cuts simulation picture clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -62,8 +62,11 @@ bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2
 bench-service: $(VENV)/.test  ## memory and CPU of 50 idle tasks, a tick over 1000, a cold start
 	@$(BIN)/python -m tests.benchmarks.service
 
-chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, then a comparison key by key
+chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, and comparisons key by key
 	@$(BIN)/python -m tests.chaos --kills $(N)
+
+cuts: $(VENV)/.test  ## N=20: so many connections cut at a random byte under live traffic, and the same comparisons
+	@$(BIN)/python -m tests.cuts --cuts $(N)
 
 simulation: $(VENV)/.test  ## N=100000 SEED=0: so many histories of the protocol with random faults, in memory
 	@$(BIN)/python -m tests.simulation $(if $(filter-out file,$(origin N)),--histories $(N)) --seed $(or $(SEED),0)

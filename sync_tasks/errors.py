@@ -81,6 +81,15 @@ class ControlError(KeyferryError):
     side = Side.CONTROL
 
 
+DATABASE = "database"
+"""Code of what the database answers, or that it does not."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database has not done what it was asked, and may do so by and by."""
+    return isinstance(error, ControlError) and error.code == DATABASE and error.retry is Retry.OTHER
+
+
 class SourceError(KeyferryError):
     """The source cannot be used as asked."""
 

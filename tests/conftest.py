@@ -69,13 +69,20 @@ RARE = (
     "raise_no_alarm[redis-7.0",
     "test_outlived.py::test_keys_that_expired_on_the_source_are_no_difference_and_cost_no_time[redis-7.0",
     "test_copied_state.py::test_the_later_fences_the_earlier[original-copy]",
+    "test_database_away.py::test_in_follow[silent-60]",
+    "test_database_away.py::test_in_follow[stopped-60]",
+    "test_database_away.py::test_in_full_sync[silent-60]",
+    "test_database_away.py::test_in_full_sync[stopped-60]",
     "test_cutover.py::test_every_expiry_is_the_sources[redis-7.0",
     "test_cutover.py::test_with_a_writer_that_has_not_stopped[redis-7.0",
     "test_cutover.py::test_killed_on_the_way[redis-6.2",
     "test_cutover.py::test_killed_on_the_way[redis-7.0",
     "test_cutover.py::test_another_extension[redis-7.0",
     "test_database_rolled_back.py::test_the_stream_goes_on[snapshot arrives]",
+    "test_evicted.py::test_in_follow[redis-6.2-allkeys-lru]",
+    "test_evicted.py::test_in_follow[valkey-9.1-allkeys-random]",
     "test_expiry_renewed.py::test_none_is_lost[redis-7.0",
+    "test_foreign_write.py::test_in_follow[redis-6.2]",
     "test_follow.py::test_every_write_takes_effect_once[redis-7.0-redis-7.0]",
     "test_follow.py::test_every_write_takes_effect_once[valkey-8.1",
     "test_scripts.py::test_scripts_are_carried_where_the_source_sends_them[redis-6.2-redis-6.2",
@@ -122,9 +129,15 @@ def server(tmp_path: Path) -> Iterator[StartServer]:
     """Starts servers, `server("redis-6.2", config={...})`; all end with the test, their logs stay."""
     with ExitStack() as stack:
 
-        def begin(kind: str, *, config: Mapping[str, str] | None = None, dir: Path | None = None) -> Server:
+        def begin(
+            kind: str,
+            *,
+            config: Mapping[str, str] | None = None,
+            dir: Path | None = None,
+            env: Mapping[str, str] | None = None,
+        ) -> Server:
             place = dir or tmp_path / f"{kind}-{len(list(tmp_path.iterdir()))}"
-            return stack.enter_context(start(kind, config=config, dir=place))
+            return stack.enter_context(start(kind, config=config, dir=place, env=env))
 
         yield begin
 

@@ -8,6 +8,7 @@ Binaries are those of pg_config, of Debian's /usr/lib/postgresql, or of PATH.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -20,8 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.servers import STOP_TIMEOUT, die_with_parent
@@ -62,29 +65,78 @@ def needs_postgres() -> Path:
     pytest.skip(f"no {missing} here")
 
 
+class Postgres:
+    """One server with a data directory of its own. As a context manager it runs for the block.
+
+    `url`: SQLAlchemy's, of its database `postgres`; its one user owns it and has no password.
+    """
+
+    def __init__(self) -> None:
+        self._bin = needs_postgres()
+        self._account = _account()
+        # Under /tmp whatever TMPDIR says: a socket's path is short, and another account must reach it.
+        self._directory = tempfile.TemporaryDirectory(prefix="keyferry-pg-", dir="/tmp", ignore_cleanup_errors=True)
+        self._place = Path(self._directory.name)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql+psycopg://keyferry@/postgres?host={self._place}"
+        if self._account:
+            os.chown(self._place, self._account["user"], self._account["group"])
+        _run([self._bin / "initdb", "-D", self._place / "data", "-U", "keyferry", "-A", "trust", "-E", "UTF8",
+              "--locale=C", "--no-sync", "--no-instructions"], self._place, self._account)  # fmt: skip
+
+    def start(self) -> None:
+        """Start it, for the first time or with all it has committed, and wait until it takes connections."""
+        settings = [f"--{key}={value}" for key, value in {**SETTINGS, "unix_socket_directories": self._place}.items()]
+        with (self._place / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self._place / "data", *settings],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._place, preexec_fn=die_with_parent,
+                **self._account,
+            )  # fmt: skip
+        _wait(self._process, self._place)
+
+    def stop(self) -> None:
+        """End it and its sessions at once."""
+        if self._process is not None:
+            self.resume()
+            self._process.send_signal(signal.SIGINT)
+            _end(self._process)
+            self._process = None
+
+    def pause(self) -> None:
+        """SIGSTOP to it and its sessions: nothing is closed, nothing answers."""
+        for process in self._family():
+            process.suspend()
+
+    def resume(self) -> None:
+        for process in self._family():
+            process.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        assert self._process
+        top = psutil.Process(self._process.pid)
+        return [top, *top.children(recursive=True)]
+
+    def __enter__(self) -> Postgres:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            with contextlib.suppress(psutil.Error):
+                self.resume()
+            self._process.send_signal(signal.SIGQUIT)  # at once, but its shared memory goes
+            _end(self._process)
+        self._directory.cleanup()
+
+
 @contextmanager
 def start() -> Iterator[str]:
-    """An SQLAlchemy URL of a running server's database `postgres`; its one user owns it and has no password."""
-    bin = needs_postgres()
-    account = _account()
-    # Under /tmp whatever TMPDIR says: a socket's path is short, and another account must reach it.
-    with tempfile.TemporaryDirectory(prefix="keyferry-pg-", dir="/tmp", ignore_cleanup_errors=True) as name:
-        place = Path(name)
-        if account:
-            os.chown(place, account["user"], account["group"])
-        _run([bin / "initdb", "-D", place / "data", "-U", "keyferry", "-A", "trust", "-E", "UTF8", "--locale=C",
-              "--no-sync", "--no-instructions"], place, account)  # fmt: skip
-        settings = [f"--{key}={value}" for key, value in {**SETTINGS, "unix_socket_directories": name}.items()]
-        with (place / "server.log").open("wb") as log:
-            process = subprocess.Popen(
-                [bin / "postgres", "-D", place / "data", *settings],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place, preexec_fn=die_with_parent, **account,
-            )  # fmt: skip
-        try:
-            _wait(process, place)
-            yield f"postgresql+psycopg://keyferry@/postgres?host={name}"
-        finally:
-            _stop(process)
+    """The URL of a server that runs for the block."""
+    with Postgres() as server:
+        yield server.url
 
 
 def _account() -> dict[str, Any]:
@@ -115,8 +167,7 @@ def _wait(process: subprocess.Popen[bytes], place: Path) -> None:
     raise RuntimeError(f"PostgreSQL did not start:\n{(place / 'server.log').read_text()[-2000:]}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGQUIT)  # at once, but its shared memory goes
+def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:

@@ -28,10 +28,12 @@ class Connection:
     def __init__(self, client: socket.socket, server: socket.socket, life: int | None = None) -> None:
         self.client, self.server = client, server
         self.life, self.cut = life, False
+        self.doomed: dict[socket.socket, int] = {}  # bytes that it may still carry to an end
         self.held = threading.Event()
         self.kept = bytearray()
         self.done = threading.Event()  # the client will send no more
         self.lock = threading.Lock()
+        self.closed = False
 
     def forward(self, hold_at: Callable[[Connection, bytes], bool]) -> None:
         """Client to server, until the client's end; then the server's side stays open if anything is kept."""
@@ -58,14 +60,24 @@ class Connection:
 
     def _pass(self, data: bytes, end: socket.socket) -> None:
         """As much as the connection still has to live for."""
-        if self.life is None:
-            end.sendall(data)
-            return
-        end.sendall(data[: max(0, self.life)])
-        self.life -= len(data)
-        if self.life < 0:
+        left = min((rest for rest in (self.life, self.doomed.get(end)) if rest is not None), default=len(data))
+        end.sendall(data[: max(0, left)])
+        if self.life is not None:
+            self.life -= len(data)
+        if end in self.doomed:
+            self.doomed[end] -= len(data)
+        if left < len(data):
             self.cut = True
             self.close()
+
+    def doom(self, towards: str, size: int) -> None:
+        """Cut it once it has carried `size` more bytes, and not one more, towards the "server" or towards "us"."""
+        self.doomed[self.server if towards == "server" else self.client] = size
+
+    @property
+    def alive(self) -> bool:
+        """Whether neither end nor we have closed it."""
+        return not self.closed
 
     def release(self) -> int:
         """Deliver what was kept, and everything that follows; how many bytes were kept."""
@@ -77,6 +89,7 @@ class Connection:
         return late
 
     def close(self) -> None:
+        self.closed = True
         for end in (self.client, self.server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

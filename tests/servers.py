@@ -128,8 +128,15 @@ def _defaults(kind: str) -> dict[str, str]:
 class Server:
     """One running server. Made by `start`; as a context manager it is stopped at the end of the block."""
 
-    def __init__(self, kind: str, config: Mapping[str, str] | None = None, dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        config: Mapping[str, str] | None = None,
+        dir: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind = kind
+        self.env = {**os.environ, **(env or {})}
         self.version = version(kind)
         self.own_dir = dir is None
         self.dir = Path(tempfile.mkdtemp(prefix="keyferry-test-")) if dir is None else dir
@@ -171,7 +178,7 @@ class Server:
             command += [f"--{name}", *(value.split() if value and name not in ("dir", "save") else [value])]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
+                command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
             )
 
     def _answers(self) -> bool:
@@ -245,16 +252,23 @@ class Server:
             shutil.rmtree(self.dir, ignore_errors=True)
 
 
-def start(kind: str, *, config: Mapping[str, str] | None = None, dir: Path | None = None) -> Server:
+def start(
+    kind: str,
+    *,
+    config: Mapping[str, str] | None = None,
+    dir: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Server:
     """Start a server of `kind`.
 
     Args:
         kind: product and version, see `available()`; a missing one skips the test (fails it in CI).
         config: settings as in its configuration file, over the defaults made for tests; `port` too.
         dir: where its data and `server.log` live; left out, a temporary one, removed when all went well.
+        env: more environment.
     """
     needs(kind)
-    return Server(kind, config, dir).start()
+    return Server(kind, config, dir, env).start()
 
 
 StartServer = Callable[..., Server]

@@ -13,7 +13,7 @@ from tests.servers import Server
 RAW = {"rdbcompression": "no"}  # for a source whose bulk should reach us in full size
 DAWDLING = {**RAW, "rdb-key-save-delay": "250"}  # µs for each key that it writes to its snapshot
 VALUE = 4000  # bytes
-STOPPED_S, RUNNING_S = 0.18, 0.02
+PERIOD_S = 0.2
 
 
 def bulk(server: Server, keys: int, size: int = VALUE) -> None:
@@ -22,16 +22,16 @@ def bulk(server: Server, keys: int, size: int = VALUE) -> None:
 
 
 @contextmanager
-def slowed(server: Server) -> Iterator[None]:
-    """Within the block the server runs for a tenth of the time, by SIGSTOP and SIGCONT."""
+def slowed(server: Server, share: float = 0.1) -> Iterator[None]:
+    """Within the block the server runs for a share of the time, by SIGSTOP and SIGCONT."""
     ended = threading.Event()
 
     def alternate() -> None:
         while not ended.is_set():
             server.pause()
-            ended.wait(STOPPED_S)
+            ended.wait(PERIOD_S * (1 - share))
             server.resume()
-            ended.wait(RUNNING_S)
+            ended.wait(PERIOD_S * share)
 
     thread = threading.Thread(target=alternate, daemon=True)
     thread.start()

@@ -35,6 +35,7 @@ from workers.takeover import take_over
 from workers.target import replicas
 from workers.target.claim import STREAMING, Checkpoint, Claim, Finished, look
 from workers.target.error_count import error_count, unchanged
+from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain, Window
@@ -102,6 +103,7 @@ class Applier(threading.Thread):
         self._proven: set[int] = set()
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
         self._loaded_files: list[tuple[int, Path]] | None = None
+        self._evictions = Evictions(port.event, first=port.node().gen == 0)
 
     # --- life
 
@@ -140,6 +142,7 @@ class Applier(threading.Thread):
         try:
             self._proven = {self.home}
             self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.extend_expiry_s * 1000
+            self._evictions.ask(link)  # what it has evicted may be the checkpoint
             claimed, node = self._take_over(link)
             found = claimed.found
             if found is None or found.state != STREAMING:
@@ -179,7 +182,8 @@ class Applier(threading.Thread):
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-reopen", self.home)
         try:
             node = self.port.node()
-            resync.check(node, self.known, replid, source_keys, resync.keys_there(link, self.scope))
+            found, keys = look(link, self.task.uid, self.number), resync.keys_there(link, self.scope)
+            resync.check(link, node, found, self.known, replid, source_keys, keys)
             self.reopened.set()
             take_over(self.port, link, self._nonce, loading=gen)
             self.log.wake()
@@ -242,6 +246,7 @@ class Applier(threading.Thread):
     def _close_now(self, link: TargetLink, claimed: Claim, node: NodeView) -> Checkpoint:
         self._check_open(link, node)
         closing = self._closing(node)
+        self._evictions.ask(link)
         missing = closing.missing(link)
         if missing:
             self.loaded.clear()
@@ -275,7 +280,7 @@ class Applier(threading.Thread):
         repair = self._repair(chain, found)
         chain.held = found.held
         self.clock.loading = True
-        expiries = Expiries(self.endpoint, self.home, self._measure(link), self.clock.observe)
+        expiries = Expiries(self.endpoint, self.home, self._measure(link), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
         search = Search(expiries, self.scope, found.held, loaded)
         inquiry = Inquiry(self.source, self.scope)

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from sync_tasks.errors import ControlError, is_away
+
 BEAT_S = 1.0
 
 
@@ -14,10 +16,12 @@ class Beat:
 
     Args:
         renew: one beat, called in the thread; raises Fenced when the lease is another's.
+        patient: a database that is away gives the lease to nobody else, and one that others can reach lets them write
+            what we no longer can: what the target fences goes on meanwhile.
     """
 
-    def __init__(self, renew: Callable[[], object]) -> None:
-        self._renew = renew
+    def __init__(self, renew: Callable[[], object], *, patient: bool = False) -> None:
+        self._renew, self._patient = renew, patient
         self._over = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
@@ -30,9 +34,16 @@ class Beat:
     def _run(self) -> None:
         try:
             while not self._over.wait(BEAT_S):
-                self._renew()
+                self._beat()
         except BaseException as error:  # noqa: BLE001 - for the owner of the lease, which ends with it
             self._error = error
+
+    def _beat(self) -> None:
+        try:
+            self._renew()
+        except ControlError as error:
+            if not (self._patient and is_away(error)):
+                raise
 
     def __enter__(self) -> Beat:
         self._thread.start()

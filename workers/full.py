@@ -193,7 +193,7 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
     """
     loader = _Loader(port)
     loader.check()
-    with Beat(lambda: port.renew(loader.keys)) as beat:
+    with Beat(lambda: port.renew(loader.keys), patient=True) as beat:
         link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
         try:
             _prove(link, target_db, home)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, KeyferryError, Side
+from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, KeyferryError, Side, is_away
 from sync_tasks.views import NodeView
 from workers.moment import now_ms
 from workers.ports import StreamPort
@@ -253,8 +253,7 @@ class Receiver(threading.Thread):
         self._known.fold(self.log)
         self._known.begin(answer.offset, reader.stream_db)
         self.log.reset(answer.replid, answer.offset)
-        self.port.progress({"stream_db": reader.stream_db})
-        publisher.end(partial(self.port.end_snapshot, gen, reader.chunks.keys, reader.chunks.bytes))
+        publisher.end(partial(self._end, gen, reader))
         self._publisher = publisher
 
     def _new_generation(self, answer: Full, size: int | None) -> int:
@@ -279,6 +278,11 @@ class Receiver(threading.Thread):
             gen=gen, seq=c.seq, db=c.db, shard=c.shard, huge=c.huge, path=c.path, keys=c.keys, size=c.size
         )
 
+    def _end(self, gen: int, reader: SnapshotReader) -> None:
+        """Every chunk is recorded."""
+        self.port.progress({"stream_db": reader.stream_db})
+        self.port.end_snapshot(gen, reader.chunks.keys, reader.chunks.bytes)
+
     def _progress(self, received: int) -> None:
         self.received_bytes = received
         self._has_room()
@@ -292,7 +296,12 @@ class Receiver(threading.Thread):
         """A write went through: the window of a full or failing disk, if one is open, closes."""
         if self._ailing:
             self._ailing = False
-            self.port.healed("control")
+            try:
+                self.port.healed("control")
+            except ControlError as error:
+                if not is_away(error):
+                    raise
+                self._ailing = True
 
     def _stream(self, link: ReplicaLink) -> None:
         """Write what arrives to the log, and acknowledge what the target has."""

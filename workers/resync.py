@@ -52,23 +52,41 @@ def ask(found: Checkpoint | None) -> ConnectionLost:
     return lost("a full sync in place broke off, or the target has fallen back to before it; another begins")
 
 
-def check(node: NodeView, known: Known, replid: str, source_keys: int | None, target_keys: int) -> None:
+def check(
+    link: TargetLink,
+    node: NodeView,
+    found: Checkpoint | None,
+    known: Known,
+    replid: str,
+    source_keys: int | None,
+    target_keys: int,
+) -> None:
     """Raise what stands against loading a snapshot over a target that was streaming, before anything is touched.
 
     Args:
+        link: to the target.
         node: as the database has it.
+        found: the target's checkpoint.
         known: of the node.
         replid: replication id of the new snapshot.
         source_keys, target_keys: what both hold now, all databases in scope.
-    Raises CannotContinue, SourceError.
+    Raises CannotContinue, SourceError, and what the link raises.
     """
     if not known.whole:
+        lost_by_source = "the source no longer has the stream that the target needs"
+        lost_by_target = "the target no longer has the checkpoint of this task"
         raise CannotContinue(
-            "the source no longer has the stream that the target needs, and the list of the keys that were brought to"
-            " the target is not in this spool: what was deleted meanwhile could not be told",
-            side=Side.SOURCE,
-            hint="raise repl-backlog-size on the source, let hosts share their spool; restart the task with an empty"
-            " target",
+            f"{lost_by_source if found else lost_by_target}, and the list of the keys that were brought to the target"
+            " is not in this spool: what the source has deleted meanwhile could not be told",
+            side=Side.SOURCE if found else Side.TARGET,
+            hint="restart the task with an empty target; raise repl-backlog-size on the source, let hosts share their"
+            " spool",
+        )
+    if found is None and _evicts(link):
+        raise CannotContinue(
+            "the target has evicted Keyferry's checkpoint, and would evict the next one",
+            side=Side.TARGET,
+            hint="set maxmemory-policy noeviction there, give it more memory; restart the task with an empty target",
         )
     far_fewer = source_keys is not None and target_keys >= FEW and source_keys * FAR_FEWER < target_keys
     if far_fewer and replid != node.replid:
@@ -80,6 +98,12 @@ def check(node: NodeView, known: Known, replid: str, source_keys: int | None, ta
             " restart the task",
             retry=Retry.OTHER,
         )
+
+
+def _evicts(link: TargetLink) -> bool:
+    """Whether the target evicts keys of every kind, and has done so."""
+    said = b"".join(link.ask_all([[b"INFO", b"memory"], [b"INFO", b"stats"]]))
+    return b"maxmemory_policy:allkeys" in said and b"evicted_keys:0" not in said
 
 
 def keys_there(link: TargetLink, scope: Scope) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import KeyferryError
+from sync_tasks.errors import ControlError, KeyferryError, is_away
 from sync_tasks.names import tmp_key
 from sync_tasks.views import Orders
 from workers.apply import Applier
@@ -73,7 +73,7 @@ class StreamJob:
         self.orders = Orders(receive_bytes=self.node.receive_bytes)  # as of the last beat
         self.applier: Applier  # of the present run; a task that is suspended and resumed gets another
         self.receiver: Receiver
-        self._beat = Beat(self._renew)
+        self._beat = Beat(self._renew, patient=True)
         self._sample: int | None = None  # the source's offset when last asked
         self._in_sync = False
         self._reported = self._asked = self._reported_all = 0.0
@@ -105,7 +105,7 @@ class StreamJob:
         """Bring the stream to the target. Whether the task was suspended, and the stream is still to be received."""
         if self.orders.receive_bytes is None:
             self.applier.start()
-            while self._tick():
+            while self._goes_on():
                 time.sleep(CALM_TICK_S if self._calm() else TICK_S)
         return self.orders.receive_bytes is not None and self._may_go_on()
 
@@ -118,13 +118,17 @@ class StreamJob:
         while self._may_go_on() and time.monotonic() <= self._over_at:
             self._beat.check()
             limit, end = self.orders.receive_bytes, self.log.end
-            if limit is None:
-                return self._apply_again()
-            if not self.orders.resting and not applier.is_alive():
-                intake.begin()
-                self._renew()
-            if not intake.goes_on(limit):
-                return False
+            try:
+                if limit is None:
+                    return self._apply_again()
+                if not self.orders.resting and not applier.is_alive():
+                    intake.begin()
+                    self._renew()
+                if not intake.goes_on(limit):
+                    return False
+            except ControlError as error:
+                if not is_away(error):
+                    raise
             time.sleep(TICK_S if self.log.end != end else CALM_TICK_S)
         return False
 
@@ -191,6 +195,15 @@ class StreamJob:
 
     def _renew(self) -> None:
         self.orders = self.port.renew()
+
+    def _goes_on(self) -> bool:
+        """One tick. While the database is away nothing can be asked or said; the stream needs the target alone."""
+        try:
+            return self._tick()
+        except ControlError as error:
+            if not is_away(error):
+                raise
+            return True
 
     def _tick(self) -> bool:
         self._beat.check()

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from sync_tasks.errors import ControlError
+from sync_tasks.errors import DATABASE, ControlError
 
 BUSY_TIMEOUT_MS = 15_000
 
@@ -59,7 +59,7 @@ def engines(text: str) -> tuple[Engine, Engine]:
         raise ControlError(
             f"the driver of the database is missing: {error.name}",
             hint="pip install 'keyferry[postgresql]', and begin the URL with postgresql+psycopg://",
-            code="database",
+            code=DATABASE,
         ) from None
 
 
@@ -74,7 +74,7 @@ def _parse(text: str) -> URL:
         raise ControlError(
             "the database URL cannot be read",
             hint="write sqlite:////path or postgresql+psycopg://...",
-            code="database",
+            code=DATABASE,
         )
     return url
 

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
-from sync_tasks.errors import Fenced, KeyferryError, Retry, Side, TaskRests
+from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, TaskRests, is_away
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.states import RUNNING, ChunkState, TaskState
 from sync_tasks.store import leases, receiving, rows, windows
@@ -29,6 +29,9 @@ PROGRESS = frozenset(
 )  # fmt: skip
 """Columns that `progress` may set; keys and bytes done are counted from the chunks."""
 
+
+AWAY_S = 1.0
+"""A pause that could not be recorded, as the database is away."""
 
 ORDERS = (
     select(Node.wanted, Node.turn, Task.finishing, Node.receive_bytes, Node.resting)
@@ -260,10 +263,19 @@ class StreamHandle:
         """Open or go on with the error's retry window; the pause in s. Raises `error` if it is fatal.
 
         Past the window the scheduler fails the task, and the job hears of it at its next beat. While a stream is only
-        received there is no window, and nothing is fatal.
+        received there is no window, and nothing is fatal. While the database is away, nothing is counted: nobody could
+        say that a window is past.
         """
         if error.retry is Retry.FATAL and not self._patience.on:
             raise error
+        try:
+            return self._failing(error)
+        except ControlError as away:
+            if not is_away(away):
+                raise
+            return AWAY_S
+
+    def _failing(self, error: KeyferryError) -> float:
         with self._lock:  # another thread may just be closing the window, and take the side for clean then
             self._clean.discard(error.side)
             with self._write() as (session, node, task):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync_tasks.errors import ControlError, KeyferryError, Retry, SpoolFull
+from sync_tasks.errors import DATABASE, ControlError, KeyferryError, Retry, SpoolFull
 
 DISK_FULL = "53100"
 NO_TABLE = "42P01"
@@ -40,4 +40,4 @@ def explain(error: SQLAlchemyError) -> KeyferryError:
     if "no such table" in text or code == NO_TABLE:
         hint = "it was not set up: give the state directory of a task, or an empty one"
     said = text.splitlines()[0][:200]
-    return ControlError(f"the database answers: {said}", hint=hint, code="database", retry=Retry.OTHER)
+    return ControlError(f"the database answers: {said}", hint=hint, code=DATABASE, retry=Retry.OTHER)

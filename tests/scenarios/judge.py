@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 
 from tests.compare import same
 from tests.servers import Server
@@ -13,17 +14,23 @@ EXTENDED_MS = 600_000  # the default of extend_expiry_s
 RELATIVE_MS = 100  # a source before 7.0 sends relative times: what they may be off, on a busy machine
 
 
-def equal(source: Server, target: Server, timeout_s: float = 120.0) -> None:
+def equal(source: Server, target: Server, timeout_s: float = 120.0, *, extended_ms: int = EXTENDED_MS) -> None:
     """Assert that both hold the same keys, types, values, and expiries `extend_expiry_s` apart."""
     tolerance = RELATIVE_MS if source.version < (7, 0) else 0
-    same(source.url(), target.url(), shift_ms=EXTENDED_MS, tolerance_ms=tolerance)
-    verified(source, target, timeout_s)
+    same(source.url(), target.url(), shift_ms=extended_ms, tolerance_ms=tolerance)
+    verified(source, target, timeout_s, extended_ms=extended_ms)
 
 
-def verified(source: Server, target: Server, timeout_s: float = 120.0) -> None:
+def verified(
+    source: Server, target: Server, timeout_s: float = 120.0, *, extended_ms: int = EXTENDED_MS
+) -> None:
     """Assert that `keyferry verify` finds them equal."""
-    command = [sys.executable, "-m", "sync_tasks.cli.main", "verify", source.url(), target.url(), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+        config.write(f"extend_expiry_s = {extended_ms // 1000}\n")
+        config.flush()
+        words = ["verify", source.url(), target.url(), "--config", config.name, "--json"]
+        command = [sys.executable, "-m", "sync_tasks.cli.main", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     said = f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert done.returncode == 0, said
     found = json.loads(done.stdout.splitlines()[-1])

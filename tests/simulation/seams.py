@@ -37,7 +37,7 @@ class _Here:
 class InlineBeat:
     """In place of `workers.beat.Beat`: it beats whenever it is looked at."""
 
-    def __init__(self, renew: Callable[[], object]) -> None:
+    def __init__(self, renew: Callable[[], object], *, patient: bool = False) -> None:
         self.check = renew
 
     def __enter__(self) -> InlineBeat:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from sync_tasks.errors import ControlError, Retry, SpoolFull
+from sync_tasks.errors import ControlError, Retry, SpoolFull, is_away
 from workers.spool.chunks import Closed
 from workers.spool.files import make_durable
 from workers.spool.room import when_there_is_room
@@ -17,7 +18,7 @@ class Publisher:
     """Records the chunks of one snapshot, in order, each once a power cut cannot take it away any more.
 
     Args:
-        record: called with each; again after SpoolFull, when there is room.
+        record: called with each; again after SpoolFull, when there is room, and when the database is back.
         waiting, stopping: as `when_there_is_room` takes them.
     """
 
@@ -38,7 +39,7 @@ class Publisher:
 
     def end(self, last: Callable[[], None]) -> None:
         """All were put: `last` is called once all are recorded."""
-        self._pool.submit(self._do, last)
+        self._pool.submit(self._do, partial(self._patiently, last))
 
     def wait(self) -> None:
         """Until everything is done. Raises what came in between."""
@@ -63,7 +64,18 @@ class Publisher:
 
     def _publish(self, chunk: Closed) -> None:
         _sync(Path(chunk.path))
-        when_there_is_room(partial(self._record, chunk), self._waiting, self._stopping)
+        self._patiently(partial(self._record, chunk))
+
+    def _patiently(self, step: Callable[[], None]) -> None:
+        """Do it, as soon as there is room and the database answers: for neither the source is asked to begin again."""
+        while True:
+            try:
+                when_there_is_room(step, self._waiting, self._stopping)
+                return
+            except ControlError as error:
+                if not is_away(error) or self._stopping():
+                    raise
+                time.sleep(min(1.0, self._waiting(error)))
 
 
 def _sync(path: Path) -> None:

@@ -42,16 +42,25 @@ class Expiries:
         home: a database that exists.
         fields: whether hash fields may carry times.
         observe: told what the target's clock says whenever it is read.
+        stats: told about once a second what INFO says of this name.
     Every method raises ConnectionLost, CredentialsRefused, TargetError.
     """
 
-    def __init__(self, endpoint: Endpoint, home: int, fields: bool, observe: Observe = lambda *_: None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        home: int,
+        fields: bool,
+        observe: Observe = lambda *_: None,
+        stats: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
         self._endpoint, self._home, self._fields, self._observe = endpoint, home, fields, observe
+        self._stats = stats
         self._link: TargetLink | None = None
         self._db = home
         self._modern: bool | None = None
         self._glanced_at = 0.0
-        self._glance_ms: int | None = None  # when the TIME whose answer is still to come was sent
+        self._glance_ms: int | None = None  # when the question whose answer is still to come was sent
         self._heard = b""
 
     def _connected(self, db: int) -> TargetLink:
@@ -75,7 +84,7 @@ class Expiries:
     # --- the clock
 
     def glance(self) -> None:
-        """Look at the target's clock about once a second, without waiting for what it says."""
+        """Look at the target's clock and counts about once a second, without waiting for what it says."""
         if self._glance_ms is not None:
             assert self._link is not None
             if self._link.ready(0)[0]:
@@ -84,18 +93,21 @@ class Expiries:
             self._glanced_at = now
             link = self._connected(self._db)
             self._glance_ms = now_ms()
-            link.send(encode([b"TIME"]))
+            link.send(encode([b"TIME"]) + encode([b"INFO", b"stats"]))
 
     def _hear(self, link: TargetLink) -> None:
         assert self._glance_ms is not None
         self._heard += link.receive()
-        value, end = parse(self._heard, 0)
+        now, end = parse(self._heard, 0)
+        stats, end = (None, end) if end < 0 else parse(self._heard, end)
         if end < 0:
             return
         before, self._glance_ms, self._heard = self._glance_ms, None, b""
-        if isinstance(value, ReplyError):
-            raise classify(value.line, Side.TARGET)
-        self._observe(before, _ms(value), now_ms())
+        for value in (now, stats):
+            if isinstance(value, ReplyError):
+                raise classify(value.line, Side.TARGET)
+        self._observe(before, _ms(now), now_ms())
+        self._stats(stats)
 
     # --- keys
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -13,11 +14,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, SpoolFull, TargetBusy
+from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, SourceError, SpoolFull, TargetBusy
 from sync_tasks.models import Chunk, Task
 from sync_tasks.secrets import SecretBox
 from sync_tasks.store import Store, engines, leases, locks
+from sync_tasks.store.database import Database
 from sync_tasks.store.engines import BUSY_TIMEOUT_MS, STALLED_MS
+from sync_tasks.store.stream import AWAY_S
 from sync_tasks.store.trouble import DISK_FULL, explain
 from tests.unit.control.conftest import Wall, chunk
 from tests.unit.control.databases import Postgresql
@@ -159,6 +162,18 @@ def test_a_server_that_is_away_heals(tmp_path: object) -> None:
     assert caught.value.retry is Retry.OTHER
     assert "hush" not in caught.value.line()
     assert "set up" not in caught.value.hint
+
+
+def test_a_failure_is_retried_without_being_counted_while_the_server_is_away(
+    store: Store, task_id: int, tmp_path: Path
+) -> None:
+    handle = store.claim_node(1, "h:1:2:x")
+    assert handle is not None
+    handle._db = Database(f"postgresql+psycopg://u@/k?host={tmp_path}")
+    assert handle.failing(TargetBusy("OOM")) == AWAY_S
+    assert store.retries(task_id) == []
+    with pytest.raises(SourceError):
+        handle.failing(SourceError("no"))
 
 
 def test_a_lock_is_not_waited_for_for_ever(store: Store, task_id: int, monkeypatch: pytest.MonkeyPatch) -> None:

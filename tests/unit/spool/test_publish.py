@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_tasks.errors import ControlError, Fenced, Retry, SpoolFull
+from sync_tasks.errors import DATABASE, ControlError, Fenced, Retry, SpoolFull
 from workers.spool import publish
 from workers.spool.chunks import ChunkWriter, Closed
 from workers.spool.publish import Publisher
@@ -72,6 +72,22 @@ def test_a_full_disk_of_the_database_loses_no_chunk(told: Told) -> None:
     told.publisher.put(chunk(0))
     told.publisher.wait()
     assert told.events == [("on disk", "0.chunk"), ("recorded", "0.chunk")]
+
+
+def test_a_database_that_is_away_loses_no_snapshot(told: Told) -> None:
+    away = ControlError("the database answers: closed", code=DATABASE, retry=Retry.OTHER)
+    told.fails = [away, away]
+    ends = [away, None]
+
+    def end() -> None:
+        if error := ends.pop(0):
+            raise error
+        told.events.append(("ended", ""))
+
+    told.publisher.put(chunk(0))
+    told.publisher.end(end)
+    told.publisher.wait()
+    assert told.events == [("on disk", "0.chunk"), ("recorded", "0.chunk"), ("ended", "")]
 
 
 def test_behind_a_failure_nothing_is_recorded_and_the_snapshot_does_not_end(told: Told) -> None:

@@ -1,0 +1,51 @@
+"""A database that is away ends no job that the target fences: its beat is tried again, and so is what it was told."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_tasks.errors import DATABASE, ControlError, Fenced, KeyferryError, Retry, is_away
+from tests.unit.protocol.conftest import until
+from workers import beat
+from workers.beat import Beat
+
+AWAY = ControlError("the database answers: closed", code=DATABASE, retry=Retry.OTHER)
+
+
+@pytest.mark.parametrize(
+    ("error", "away"),
+    [
+        (AWAY, True),
+        (ControlError("its driver is missing", code=DATABASE), False),
+        (ControlError("another", retry=Retry.OTHER), False),
+        (Fenced("lost"), False),
+    ],
+)
+def test_which_errors_say_that_the_database_is_away(error: KeyferryError, away: bool) -> None:
+    assert is_away(error) is away
+
+
+def test_a_patient_beat_goes_on_until_the_lease_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat, "BEAT_S", 0.01)
+    answers: list[KeyferryError | None] = [None, AWAY, AWAY, None]
+    beats = 0
+
+    def renew() -> None:
+        nonlocal beats
+        beats += 1
+        if error := answers.pop(0) if answers else Fenced("lost"):
+            raise error
+
+    beating = Beat(renew, patient=True)
+    with pytest.raises(Fenced), beating:
+        assert until(lambda: beats == 5)
+
+
+def test_another_ends_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat, "BEAT_S", 0.01)
+
+    def renew() -> None:
+        raise AWAY
+
+    with pytest.raises(ControlError), Beat(renew) as beating:
+        assert until(lambda: beating._error is not None)
