@@ -36,10 +36,13 @@ def needed(node: NodeView, found: Checkpoint | None) -> bool:
 
     The target has lost its checkpoint, and so perhaps all it had. Or a full sync in place was begun on the target, and
     we died before the database knew, or it has lost its last commits. Or the target has fallen back to before that was
-    begun: an owner that was asleep may have written among the loaders, so that the next snapshot must come.
+    begun: an owner that was asleep may have written among the loaders, so that the next snapshot must come. Or a window
+    is missing in the stream that it has.
     """
     if found is None:
         return node.begun
+    if _lacks(found):
+        return True
     if found.state == LOADING:
         return node.begun or found.gen > node.gen
     return found.state == STREAMING and not node.begun and found.gen < node.gen
@@ -47,9 +50,25 @@ def needed(node: NodeView, found: Checkpoint | None) -> bool:
 
 def ask(found: Checkpoint | None) -> ConnectionLost:
     """What is told while the receiver fetches the snapshot that is needed."""
+    return lost(f"{_reason(found)}; it is loaded anew")
+
+
+def _reason(found: Checkpoint | None) -> str:
+    """What is wrong with the target."""
     if found is None:
-        return lost("the target has lost its data, or Keyferry's keys: it is loaded anew")
-    return lost("a full sync in place broke off, or the target has fallen back to before it; another begins")
+        return "the target has lost its data, or Keyferry's keys"
+    missing = found.number - found.windows
+    if missing > 0:
+        return (
+            f"the target lacks {missing} windows before offset {found.offset}: it refused them, and took those behind"
+            " them"
+        )
+    if missing < 0:
+        return (
+            f"the target has executed {-missing} windows of an owner that was none any more: it had refused what spoils"
+            " them"
+        )
+    return "a full sync in place broke off, or the target has fallen back to before it"
 
 
 def check(
@@ -73,12 +92,12 @@ def check(
     Raises CannotContinue, SourceError, and what the link raises.
     """
     if not known.whole:
-        lost_by_source = "the source no longer has the stream that the target needs"
-        lost_by_target = "the target no longer has the checkpoint of this task"
+        of_source = found is not None and found.state == STREAMING and not _lacks(found)
+        reason = "the source no longer has the stream that the target needs" if of_source else _reason(found)
         raise CannotContinue(
-            f"{lost_by_source if found else lost_by_target}, and the list of the keys that were brought to the target"
-            " is not in this spool: what the source has deleted meanwhile could not be told",
-            side=Side.SOURCE if found else Side.TARGET,
+            f"{reason}; and the list of the keys that were brought to the target is not in this spool: what the source"
+            " has deleted meanwhile could not be told",
+            side=Side.SOURCE if of_source else Side.TARGET,
             hint="restart the task with an empty target; raise repl-backlog-size on the source, let hosts share their"
             " spool",
         )
@@ -98,6 +117,11 @@ def check(
             " restart the task",
             retry=Retry.OTHER,
         )
+
+
+def _lacks(found: Checkpoint) -> bool:
+    """Whether the target has refused the gate of a window that it then executed wrongly."""
+    return found.number != found.windows
 
 
 def _evicts(link: TargetLink) -> bool:

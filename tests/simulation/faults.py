@@ -319,10 +319,6 @@ class Faults:
 
     def excuse(self, message: str) -> str:
         """What a task that has stopped says, if it may. Raises Failure."""
-        if "lacks" in message and self.holes():
-            return "stopped: a refused window is missing"
-        if "owner that was none" in message and self.holes():
-            return "stopped: a window whose gate was refused came late"
         if ("cannot be read any more" in message or "is not in this spool" in message) and self._lost_spool():
             return "stopped: a full sync in place, and what it needs was lost with the spool"
         if "load that the database does not know" in message and self._fell_too_far:

@@ -103,7 +103,7 @@ MUTATIONS: dict[str, Mutation] = {
         "claims",
         10,
     ),
-    "missing windows are not missed": Mutation({"workers.takeover._check_whole": lambda _: None}, "memory", 80),
+    "missing windows are not missed": Mutation({"workers.resync._lacks": lambda _: False}, "memory", 80),
     "batches have no gates": Mutation({"workers.full.encode": harmless(b"HSETNX", b"PEXPIREAT")}, "load"),
     "batches have no chain": Mutation({"workers.full.encode": harmless(b"HSETNX")}, "load", 410),
     "batches do not look whether the load is closed": Mutation(

@@ -36,7 +36,7 @@ class Oracle:
                     self._window(owned)
                 else:
                     self._claim(owned, len(connection.data.units))
-                    self._lacking = not whole(connection.server)
+                    self._lacking = b"gen" not in fields and not whole(connection.server)
 
     def _claim(self, owned: Owned, units: int) -> None:
         self.claims += 1

@@ -151,7 +151,9 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str, loading
     ck, claims = checkpoint_key(uid, node), claims_key(uid, node)
     tok = token_key(uid, node, secrets.token_hex(8))
     doomed: set[bytes] = set()
-    begun: list[bytes | int] = [] if loading is None else [b"state", LOADING.encode(), b"gen", loading]
+    begun: list[bytes | int] = [] if loading is None else [
+        b"state", LOADING.encode(), b"gen", loading, b"number", 0, b"windows", 0,
+    ]  # fmt: skip
     while True:
         found = link.ask_all([[b"WATCH", claims], [b"HMGET", ck, *FIELDS]])[1]
         _check(found, epoch, nonce)

@@ -16,6 +16,7 @@ from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenc
 from sync_tasks.names import is_gate
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Chained, Followed, Port, endpoint, known, never, until
+from workers import resync
 from workers.apply import Applier
 from workers.clock import Clock
 from workers.closing import Closing
@@ -33,7 +34,7 @@ from workers.spool.damage import is_damaged
 from workers.spool.log import Log
 from workers.takeover import take_over
 from workers.target import replicas
-from workers.target.claim import claim
+from workers.target.claim import LOADING, claim
 from workers.target.link import TargetLink
 from workers.times import retime
 
@@ -166,9 +167,16 @@ def test_a_window_that_was_refused_together_with_its_successors_gate_is_missed_b
     for epoch in (2, 3):  # and again, should the second owner be killed before it has told anybody
         port = Port(node=replace(NODE, fresh=False), epoch=epoch)
         link = TargetLink(endpoint(target), "test", 0)
-        with pytest.raises(CannotContinue, match="lacks 1 windows before offset 20"):
-            take_over(port, link, f"nonce {epoch}")  # type: ignore[arg-type]
+        found = take_over(port, link, f"nonce {epoch}").found  # type: ignore[arg-type]
+        assert resync.needed(port.node(), found)
+        assert "lacks 1 windows before offset 20" in resync.ask(found).message
         link.close()
+    begun = take_over(port, TargetLink(endpoint(target), "test", 0), "nonce 3", loading=2)  # type: ignore[arg-type]
+    assert begun.found is not None
+    again = take_over(port, TargetLink(endpoint(target), "test", 0), "nonce 3").found  # type: ignore[arg-type]
+    assert again is not None
+    assert (again.state, again.gen, again.number, again.windows) == (LOADING, 2, 0, 0)
+    assert not resync.needed(replace(NODE, begun=False, gen=2), again)
 
 
 def test_windows_are_counted_through_claims_and_whole_database_commands(
