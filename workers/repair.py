@@ -26,6 +26,7 @@ from workers.scope import Scope
 from workers.source.ask import Source, Values
 from workers.spool.commands import commands
 from workers.spool.log import Log
+from workers.suspects import Suspects
 from workers.target.claim import Checkpoint
 from workers.target.link import TargetLink
 from workers.target.windows import Window
@@ -56,6 +57,7 @@ class Repair:
         scope: databases that travel.
         found: the checkpoint that was claimed.
         refused: the command whose refusal was read, if any was.
+        suspects: looks at keys that the target may have expired too early.
         pause: sleeps so many seconds; raises when the job is to stop.
         tell: an event for people: kind and text.
     Raises `refused` if it names no key.
@@ -69,11 +71,12 @@ class Repair:
         scope: Scope,
         found: Checkpoint,
         refused: RefusedCommand | None,
+        suspects: Suspects,
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
     ) -> None:
         self._link, self._log, self._source, self._scope = link, log, source, scope
-        self._found, self._pause, self._tell = found, pause, tell
+        self._found, self._suspects, self._pause, self._tell = found, suspects, pause, tell
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
         if refused is not None:
             self._proven |= next(keys_of(link, [(refused.db, refused.argv)]))[1]
@@ -102,6 +105,11 @@ class Repair:
             self._add(places)
         return bool(self._doubted)
 
+    def suspect(self, executed: bool) -> bool:
+        """Doubt what the target may have expired too early, as `Suspects.look` does. Whether any key is doubted."""
+        self._add(self._suspects.look(self._found, executed))
+        return bool(self._doubted)
+
     def aim(self, offset: int, db: int) -> None:
         """Ask for the values; the target stands at `offset`, in the stream's database `db`.
 
@@ -110,6 +118,7 @@ class Repair:
         give_up = time.monotonic() + HIDDEN_S
         while True:
             self._asked = self._choose()
+            began = time.monotonic()
             self._said = self._source.values(self._asked)
             self._await(self._said)
             if self._is_sure(self._said):
@@ -118,6 +127,8 @@ class Repair:
                 raise ConnectionLost("the source, a replica, hides other keys all the time", side=Side.SOURCE)
             self._pause(10 * STEP_S)
         self.put_in, self._tip = None, offset
+        if self._suspects.active:
+            self._add(self._suspects.again(offset, db, self._said.at.offset, began))
         self._join(offset, self._said.at.offset, db)
         self._doubted -= set(self._asked)
         self._names = {key for _, key in self._doubted}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.compare import same
 from tests.servers import Server
@@ -20,9 +21,10 @@ def equal(source: Server, target: Server, timeout_s: float = 120.0) -> None:
     verified(source, target, timeout_s)
 
 
-def verified(source: Server, target: Server, timeout_s: float = 120.0) -> None:
-    """Assert that `keyferry verify` finds them equal."""
+def verified(source: Server, target: Server, timeout_s: float = 120.0, config: Path | None = None) -> None:
+    """Assert that `keyferry verify` finds them equal, by the settings in a file if one is given."""
     command = [sys.executable, "-m", "sync_tasks.cli.main", "verify", source.url(), target.url(), "--json"]
+    command += ["--config", str(config)] if config else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     said = f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert done.returncode == 0, said
