@@ -20,6 +20,7 @@ from workers.moment import now_ms
 from workers.own_keys import own_keys
 from workers.ports import StreamPort
 from workers.pump import Pump
+from workers.reach import nowhere
 from workers.repair import Repair
 from workers.rewrite import Rewriter
 from workers.scope import Scope
@@ -266,7 +267,7 @@ class Applier(threading.Thread):
             chain.trust(chain.errors)
             return None
         if unread or executed:
-            self._await_log(found, found.seen)
+            self._await_seen(found)
             chain.seen, chain.seen_db, chain.errors = found.seen, found.seen_db, found.errors
         else:
             chain.trust(chain.errors)
@@ -293,16 +294,23 @@ class Applier(threading.Thread):
         if self.stop_event.wait(seconds):
             raise Stopped
 
-    def _await_log(self, found: Checkpoint, start: int | None = None) -> None:
-        """The log may have lost its end with the power; the receiver then fetches it again.
+    def _await_log(self, found: Checkpoint) -> None:
+        """The log may have lost its end with the power; the receiver then fetches it again."""
+        while not self.log.covers(found.replid, found.offset):
+            self.log.want(found.replid, found.offset)
+            self._pause(0.1)
 
-        Args:
-            found: where the stream goes on.
-            start: an offset before that which is needed, too.
+    def _await_seen(self, found: Checkpoint) -> None:
+        """What lies between `seen` and the checkpoint is needed, too; the log covers the checkpoint.
+
+        It is asked for under the id by which the log goes on: the source may have another one since, and that it has
+        the stream up to the checkpoint, it says of the checkpoint alone.
         """
-        start = found.offset if start is None else start
-        while not self.log.covers(found.replid, found.offset) or (self.log.start or 0) > start:
-            self.log.want(found.replid, start)
+        replid = self.log.replid_at(found.offset)
+        while (self.log.start or 0) > found.seen or not self.log.covers(replid, found.offset):
+            if (self.log.start or 0) <= found.seen and (self.log.end or 0) > found.offset:
+                raise nowhere()
+            self.log.want(replid, found.seen)
             self._pause(0.1)
 
     def checkpoint(self) -> Checkpoint | None:

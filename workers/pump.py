@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from workers.cutover import CutOver
 from workers.moment import now_ms
-from workers.repair import Repair, nowhere
+from workers.reach import nowhere
+from workers.repair import Repair
 from workers.settle import Settler
 from workers.spool.log import Block, Cursor
 from workers.suspects import Behind, Suspects

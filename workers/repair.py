@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side, named
 from workers.compose import emit, select
 from workers.keys_of import SINGLE, Command, Key, keys_of, reads_more
+from workers.reach import PATIENCE_S, nowhere, reach
 from workers.rewrite import SERVER_WIDE, Rewriter
 from workers.scope import Scope
 from workers.source.ask import Source, Values
@@ -33,18 +34,11 @@ from workers.target.windows import Window
 
 MOST_BYTES = 64 << 20
 """Of the values that are asked for at once, as the source counts their memory."""
-PATIENCE_S = 30.0
-"""If for so long the stream comes no nearer to where the values are true, the source is asked again."""
 SKEW_S = 5.0
 """A replica hides a key whose time has passed by its own clock; for so long its master may still renew it."""
 HIDDEN_S = 60.0
 """If the keys that a replica does not show change for so long, something else is told: it is a failure."""
 STEP_S = 0.05
-
-
-def nowhere() -> ConnectionLost:
-    what = "the stream does not come to where the source has answered; it is asked again"
-    return ConnectionLost(what, side=Side.SOURCE)
 
 
 class Repair:
@@ -162,13 +156,9 @@ class Repair:
 
     def _await(self, said: Values) -> None:
         """Wait for the stream on disk to reach where the values are true."""
-        end, by = self._log.end, time.monotonic() + PATIENCE_S
-        while not self._log.covers(said.at.replid, said.at.offset):
-            if self._log.end != end:
-                end, by = self._log.end, time.monotonic() + PATIENCE_S
-            if time.monotonic() > by or said.at.offset < self._found.offset:
-                raise nowhere()
-            self._pause(STEP_S)
+        if said.at.offset < self._found.offset:
+            raise nowhere()
+        reach(self._log, said.at, self._pause)
 
     def _join(self, start: int, stop: int, db: int) -> None:
         """Doubt what the commands between two offsets join with doubted keys."""

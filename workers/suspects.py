@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from sync_tasks.errors import CannotContinue, ConnectionLost, Side
+from sync_tasks.errors import CannotContinue, Side
 from sync_tasks.names import KEY_PREFIX
 from workers.clock import Clock
 from workers.compose import emit, select
 from workers.expiry import REAL, REAL_FIELD, held, hold, hold_field
 from workers.keys_of import Key, keys_of
 from workers.mentions import Kind, fields_of, kind_of
+from workers.reach import reach
 from workers.scope import Scope
 from workers.settle import Settler
 from workers.source.ask import Source
@@ -41,8 +42,6 @@ BATCH = 1000
 MOST_KNOWN = 300_000
 """Keys of which is remembered what is known; the target is asked anew about others."""
 MOST_DOUBTED = 200_000
-PATIENCE_S = 30.0
-"""If the log has not grown for so long, the source is asked from the beginning."""
 STEP_S = 0.05
 TRIES = 5
 
@@ -171,15 +170,7 @@ class Suspects:
         for _ in range(TRIES):
             self._began = time.monotonic()
             at = self._source.position()
-            end, by = self._log.end, self._began + PATIENCE_S
-            while not self._log.covers(at.replid, at.offset):
-                now = time.monotonic()
-                if self._log.end != end:
-                    end, by = self._log.end, now + PATIENCE_S
-                if now > by:
-                    what = "the stream does not come to where the source has written; it is asked again"
-                    raise ConnectionLost(what, side=Side.SOURCE)
-                self._pause(STEP_S)
+            reach(self._log, at, self._pause)
             if not self._wide:
                 break
         return at.offset
