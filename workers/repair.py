@@ -11,6 +11,8 @@ stream names behind `seen`, up to the checkpoint. Then, in rounds,
             it, and for the others once more, so that keys which carry doubt to each other in circles meet in one answer
 
 until nothing is doubted. `seen` moves only then, so that a death on the way doubts them all again.
+
+Keys that the target has expired too early (`workers.suspects`) are doubted, too, and mended in the same rounds.
 """
 
 from __future__ import annotations
@@ -150,7 +152,7 @@ class Repair:
                 hint="restart the task: so much is copied by a full sync only",
             )
         if key in self._doubted:
-            self._tell("unverified", f"{what} may lack a command that the target refused; `keyferry verify` tells")
+            self._tell("unverified", f"{what} may have missed a command on the target; `keyferry verify` tells")
         self._doubted.discard(key)
         self.keys.discard(key)
 

@@ -123,8 +123,24 @@ def renewing(source: Server) -> Any:
         renewer.ended.set()
 
 
-@pytest.mark.parametrize("away", [link, processes, standing, mended])
-@pytest.mark.parametrize("kind", ["redis-6.2", "redis-7.0", "valkey-9.1"])
+LONG, RARE = pytest.mark.long, [pytest.mark.long, pytest.mark.rare]
+
+
+@pytest.mark.parametrize(
+    ("kind", "away"),
+    [
+        ("redis-7.0", processes),
+        pytest.param("redis-7.0", link, marks=LONG),
+        pytest.param("redis-7.0", standing, marks=LONG),
+        pytest.param("redis-7.0", mended, marks=LONG),
+        pytest.param("redis-6.2", link, marks=LONG),
+        pytest.param("redis-6.2", mended, marks=RARE),
+        pytest.param("redis-6.2", standing, marks=RARE),
+        pytest.param("valkey-9.1", processes, marks=LONG),
+        pytest.param("valkey-9.1", standing, marks=RARE),
+        pytest.param("valkey-9.1", mended, marks=RARE),
+    ],
+)
 def test_for_longer_than_the_extension(
     kind: str, away: Any, server: StartServer, ferry: StartFerry, tmp_path: Path
 ) -> None:

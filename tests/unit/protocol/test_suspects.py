@@ -13,6 +13,7 @@ from sync_tasks.errors import CannotContinue
 from sync_tasks.names import checkpoint_key
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import REPLID, UID, Chained, until
+from tests.unit.protocol.faulty import NEW, Receiving
 from tests.unit.protocol.test_repair import Command, Mirrored
 from workers import repair, suspects
 from workers.apply import Applier
@@ -449,6 +450,34 @@ def test_the_source_is_awaited(mirror: Make) -> None:
     made.log.append(encode(second), now_ms())
     check(made, "k0")
     assert owner.error is None
+
+
+def test_what_comes_after_we_stood_still_is_of_unknown_age(tmp_path: Path, source: Server) -> None:
+    """The link was up all the time, but nobody has read what came over it."""
+    receiving = Receiving(source, tmp_path, NEW)
+    log = receiving.receiver.log
+    append, waits, blocks = log.append, iter([1.5]), []
+
+    def waiting(data: bytes, received_ms: int, flags: int = 0) -> None:
+        append(data, received_ms, flags)
+        blocks.append((bytes(data), flags))
+        time.sleep(next(waits, 0) if b"stood" in data else 0)
+
+    log.append = waiting  # type: ignore[method-assign, assignment]
+    receiving.receiver.start()
+    try:
+        assert until(receiving.in_step)
+        with source.client() as client:
+            for word in ("before", "stood", "meanwhile"):
+                client.set(word, 1)
+                time.sleep(0.1)
+            assert until(lambda: b"meanwhile" in blocks[-1][0])
+            client.set("then", 1)
+            assert until(lambda: b"then" in blocks[-1][0])
+    finally:
+        receiving.stop()
+    flags = {word: flag for data, flag in blocks for word in (b"before", b"meanwhile", b"then") if word in data}
+    assert flags == {b"before": 0, b"meanwhile": BACKLOG, b"then": 0}
 
 
 # --- fields of hashes
