@@ -63,7 +63,7 @@ class Behind(Exception):
 
 
 class Suspects:
-    """The looks of one connection's life; nothing is in flight whenever a method is called, but `covers`.
+    """The looks of one connection's life; nothing is in flight whenever a method is called.
 
     Args:
         chain: writes the holds.
@@ -93,6 +93,7 @@ class Suspects:
         self._asked: dict[Key, Kind] = {}  # to be asked about
         self._fields: dict[Key, dict[bytes, Kind]] = {}
         self._doubted: set[Key] = set()
+        self._told: set[Key] = set()  # those of them that were returned
 
     # --- looking
 
@@ -115,7 +116,7 @@ class Suspects:
         self.active = True
         self._at = self._tip = offset
         self._db, self._swapped, self._known, self._blurred = db, {}, {}, False
-        self._asked, self._fields, self._doubted = {}, {}, set()
+        self._asked, self._fields, self._doubted, self._told = {}, {}, set(), set()
 
     def again(self, offset: int, db: int, stop: int, began: float) -> set[Key]:
         """A look goes on, or another begins, up to `stop`, to which the source had not come at the moment `began`."""
@@ -124,7 +125,7 @@ class Suspects:
         return self.upto(stop, began)
 
     def upto(self, stop: int, began: float) -> set[Key]:
-        """What is doubted so far; the databases' numbers are those where the target stands."""
+        """What is doubted for the first time; the databases' numbers are those where the target stands."""
         self._began = began
         for db, argv, places in self._named(self._at, stop, self._db):
             if argv[0].upper() == b"SWAPDB":
@@ -140,7 +141,8 @@ class Suspects:
             self._db = db
         self._ask()
         self._at = self.covered = max(self._at, stop)
-        return self._doubted
+        new, self._told = self._doubted - self._told, set(self._doubted)
+        return new
 
     def _walk_executed(self, found: Checkpoint) -> None:
         """What was executed at a moment nobody knows; a key made there may have vanished since."""
@@ -171,7 +173,7 @@ class Suspects:
             self._began = time.monotonic()
             at = self._source.position()
             reach(self._log, at, self._pause)
-            if not self._wide:
+            if not self._took_long:
                 break
         return at.offset
 
@@ -180,7 +182,11 @@ class Suspects:
     @property
     def _wide(self) -> bool:
         """Whether a key that has vanished may be renewed only behind where this look ends."""
-        return self._clock.extend_ms == 0 or (time.monotonic() - self._began) * 1000 > self._clock.lag_ms
+        return self._clock.extend_ms == 0 or self._took_long
+
+    @property
+    def _took_long(self) -> bool:
+        return (time.monotonic() - self._began) * 1000 > self._clock.lag_ms
 
     def _know(self, at: Key, what: int) -> None:
         name = hash(at)

@@ -434,6 +434,19 @@ def test_more_than_is_remembered(mirror: Make, monkeypatch: pytest.MonkeyPatch) 
     check(made, *(name.decode() for name in names))
 
 
+def test_values_that_do_not_fit_in_one_answer(mirror: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream stands still meanwhile, so every look is from the same place."""
+    monkeypatch.setattr(repair, "MOST_BYTES", 10_000)
+    made = mirror()
+    away(made, keys=7)
+    names = [b"k%d" % i for i in range(7)]
+    made.do(0, *([b"SETRANGE", name, b"4000", b"x"] for name in names), *map(timed, names))
+    made.own()
+    check(made, *(name.decode() for name in names))
+    assert until(lambda: made.events() == ["repaired"]), made.events()
+    assert made.asked >= 4
+
+
 def test_the_source_is_awaited(mirror: Make) -> None:
     """What it has written and we have not received may renew what is missing."""
     made = mirror()
