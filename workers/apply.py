@@ -21,6 +21,7 @@ from workers.moment import now_ms
 from workers.own_keys import own_keys
 from workers.ports import StreamPort
 from workers.pump import Pump
+from workers.reach import nowhere
 from workers.repair import Repair
 from workers.rewrite import Rewriter
 from workers.scope import Scope
@@ -31,9 +32,10 @@ from workers.source.ask import Source
 from workers.spool.damage import damaged
 from workers.spool.known import Known
 from workers.spool.log import Cursor, Log
+from workers.suspects import Behind, Suspects
 from workers.takeover import take_over
 from workers.target import replicas
-from workers.target.claim import STREAMING, Checkpoint, Claim, Finished, look
+from workers.target.claim import ALL_HELD, STREAMING, Checkpoint, Claim, Finished, look
 from workers.target.error_count import error_count, unchanged
 from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
@@ -96,12 +98,14 @@ class Applier(threading.Thread):
         self.error: BaseException | None = None
         self.progress = Progress()
         self.clock = Clock(self.task.extend_expiry_s * 1000)
+        self.clock.own_from = log.end or 0
         if self.task.finishing:
             self.finishing.set()
         self.chain: Chain | None = None
         self._nonce = secrets.token_hex(8)
         self._proven: set[int] = set()
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
+        self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
         self._evictions = Evictions(port.event, first=port.node().gen == 0)
 
@@ -116,6 +120,8 @@ class Applier(threading.Thread):
                     return
                 except resync.Begun:
                     continue
+                except Behind as behind:
+                    self._behind = behind.offset
                 except (Fenced, CannotContinue) as error:
                     if isinstance(error, Fenced) and self.chain is not None and self._still_owner():
                         continue  # somebody claimed who had no right: claim again
@@ -256,12 +262,13 @@ class Applier(threading.Thread):
         if not closing.stands(link):
             raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
         chain = self._chain(link, claimed, closing.gen, closing.offset)
+        chain.fresh_ms = ALL_HELD
         chain.push(closing.first_window())
         self._loaded_files = closing.files()
         while chain.flying:
             chain.pump(0.5)
         self.port.begin_stream()
-        return replace(closing.checkpoint(claimed.nonce), extend_ms=chain.extend_ms)
+        return replace(closing.checkpoint(claimed.nonce), extend_ms=chain.extend_ms, fresh_ms=ALL_HELD)
 
     # --- streaming
 
@@ -277,9 +284,8 @@ class Applier(threading.Thread):
         self._await_log(found)
         chain = self._chain(link, claimed, found.gen, found.seen)
         chain.tip = (found.offset, found.db, found.replid)
-        repair = self._repair(chain, found)
         chain.held = found.held
-        self.clock.loading = True
+        self.clock.begin(found)
         expiries = Expiries(self.endpoint, self.home, self._measure(link), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
         search = Search(expiries, self.scope, found.held, loaded)
@@ -290,33 +296,51 @@ class Applier(threading.Thread):
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
+        suspects = Suspects(chain, self.log, self.source, self.scope, self.clock, expiries, settler, self._pause)
         self.progress.committed, self.progress.streaming = found.offset, True
         cursor = Cursor(self.log, found.offset)
         try:
+            repair = self._repair(chain, found, suspects)
             translator = Translator(found.offset, found.db, rewriter)
-            Pump(chain, translator, cursor, settler, CutOver(chain, settler, inquiry), self, repair).run()
+            Pump(chain, translator, cursor, settler, CutOver(chain, settler, inquiry), self, suspects, repair).run()
         finally:
             cursor.close()
             settler.close()
 
-    def _repair(self, chain: Chain, found: Checkpoint) -> Repair | None:
-        """What to do about commands that were refused behind `seen`; None: there was none."""
+    def _repair(self, chain: Chain, found: Checkpoint, suspects: Suspects) -> Repair | None:
+        """What to do about commands behind `seen` that were refused, or came too late; None: there was none."""
         refused, self._refused = self._refused, None
         if refused is not None and refused.offset >= found.offset:
             refused = None  # the target has fallen back: it is sent again
         known = not found.errors or unchanged(found.errors, chain.errors)
-        if refused is None and (known or found.seen == found.offset):
+        unread = refused is not None or not (known or found.seen == found.offset)
+        behind, executed = self._is_behind(found)
+        if not unread and not behind:
             chain.trust(chain.errors)
             return None
-        self._await_log(found, found.seen, found.seen_db)
-        repair = Repair(chain.link, self.log, self.source, self.scope, found, refused, self._pause, self.port.event)
-        if not repair.doubt():
-            chain.trust(error_count(chain.link))
-            return None
-        repair.aim(found.offset, found.db)
-        chain.seen, chain.seen_db, chain.errors = found.seen, found.seen_db, found.errors
+        if unread or executed:
+            self._await_seen(found)
+            chain.seen, chain.seen_db, chain.errors = found.seen, found.seen_db, found.errors
+        else:
+            chain.trust(chain.errors)
         chain.refused = []
-        return repair
+        repair = Repair(
+            chain.link, self.log, self.source, self.scope, found, refused, suspects, self._pause, self.port.event
+        )
+        doubted = unread and repair.doubt()
+        if (behind and repair.suspect(executed)) or doubted:
+            repair.aim(found.offset, found.db)
+            return repair
+        chain.trust(error_count(chain.link))
+        return None
+
+    def _is_behind(self, found: Checkpoint) -> tuple[bool, bool]:
+        """Whether the target may have expired what the stream renews behind the checkpoint; and what it has executed
+        behind `seen` already."""
+        in_time, self._behind = self._behind, None
+        behind = in_time is not None or (not self.clock.all_held and self.clock.is_past(found.fresh_ms))
+        executed = behind and found.seen < found.offset and in_time != found.offset
+        return behind and (executed or (self.log.end or 0) > found.offset), executed
 
     def _pause(self, seconds: float) -> None:
         if self.stop_event.wait(seconds):
@@ -324,17 +348,24 @@ class Applier(threading.Thread):
         if self.reopened.is_set():
             raise resync.Begun
 
-    def _await_log(self, found: Checkpoint, start: int | None = None, db: int = 0) -> None:
-        """The log may have lost its end with the power; the receiver then fetches it again.
-
-        Args:
-            found: where the stream goes on.
-            start, db: an offset before that which is needed, too, and the stream's database there.
-        """
-        start, db = (found.offset, found.db) if start is None else (start, db)
-        while not self.log.covers(found.replid, found.offset) or (self.log.start or 0) > start:
+    def _await_log(self, found: Checkpoint) -> None:
+        """The log may have lost its end with the power; the receiver then fetches it again."""
+        while not self.log.covers(found.replid, found.offset):
             self._pause(0.1)  # first: a full sync in place may have begun the log anew
-            self.log.want(found.replid, start, db)
+            self.log.want(found.replid, found.offset, found.db)
+
+    def _await_seen(self, found: Checkpoint) -> None:
+        """What lies between `seen` and the checkpoint is needed, too; the log covers the checkpoint.
+
+        It is asked for under the id by which the log goes on: the source may have another one since, and that it has
+        the stream up to the checkpoint, it says of the checkpoint alone.
+        """
+        replid = self.log.replid_at(found.offset)
+        while (self.log.start or 0) > found.seen or not self.log.covers(replid, found.offset):
+            if (self.log.start or 0) <= found.seen and (self.log.end or 0) > found.offset:
+                raise nowhere()
+            self._pause(0.1)
+            self.log.want(replid, found.seen, found.seen_db)
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint on the target as it is now, without a claim."""

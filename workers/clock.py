@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from workers.expiry import FIELD_HOLD, REAL, REAL_FIELD, hold, hold_field
 from workers.moment import now_ms
-from workers.spool.log import BACKLOG
+from workers.spool.log import BACKLOG, Block
+from workers.target.claim import ALL_HELD, Checkpoint
 
 MARGIN_MS = 1000
 """A time nearer than this to the target's now is held: on its way it could pass."""
+LEAST_LAG_MS = 1000
+"""Without an extension, what is older than this is behind."""
 CALM_MS = 10_000
 """So long without a surprise halves what was seen of a clock that steps, or of a target slow to answer."""
 
@@ -29,6 +32,11 @@ class Clock:
         self.margin_ms = MARGIN_MS  # how far ahead of the target's now a time must lie to be written as it is
         self.loading = True
         self.behind = False
+        self.former_ms = extend_ms  # the extension that expiries on the target may still carry, if it is shorter
+        self.fresh_ms = 0  # by the target's clock: nothing behind the last block was written before
+        self.all_held = False  # nothing that has an expiry was written without the hold so far
+        self.own_from = 0  # blocks behind this offset bear a moment of this process' clock
+        self._old = False
         self.unsettled: Callable[[], bool] = lambda: True  # whether holds may be left on the target
         self.received_ms = 0
         self._least_ms: int | None = None  # target's clock minus ours, rather too little
@@ -37,8 +45,49 @@ class Clock:
     def at(self, received_ms: int, flags: int) -> None:
         """The moment when the commands that follow were received."""
         self.received_ms = received_ms
-        lag_ms = max(1000, self.extend_ms // 2)
-        self.behind = bool(flags & BACKLOG) or self.now_ms() - received_ms > lag_ms
+        self.behind = bool(flags & BACKLOG) or self._old or self.now_ms() - received_ms > self.lag_ms
+
+    @property
+    def lag_ms(self) -> int:
+        """What was written longer ago than this counts as behind.
+
+        It may be received late, executed late, and by a clock that differs: a third of the extension for each.
+        """
+        return min(self.extend_ms, self.former_ms) // 3 or LEAST_LAG_MS
+
+    def is_old(self, block: Block) -> bool:
+        """Whether the target may by itself have expired what a command in the block renews."""
+        if block.offset >= self.own_from and not block.flags & BACKLOG:
+            self.fresh_ms = block.received_ms + self.skew_ms
+        self._old = not self.all_held and self.is_past(self.fresh_ms)
+        return self._old
+
+    def is_past(self, fresh_ms: int) -> bool:
+        """Whether the target may by itself have expired what was renewed at that moment of its clock."""
+        return self.target_now() - fresh_ms > self.lag_ms
+
+    def is_late(self, received_ms: int) -> bool:
+        """Whether a window with bytes of that moment was answered so late that it may have been executed too late."""
+        return not self.all_held and received_ms > 0 and self.now_ms() - received_ms > self.lag_ms
+
+    def begin(self, found: Checkpoint) -> None:
+        """A connection's life begins behind this checkpoint."""
+        self.loading, self.behind = True, False
+        self.former_ms = self.extend_ms if found.extend_ms is None else max(0, found.extend_ms)
+        self.all_held = found.fresh_ms == ALL_HELD
+        self.fresh_ms = 0 if self.all_held else found.fresh_ms
+
+    def caught_up(self, fresh_ms: int) -> int:
+        """From now on times are written without the hold; what `Checkpoint.fresh_ms` is to say, given what it says."""
+        self.loading = self.behind = False
+        if self.all_held:
+            self.all_held, fresh_ms = False, self.fresh_ms
+        return fresh_ms
+
+    @property
+    def stamp(self) -> int:
+        """As `Window.fresh_ms`."""
+        return 0 if self.all_held else self.fresh_ms
 
     @property
     def holding(self) -> bool:

@@ -23,9 +23,11 @@ SINGLE = frozenset(
     b"SET SETEX PSETEX GETEX GETDEL GETSET INCR INCRBY DECR DECRBY INCRBYFLOAT APPEND SETRANGE SETBIT BITFIELD"
     b" LPUSH RPUSH LPUSHX RPUSHX LPOP RPOP LSET LREM LTRIM LINSERT SADD SREM SPOP HSET HMSET HSETNX HDEL HINCRBY"
     b" HINCRBYFLOAT ZADD ZREM ZINCRBY ZPOPMIN ZPOPMAX ZREMRANGEBYSCORE ZREMRANGEBYRANK ZREMRANGEBYLEX XADD XDEL XTRIM"
-    b" XACK XCLAIM XSETID PFADD GEOADD EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST RESTORE".split()
+    b" XACK XCLAIM XSETID PFADD GEOADD EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST RESTORE"
+    b" HEXPIRE HPEXPIRE HEXPIREAT HPEXPIREAT HPERSIST HSETEX HGETEX HGETDEL".split()
 )
 """Commands of one key, the frequent ones: they join nothing with anything."""
+DELETING = frozenset((b"DEL", b"UNLINK"))
 
 
 def keys_of(link: TargetLink, commands: Iterable[Command]) -> Iterator[tuple[Command, set[Key]]]:
@@ -62,7 +64,7 @@ def _ask(link: TargetLink, batch: Sequence[Command]) -> Iterator[tuple[Command, 
 
 def _is_asked(argv: list[bytes]) -> bool:
     name = argv[0].upper()
-    return not (name in SINGLE or name in IGNORED or name in STREAM or name in WHOLE)
+    return not (name in SINGLE or name in DELETING or name in IGNORED or name in STREAM or name in WHOLE)
 
 
 def _named(argv: list[bytes], said: list[bytes] | ReplyError) -> list[bytes]:
@@ -80,6 +82,8 @@ def _places(db: int, argv: list[bytes], keys: list[bytes]) -> set[Key]:
     name = argv[0].upper()
     if name in SINGLE:
         return {(db, argv[1])}
+    if name in DELETING:
+        return {(db, key) for key in argv[1:]}
     if name == b"MOVE":
         return {(db, argv[1]), (int(argv[2]), argv[1])}
     if name == b"COPY":

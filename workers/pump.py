@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from workers.cutover import CutOver
 from workers.moment import now_ms
-from workers.repair import Repair, nowhere
+from workers.reach import nowhere
+from workers.repair import Repair
 from workers.settle import Settler
 from workers.spool.log import Block, Cursor
+from workers.suspects import Behind, Suspects
 from workers.target.error_count import error_count
 from workers.target.link import SILENCE_S, lost
 from workers.target.windows import Chain, Window
@@ -45,12 +47,14 @@ class Pump:
         settler: Settler,
         cutover: CutOver,
         applier: Applier,
+        suspects: Suspects,
         repair: Repair | None = None,
     ) -> None:
         self.chain, self.translator, self.cursor, self.settler = chain, translator, cursor, settler
-        self.cutover, self.repair = cutover, repair
+        self.cutover, self.suspects, self.repair = cutover, suspects, repair
         self.applier, self.progress, self.log = applier, applier.progress, applier.log
         self._block: Block | None = None  # read, but behind where the target must stop
+        self._behind = False  # at a block that is to be looked at first
         self._fed = cursor.offset
         self._committed_at = 0.0
         self._gather_until = 0.0
@@ -102,6 +106,10 @@ class Pump:
     def _work(self, now: float) -> None:
         """Whatever is next: the end, settling, more of the stream."""
         self.settler.glance()
+        if self._behind:
+            if not self.chain.flying:
+                raise Behind(self.chain.tip[0] if self.chain.refused is None else -1)
+            return
         if self.repair is not None:
             self._mend(self.repair, now)
             return
@@ -184,6 +192,9 @@ class Pump:
     def _next(self) -> Block | None:
         """The next block of the log; nothing behind the offset at which the target must come to a stop."""
         block, self._block = self._block or self.cursor.read(), None
+        if block is not None and self._is_behind(block):
+            self._block, self._behind = block, True
+            return None
         stop = self._limit
         if block is not None and stop is not None and block.end > stop:
             size = stop - block.offset
@@ -195,6 +206,13 @@ class Pump:
         if block is not None:
             self._fed = block.end
         return block
+
+    def _is_behind(self, block: Block) -> bool:
+        """Whether the target may have expired too early what the block renews, and nobody has looked."""
+        if not self.applier.clock.is_old(block):
+            self.suspects.covered = 0  # what is settled from now on may vanish again
+            return False
+        return block.offset >= self.suspects.covered
 
     @property
     def _limit(self) -> int | None:
@@ -244,6 +262,8 @@ class Pump:
         self._committed_at = now
         self.applier.port.healed("target")
         last = done[-1]
+        if self.applier.clock.is_late(done[0].received_ms) and done[0].end > self.suspects.covered:
+            raise Behind(-1)
         self.progress.committed = last.end
         if last.received_ms:
             self.progress.latency_ms = max(0.0, float(now_ms() - last.received_ms))
@@ -263,4 +283,4 @@ class Pump:
             return
         self._asked_at = now
         if self.applier.near(self.cursor.offset + NEAR_BYTES):
-            self.applier.clock.loading = self.applier.clock.behind = False
+            self.chain.fresh_ms = self.applier.clock.caught_up(self.chain.fresh_ms)

@@ -306,7 +306,7 @@ class Receiver(threading.Thread):
     def _stream(self, link: ReplicaLink) -> None:
         """Write what arrives to the log, and acknowledge what the target has."""
         link.settimeout(STEP_S)
-        heard = time.monotonic()
+        heard = turn = time.monotonic()
         snapshot = self.snapshots / f"gen-{self.port.node().gen}"
         while not self.stop_event.is_set():
             if self.log.wanted is not None or self.log.anew or is_damaged(snapshot):
@@ -317,12 +317,13 @@ class Receiver(threading.Thread):
             try:
                 data = link.receive()
             except TimeoutError:
+                turn = self._in_time(turn)
                 if time.monotonic() - heard > SILENCE_S:
                     raise ConnectionLost(
                         f"the source has been silent for {SILENCE_S:.0f} s", side=Side.SOURCE
                     ) from None
                 continue
-            now = time.monotonic()
+            now = turn = self._in_time(turn)
             if now - heard < GATHER_S and len(data) < RECV_BYTES:
                 time.sleep(GATHER_S)  # a busy stream: fewer and larger blocks cost less than they delay
             heard = now
@@ -332,6 +333,13 @@ class Receiver(threading.Thread):
             moment = now_ms()
             when_there_is_room(partial(self.log.append, data, moment, flags), self._waiting, self.stop_event.is_set)
             self._has_room()
+
+    def _in_time(self, turn: float) -> float:
+        """Now; if we stood still since the last turn, or waited for the disk, what comes was written some time ago."""
+        now = time.monotonic()
+        if now - turn > STEP_S + max(STEP_S, self.port.task.extend_expiry_s / 8):
+            self._fresh_until = self.source.offset()
+        return now
 
     def _acknowledge(self, link: ReplicaLink) -> None:
         """Never the last byte received: a FAILOVER of the source would pick us as the new master."""

@@ -11,6 +11,8 @@ stream names behind `seen`, up to the checkpoint. Then, in rounds,
             it, and for the others once more, so that keys which carry doubt to each other in circles meet in one answer
 
 until nothing is doubted. `seen` moves only then, so that a death on the way doubts them all again.
+
+Keys that the target has expired too early (`workers.suspects`) are doubted, too, and mended in the same rounds.
 """
 
 from __future__ import annotations
@@ -21,29 +23,24 @@ from collections.abc import Callable, Iterator, Sequence
 from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side, named
 from workers.compose import emit, select
 from workers.keys_of import SINGLE, Command, Key, keys_of, reads_more
+from workers.reach import PATIENCE_S, nowhere, reach
 from workers.rewrite import SERVER_WIDE, Rewriter
 from workers.scope import Scope
 from workers.source.ask import Source, Values
 from workers.spool.commands import commands
 from workers.spool.log import Log
+from workers.suspects import Suspects
 from workers.target.claim import Checkpoint
 from workers.target.link import TargetLink
 from workers.target.windows import Window
 
 MOST_BYTES = 64 << 20
 """Of the values that are asked for at once, as the source counts their memory."""
-PATIENCE_S = 30.0
-"""If for so long the stream comes no nearer to where the values are true, the source is asked again."""
 SKEW_S = 5.0
 """A replica hides a key whose time has passed by its own clock; for so long its master may still renew it."""
 HIDDEN_S = 60.0
 """If the keys that a replica does not show change for so long, something else is told: it is a failure."""
 STEP_S = 0.05
-
-
-def nowhere() -> ConnectionLost:
-    what = "the stream does not come to where the source has answered; it is asked again"
-    return ConnectionLost(what, side=Side.SOURCE)
 
 
 class Repair:
@@ -56,6 +53,7 @@ class Repair:
         scope: databases that travel.
         found: the checkpoint that was claimed.
         refused: the command whose refusal was read, if any was.
+        suspects: looks at keys that the target may have expired too early.
         pause: sleeps so many seconds; raises when the job is to stop.
         tell: an event for people: kind and text.
     Raises `refused` if it names no key.
@@ -69,11 +67,12 @@ class Repair:
         scope: Scope,
         found: Checkpoint,
         refused: RefusedCommand | None,
+        suspects: Suspects,
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
     ) -> None:
         self._link, self._log, self._source, self._scope = link, log, source, scope
-        self._found, self._pause, self._tell = found, pause, tell
+        self._found, self._suspects, self._pause, self._tell = found, suspects, pause, tell
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
         if refused is not None:
             self._proven |= next(keys_of(link, [(refused.db, refused.argv)]))[1]
@@ -102,6 +101,11 @@ class Repair:
             self._add(places)
         return bool(self._doubted)
 
+    def suspect(self, executed: bool) -> bool:
+        """Doubt what the target may have expired too early, as `Suspects.look` does. Whether any key is doubted."""
+        self._add(self._suspects.look(self._found, executed))
+        return bool(self._doubted)
+
     def aim(self, offset: int, db: int) -> None:
         """Ask for the values; the target stands at `offset`, in the stream's database `db`.
 
@@ -110,6 +114,7 @@ class Repair:
         give_up = time.monotonic() + HIDDEN_S
         while True:
             self._asked = self._choose()
+            began = time.monotonic()
             self._said = self._source.values(self._asked)
             self._await(self._said)
             if self._is_sure(self._said):
@@ -118,6 +123,8 @@ class Repair:
                 raise ConnectionLost("the source, a replica, hides other keys all the time", side=Side.SOURCE)
             self._pause(10 * STEP_S)
         self.put_in, self._tip = None, offset
+        if self._suspects.active:
+            self._add(self._suspects.again(offset, db, self._said.at.offset, began))
         self._join(offset, self._said.at.offset, db)
         self._doubted -= set(self._asked)
         self._names = {key for _, key in self._doubted}
@@ -145,19 +152,15 @@ class Repair:
                 hint="restart the task: so much is copied by a full sync only",
             )
         if key in self._doubted:
-            self._tell("unverified", f"{what} may lack a command that the target refused; `keyferry verify` tells")
+            self._tell("unverified", f"{what} may have missed a command on the target; `keyferry verify` tells")
         self._doubted.discard(key)
         self.keys.discard(key)
 
     def _await(self, said: Values) -> None:
         """Wait for the stream on disk to reach where the values are true."""
-        end, by = self._log.end, time.monotonic() + PATIENCE_S
-        while not self._log.covers(said.at.replid, said.at.offset):
-            if self._log.end != end:
-                end, by = self._log.end, time.monotonic() + PATIENCE_S
-            if time.monotonic() > by or said.at.offset < self._found.offset:
-                raise nowhere()
-            self._pause(STEP_S)
+        if said.at.offset < self._found.offset:
+            raise nowhere()
+        reach(self._log, said.at, self._pause)
 
     def _join(self, start: int, stop: int, db: int) -> None:
         """Doubt what the commands between two offsets join with doubted keys."""

@@ -44,7 +44,10 @@ class Translator:
         self.full: list[Window] = []
 
     def _window(self, offset: int, db: int, replid: str) -> Window:
-        return Window(start=offset, end=offset, db=db, replid=replid, first=self._home, selected=self._home)
+        return Window(
+            start=offset, end=offset, db=db, replid=replid, first=self._home, selected=self._home,
+            fresh_ms=self._clock.stamp,
+        )  # fmt: skip
 
     def feed(self, block: Block) -> None:
         """Take the next block; full windows go to `full`. Raises Malformed, CannotContinue."""

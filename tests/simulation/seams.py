@@ -15,7 +15,8 @@ from workers import codec, translate
 
 TIMED = (
     "workers.pump", "workers.receive", "workers.settle", "workers.inquire", "workers.spool.room",
-    "workers.target.expiries", "workers.target.replicas",
+    "workers.target.expiries", "workers.target.replicas", "workers.repair", "workers.reach",
+    "workers.suspects",
 )  # fmt: skip
 """Modules that ask for the time."""
 NAMING = ("workers.target.claim", "workers.full", "workers.apply", "workers.fence")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from tests.simulation.server import Server
 from workers.codec import crc64
 from workers.codec.resp_cy import encode, parse
-from workers.source.ask import Position
+from workers.source.ask import Position, Values
 
 KEEP = 1 << 20
 
@@ -128,13 +129,19 @@ def _string(value: bytes) -> bytes:
 
 def _entry(key: bytes, value: object) -> bytes:
     """A key in a snapshot."""
+    payload = _value(value)
+    return payload[:1] + _string(key) + payload[1:]
+
+
+def _value(value: object) -> bytes:
+    """Its type and its value."""
     if isinstance(value, bytes):
-        return b"\x00" + _string(key) + _string(value)
+        return b"\x00" + _string(value)
     if isinstance(value, list):
-        return b"\x01" + _string(key) + bytes([len(value)]) + b"".join(map(_string, value))
+        return b"\x01" + bytes([len(value)]) + b"".join(map(_string, value))
     assert isinstance(value, dict)
     pairs = b"".join(_string(part) for pair in value.items() for part in pair)
-    return b"\x04" + _string(key) + bytes([len(value)]) + pairs
+    return b"\x04" + bytes([len(value)]) + pairs
 
 
 class Session:
@@ -200,6 +207,15 @@ class Questions:
 
     def keys(self) -> int:
         return sum(map(len, self._source.data()))
+
+    def sizes(self, keys: Sequence[tuple[int, bytes]]) -> list[int]:
+        return [1] * len(keys)
+
+    def values(self, keys: Sequence[tuple[int, bytes]]) -> Values:
+        """As DUMP gives them, whose footer nobody reads here."""
+        found = [self._source.data()[db].get(key) for db, key in keys]
+        payloads = [None if value is None else _value(value) + bytes(10) for value in found]
+        return Values(self.position(), payloads, [-1] * len(keys), True, False)
 
     def touch(self, db: int, keys: list[bytes]) -> None: ...
 

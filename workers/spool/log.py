@@ -167,6 +167,10 @@ class Log:
             return False
         return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments) or offset == self.start
 
+    def replid_at(self, offset: int) -> str:
+        """The id under which reading goes on behind `offset`, which the log covers."""
+        return next(s.replid for s in reversed(self.segments) if s.start <= offset <= s.end)
+
     def want(self, replid: str, offset: int, db: int) -> None:
         """A reader needs what follows (replid, offset), and waiting will not bring it: who appends begins anew there.
 

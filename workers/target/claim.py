@@ -14,7 +14,7 @@ from workers.target.link import TargetLink
 
 FIELDS = (
     b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held", b"extend",
-    b"number", b"windows", b"seendb", b"errors",
+    b"number", b"windows", b"seendb", b"errors", b"fresh",
 )  # fmt: skip
 
 OVER_S = 30 * 86400
@@ -28,6 +28,8 @@ FINISHED = "finished"
 """State of a checkpoint that is closed for good: nobody may claim it any more."""
 MIXED = -1
 """In place of an extension: expiries on the target carry one or another."""
+ALL_HELD = 1 << 62
+"""In place of a moment: nothing that has an expiry was written without the hold so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Checkpoint:
     is missing among those committed: its gate was refused (OOM, NOREPLICAS), and its successor's just as well.
     seen_db: the stream's database behind `seen`. errors: the target's count of error replies before anything behind
     `seen` was written (`workers.target.error_count`); empty: an earlier version wrote it.
+    fresh_ms: a moment by the target's clock before which nothing behind `seen` was written at the source, or ALL_HELD;
+    0: not known.
     """
 
     replid: str
@@ -59,6 +63,7 @@ class Checkpoint:
     windows: int = 0
     seen_db: int = 0
     errors: str = ""
+    fresh_ms: int = 0
 
     def fields(self) -> list[bytes]:
         """Name and value in turn, but the token's name and the target's own count."""
@@ -68,7 +73,7 @@ class Checkpoint:
             b"epoch", b"%d" % self.epoch, b"nonce", self.nonce.encode(), b"seen", b"%d" % self.seen,
             b"state", self.state.encode(), b"gen", b"%d" % self.gen, b"held", b"%d" % self.held,
             b"number", b"%d" % self.number, b"seendb", b"%d" % self.seen_db, b"errors", self.errors.encode(),
-            *extend,
+            b"fresh", b"%d" % self.fresh_ms, *extend,
         ]  # fmt: skip
 
 
@@ -117,6 +122,7 @@ def _read(values: list[bytes | None]) -> Checkpoint | None:
             windows=int(got[b"windows"] or 0),
             seen_db=int(got[b"seendb"] or 0),
             errors=(got[b"errors"] or b"").decode(),
+            fresh_ms=int(got[b"fresh"] or 0),
         )
     except ValueError as e:
         hint = "start over with an empty target and a new state directory"

@@ -16,7 +16,7 @@ from sync_tasks.answers import classify
 from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side, named
 from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
-from workers.target.claim import FINISHED, STREAMING, Checkpoint, Claim
+from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
 from workers.target.link import TargetLink, lost
 
 MULTI = encode([b"MULTI"])
@@ -49,6 +49,7 @@ class Window:
     replid: str = ""
     held: bool = False  # writes an expiry with the hold
     received_ms: int = 0  # of its first bytes
+    fresh_ms: int = 0  # by the target's clock, not later than it was written; 0: not known
     changes: int = 0  # source commands in it
     databases: set[int] = field(default_factory=set)  # target databases it names
     first: int | None = None  # database in which the body begins; None: not yet known
@@ -96,6 +97,7 @@ class Chain:
         self.seen, self.seen_db = (claim.found.seen, claim.found.seen_db) if claim.found else (0, 0)
         self.errors = claim.found.errors if claim.found else ""  # as `Checkpoint.errors`
         self.refused: list[RefusedCommand] | None = None  # keys are under repair: `seen` stays
+        self.fresh_ms = claim.found.fresh_ms if claim.found else ALL_HELD  # as `Checkpoint.fresh_ms`
         self.held = claim.found.held if claim.found else True
         self.extend_ms: int | None = None  # what settled expiries on the target are later than the source's, or MIXED
         self.closed = False  # the window that ends it all has been pushed
@@ -119,6 +121,7 @@ class Chain:
         point = Checkpoint(
             window.replid, window.end, window.db, self.epoch, self.nonce, self.seen, state, self.gen, self.held,
             self.extend_ms, self._before + n, seen_db=self.seen_db, errors=self.errors,
+            fresh_ms=self.fresh_ms,
         )  # fmt: skip
         self._out += self._watch
         self._out += encode([b"HSETNX", self.tok, n - 1, b"0"])
@@ -189,6 +192,7 @@ class Chain:
             self._judge(window, outcome, gate, refused, failed)
             if self.refused is None:
                 self.seen, self.seen_db = window.end, window.db
+                self.fresh_ms = window.fresh_ms or self.fresh_ms
             done.append(window)
         self._in = self._in[pos:]
         # A window with long replies is not scanned again for every packet of them.

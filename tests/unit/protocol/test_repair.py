@@ -14,6 +14,7 @@ import redis
 
 from sync_tasks.errors import CannotContinue, RefusedCommand, Side
 from sync_tasks.names import checkpoint_key
+from sync_tasks.views import TaskView
 from tests.servers import Server
 from tests.unit.protocol.conftest import REPLID, TASK, UID, Chained, Port, endpoint, known, until
 from workers import repair
@@ -45,6 +46,9 @@ class Mirrored:
         self.real = self.source.values
         self.source.values = self.values  # type: ignore[method-assign]
         self.source.offset = lambda: self.end  # type: ignore[method-assign]
+        self.source.position = lambda: Position(REPLID, self.end)  # type: ignore[method-assign]
+        self.extend_s = TASK.extend_expiry_s
+        self.epoch = 3
         self.owners: list[Applier] = []
         self.ports: list[Port] = []
         begun = Chained(target)
@@ -68,9 +72,13 @@ class Mirrored:
         self.log.append(b"".join(encode(command) for command in commands), now_ms())
         return self.end
 
+    @property
+    def task(self) -> TaskView:
+        return replace(TASK, databases=self.databases, extend_expiry_s=self.extend_s)
+
     def own(self) -> Applier:
         """The next owner."""
-        self.ports.append(Port(replace(TASK, databases=self.databases), epoch=3 + len(self.owners)))
+        self.ports.append(Port(self.task, epoch=self.epoch + len(self.owners)))
         made = Applier(
             endpoint(self.target), self.ports[-1], self.log, self.source, self.directory, Scope(self.databases), 0,  # type: ignore[arg-type]
             known(self.directory),
@@ -383,6 +391,7 @@ def test_far_behind(mirror: Callable[..., Mirrored], target: Server, monkeypatch
     """It takes longer than any patience to come to where the values are true, but the stream does come nearer."""
     monkeypatch.setattr(repair, "PATIENCE_S", 0.3)
     made = mirror()
+    made.extend_s = 600
     owner = made.own()
     made.do(0, [b"SET", b"n", b"1"])
     assert until(made.in_step), owner.error
