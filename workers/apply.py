@@ -35,7 +35,7 @@ from workers.spool.log import Cursor, Log
 from workers.suspects import Behind, Suspects
 from workers.takeover import take_over
 from workers.target import replicas
-from workers.target.claim import ALL_HELD, STREAMING, Checkpoint, Claim, Finished, look
+from workers.target.claim import ALL_HELD, STREAMING, Checkpoint, Claim, Finished, begin_load, look
 from workers.target.error_count import error_count, unchanged
 from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
@@ -149,14 +149,10 @@ class Applier(threading.Thread):
             self._proven = {self.home}
             self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.extend_expiry_s * 1000
             self._evictions.ask(link)  # what it has evicted may be the checkpoint
-            claimed, node = self._take_over(link)
+            claimed = self._take_over(link)
             found = claimed.found
             if found is None or found.state != STREAMING:
                 found = self._close_load(link, claimed)
-            elif not node.begun:
-                # The database had lost its last commits, or we died in between: what it holds as open is long loaded.
-                self.port.void_chunks(found.gen)
-                self.port.begin_stream()
             self._stream(link, claimed, found)
         except Finished as done:
             if not self.finishing.is_set():
@@ -166,7 +162,7 @@ class Applier(threading.Thread):
             self.progress.streaming, self.progress.settled_at = False, None
             link.close()
 
-    def _take_over(self, link: TargetLink) -> tuple[Claim, NodeView]:
+    def _take_over(self, link: TargetLink) -> Claim:
         """Claim; see that the target and the database mean the same load. Else one of them has fallen back."""
         with self.border:
             claimed, node = take_over(self.port, link, self._nonce), self.port.node()
@@ -175,23 +171,32 @@ class Applier(threading.Thread):
                 self.log.wake()
                 raise resync.ask(claimed.found)
             self.reopened.clear()
-            return claimed, node
+            if claimed.found is None or claimed.found.state != STREAMING:
+                self.progress.committed, self.progress.prunable = None, 0  # of a stream that is over
+            elif not node.begun:
+                # The database had lost its last commits, or we died in between: what it holds as open is long loaded.
+                self.port.void_chunks(claimed.found.gen)
+                self.port.begin_stream()
+            return claimed
 
-    def reopen(self, gen: int, replid: str, source_keys: int | None) -> None:
+    def reopen(self, gen: int, former: str | None, replid: str, source_keys: int | None) -> None:
         """Begin a full sync in place by snapshot `gen`: no window behind an earlier one is executed any more.
 
         Args:
-            replid: replication id of the snapshot.
-            source_keys: how many the source has, roughly; None: unknown.
+            former, replid: replication id of the stream so far, if it is known, and of the snapshot.
+            source_keys: how many the source has in scope, roughly; None: unknown.
         Raises what stands against it; nothing is changed then.
         """
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-reopen", self.home)
         try:
             node = self.port.node()
             found, keys = look(link, self.task.uid, self.number), resync.keys_there(link, self.scope)
-            resync.check(link, node, found, self.known, replid, source_keys, keys)
+            last = max(node.keys_total or 0, sum(map(self.known.count, self.known.databases())))
+            resync.check(link, found, self.known, former not in (None, replid), source_keys, min(keys, last))
             self.reopened.set()
-            take_over(self.port, link, self._nonce, loading=gen)
+            claimed = take_over(self.port, link, self._nonce)
+            begin_load(link, claimed, self.task.uid, self.number, self.port.epoch, gen)
+            self.progress.committed, self.progress.prunable = None, 0
             self.log.wake()
         finally:
             link.close()
@@ -214,10 +219,8 @@ class Applier(threading.Thread):
             self.port.healed("target")  # it took our claim, and is asked for no more yet; else the first window tells
         while True:
             while not self.loaded.wait(0.05):
-                if self.stop_event.is_set():
-                    raise Stopped
-            if self.stop_event.is_set():
-                raise Stopped
+                self._pause(0)
+            self._pause(0)
             with self.border:
                 node = self.port.node()
                 if self._is_loaded(node) and self._has_log(node):
@@ -258,12 +261,14 @@ class Applier(threading.Thread):
             self.loaded.clear()
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
-        closing.sweep(link, self._check_stop)
+        closing.sweep(link, claimed.found is not None, self._check_stop)
         if not closing.stands(link):
             raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
+        window = closing.first_window(link)
+        self.known.stream(closing.gen, closing.libraries())
         chain = self._chain(link, claimed, closing.gen, closing.offset)
         chain.fresh_ms = ALL_HELD
-        chain.push(closing.first_window())
+        chain.push(window)
         self._loaded_files = closing.files()
         while chain.flying:
             chain.pump(0.5)

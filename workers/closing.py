@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sync_tasks.errors import CannotContinue, Side
 from sync_tasks.names import closed_key, marks_key
 from sync_tasks.views import NodeView
+from workers.codec.resp_cy import ReplyError
 from workers.compose import emit
+from workers.named import library
 from workers.ports import StreamPort
 from workers.scope import Scope
 from workers.spool.known import Known
@@ -76,8 +79,19 @@ class Closing:
         """Whether this load was closed for a later snapshot, of which the database knows nothing any more."""
         return bool(link.ask(b"EXISTS", closed_key(self._uid, self._node.number, self.gen)))
 
-    def sweep(self, link: TargetLink, check: Callable[[], None] = lambda: None) -> None:
-        """Remove what earlier snapshots and their log had brought and this one no longer has."""
+    def sweep(self, link: TargetLink, again: bool, check: Callable[[], None] = lambda: None) -> None:
+        """Remove what earlier snapshots and their log had brought and this one no longer has.
+
+        Args:
+            again: the target was streaming before: what its log has brought must be known.
+        """
+        if again and not self._known.whole:
+            raise CannotContinue(
+                "a full sync in place was begun, and the list of the keys that were brought to the target was lost"
+                " since: what the source has deleted meanwhile cannot be told",
+                side=Side.CONTROL,
+                hint="see the worker's log for what happened to the spool; restart the task with an empty target",
+            )
         if self.gen > 1:
             chunks = [c for g in range(1, self.gen + 1) for c in self._port.chunks(g)]
             removed = sweep(
@@ -87,10 +101,31 @@ class Closing:
             if removed:
                 self._port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")
 
-    def first_window(self) -> Window:
-        """Window 1 of a task: fences the loaders, brings function libraries and scripts, writes the checkpoint."""
+    def libraries(self) -> set[str]:
+        """Names of the snapshot's function libraries."""
+        codes = read_tables(self._directory / f"gen-{self.gen}")[1]
+        return {name for code in codes if (name := library(code))}
+
+    def _former(self, link: TargetLink) -> list[bytes]:
+        """Names of the libraries on the target that go before the snapshot's come: one may have a function of another.
+
+        Those that were the target's own stay.
+        """
+        mine = self.libraries() | set(self._known.libraries)
+        if self.gen == 1 or not mine:
+            return []
+        (found,) = link.try_all([[b"FUNCTION", b"LIST"]])
+        if isinstance(found, ReplyError):  # no such command
+            return []
+        there = [dict(zip(one[::2], one[1::2], strict=True))[b"library_name"] for one in found]
+        return [name for name in there if name.decode(errors="replace") in mine]
+
+    def first_window(self, link: TargetLink) -> Window:
+        """Window 1 of a stream: fences the loaders, brings function libraries and scripts, writes the checkpoint."""
         _, functions, scripts = read_tables(self._directory / f"gen-{self.gen}")
         window = Window(start=self.offset, end=self.offset, db=self._node.stream_db, replid=self.replid, held=True)
+        for name in self._former(link):
+            emit(window, [b"FUNCTION", b"DELETE", name], self.offset)
         for code in functions:
             emit(window, [b"FUNCTION", b"LOAD", b"REPLACE", code], self.offset)
         for script in scripts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from workers.rewrite import IGNORED, SERVER_WIDE
 
 SECOND = b"RENAME RENAMENX LMOVE BLMOVE RPOPLPUSH BRPOPLPUSH SMOVE BITOP XGROUP".split()
@@ -11,9 +13,12 @@ STORING = b"SORT GEORADIUS GEORADIUSBYMEMBER".split()
 COUNTED = b"EVAL EVALSHA FCALL".split()
 """The second argument says how many follow it."""
 NONE = [*IGNORED, *SERVER_WIDE, b"FLUSHALL", b"FLUSHDB", b"DEL", b"UNLINK"]
+LIBRARY = re.compile(rb"#!\S+[ \t][^\n]*?\bname=([\w.-]+)")
+"""The first line of a function library's code."""
 
 TABLE: dict[bytes, str] = {
     **dict.fromkeys(NONE, "none"),
+    b"FUNCTION": "function",
     **dict.fromkeys(SECOND, "second"),
     **dict.fromkeys(STORING, "storing"),
     **dict.fromkeys(COUNTED, "counted"),
@@ -26,6 +31,12 @@ TABLE: dict[bytes, str] = {
     b"SWAPDB": "swap",
 }
 """Command to its kind; of those that are not here it is the first argument, if they have any."""
+
+
+def library(code: bytes) -> str | None:
+    """Name of a function library, by its code."""
+    found = LIBRARY.match(code)
+    return found[1].decode() if found else None
 
 
 def named(kind: str, argv: list[bytes], db: int) -> list[tuple[int, bytes]]:

@@ -29,7 +29,7 @@ def reach(log: Log, at: Position, pause: Callable[[float], None]) -> None:
     last, by = log.end, time.monotonic() + PATIENCE_S
     while True:
         end = log.end
-        if log.covers(at.replid, at.offset):
+        if log.has(at.replid, at.offset):
             return
         now = time.monotonic()
         if end != last:

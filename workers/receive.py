@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -38,7 +38,7 @@ class SourceView(Protocol):
 
     def offset(self) -> int: ...
 
-    def keys(self) -> int | None: ...
+    def keys(self, databases: Collection[int] | None = None) -> int | None: ...
 
 
 class Receiver(threading.Thread):
@@ -54,8 +54,8 @@ class Receiver(threading.Thread):
         begin: called before a new snapshot is loaded, with its number: closes the load of earlier ones on the target.
         checkpoint: reads the target's checkpoint.
         border: held while a load is closed, or a new one begun: never both.
-        reopen: begins a full sync in place over a target that was streaming: number and replication id of the
-            snapshot, the source's number of keys.
+        reopen: begins a full sync in place over a target that was streaming: number of the snapshot, replication id of
+            the stream so far, and of the snapshot, the source's number of keys.
         known: takes in what the log forgets.
         number: gives a new snapshot its number, from that of the last one.
     """
@@ -71,7 +71,7 @@ class Receiver(threading.Thread):
         begin: Callable[[int], None],
         checkpoint: Callable[[], Checkpoint | None],
         border: threading.Lock,
-        reopen: Callable[[int, str, int | None], None],
+        reopen: Callable[[int, str | None, str, int | None], None],
         known: Known,
         number: Callable[[int], int] = lambda last: last + 1,
     ) -> None:
@@ -116,7 +116,10 @@ class Receiver(threading.Thread):
         node = self.port.node()
         goes_on = self._goes_on(node)
         if not goes_on:
+            if self.alone.is_set():
+                raise self._too_late()  # loading is for whoever resumes the task
             self._ask_target_first(node)
+            self._known.fold(self.log)  # now, while the source waits for nothing
         link = ReplicaLink(self.endpoint)
         try:
             if goes_on:
@@ -161,7 +164,7 @@ class Receiver(threading.Thread):
         if node.snapshot_done and self.log.replid is not None and here != self._gone and not damaged:
             return True
         found = self._checkpoint()
-        if found is None or found.state == LOADING or (not node.begun and found.gen < node.gen):
+        if found is None or found.state == LOADING or found.gen < node.gen:
             if damaged:
                 self._take_again(node.gen)
             return False
@@ -259,19 +262,24 @@ class Receiver(threading.Thread):
     def _new_generation(self, answer: Full, size: int | None) -> int:
         """The number of the new generation; what was loaded of earlier ones is closed."""
         with self._border:
-            node, keys, found = self.port.node(), self.source.keys(), self._checkpoint()
+            node, keys, found = self.port.node(), self.source.keys(self._databases()), self._checkpoint()
             if found is not None:
                 check_open(found.state, found.offset)
             again = node.begun or found is not None
-            number = self._number(node.gen)
+            number = self._number(max(node.gen, *self._known.gens, 0))
             if again:
-                self._reopen(number, answer.replid, keys)
+                self._reopen(number, self.log.replid or node.replid, answer.replid, keys)
             gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, keys, size, number)
             self._begin(gen)
             self.log.anew = False
         how = "over what is there, " if again else ""
         self.port.event("snapshot", f"{how}snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
         return gen
+
+    def _databases(self) -> list[int] | None:
+        """Source databases in scope; None: all."""
+        databases = self.port.task.databases
+        return None if databases is None else list(databases)
 
     def _record(self, gen: int, c: Closed) -> None:
         self.port.add_chunk(

@@ -36,8 +36,7 @@ def needed(node: NodeView, found: Checkpoint | None) -> bool:
 
     The target has lost its checkpoint, and so perhaps all it had. Or a full sync in place was begun on the target, and
     we died before the database knew, or it has lost its last commits. Or the target has fallen back to before that was
-    begun: an owner that was asleep may have written among the loaders, so that the next snapshot must come. Or a window
-    is missing in the stream that it has.
+    begun, or ended: what has come since belongs to another stream. Or a window is missing in the stream that it has.
     """
     if found is None:
         return node.begun
@@ -45,7 +44,7 @@ def needed(node: NodeView, found: Checkpoint | None) -> bool:
         return True
     if found.state == LOADING:
         return node.begun or found.gen > node.gen
-    return found.state == STREAMING and not node.begun and found.gen < node.gen
+    return found.state == STREAMING and found.gen < node.gen
 
 
 def ask(found: Checkpoint | None) -> ConnectionLost:
@@ -73,22 +72,21 @@ def _reason(found: Checkpoint | None) -> str:
 
 def check(
     link: TargetLink,
-    node: NodeView,
     found: Checkpoint | None,
     known: Known,
-    replid: str,
+    another: bool,
     source_keys: int | None,
-    target_keys: int,
+    had_keys: int,
 ) -> None:
     """Raise what stands against loading a snapshot over a target that was streaming, before anything is touched.
 
     Args:
         link: to the target.
-        node: as the database has it.
         found: the target's checkpoint.
         known: of the node.
-        replid: replication id of the new snapshot.
-        source_keys, target_keys: what both hold now, all databases in scope.
+        another: the new snapshot has another replication id than the stream so far.
+        source_keys: what the source has now in the databases in scope.
+        had_keys: what the target has now of all that we have brought, at most.
     Raises CannotContinue, SourceError, and what the link raises.
     """
     if not known.whole:
@@ -107,11 +105,10 @@ def check(
             side=Side.TARGET,
             hint="set maxmemory-policy noeviction there, give it more memory; restart the task with an empty target",
         )
-    far_fewer = source_keys is not None and target_keys >= FEW and source_keys * FAR_FEWER < target_keys
-    if far_fewer and replid != node.replid:
+    if another and source_keys is not None and had_keys >= FEW and source_keys * FAR_FEWER < had_keys:
         raise SourceError(
-            f"the source was restarted and has {source_keys} keys, the target {target_keys}: to go on would remove"
-            " most of them",
+            f"the source was restarted and has {source_keys} keys, the target {had_keys}: to go on would remove most"
+            " of them",
             code="source-emptied",
             hint="bring the source's data back, then it goes on by itself; if it is meant so, empty the target and"
             " restart the task",

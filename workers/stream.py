@@ -172,7 +172,7 @@ class StreamJob:
                 shutil.rmtree(self.directory)
             self.port.moved_in()
         self.log = Log(self.directory / "log", self.port.epoch)
-        self.known = Known(self.directory / "known", self.port.task.uid)
+        self.known = Known(self.directory / "known", self.port.task.uid, self.port.epoch)
         if not self.node.gen and not self.node.begun:
             self.known.create()
         self.applier = self._applier(Source(self._source))
@@ -269,7 +269,8 @@ class StreamJob:
     def _prune(self) -> None:
         """Let go of the log that is on the target."""
         upto = self.applier.progress.prunable
-        if upto - self._pruned > PRUNE_BYTES:
+        self._pruned = min(self._pruned, upto)  # another stream's offsets may be smaller
+        if self.applier.progress.streaming and upto - self._pruned > PRUNE_BYTES:
             self._pruned = upto
             self.known.fold(self.log, upto)
             taken_in = self.known.offset
@@ -277,11 +278,22 @@ class StreamJob:
 
     def _tidy(self) -> None:
         """The load is closed and its expiries are settled: its files and temporary keys are of no more use."""
-        gen = self.port.node().gen
-        self.known.add(gen, [(c.db, Path(c.path), c.keys) for c in self.port.chunks(gen)])
-        for old in self.directory.iterdir():  # not `glob`, which compiles an expression
-            if old.name.startswith("gen-"):
-                shutil.rmtree(old, ignore_errors=True)
+        with self.applier.border:
+            node, chain = self.port.node(), self.applier.chain
+            if not node.begun or chain is None or chain.gen < node.gen:
+                self._tidied = False  # another snapshot has just begun
+                return
+            if chain.gen == node.gen:
+                self.known.add(node.gen, [(c.db, Path(c.path), c.keys) for c in self.port.chunks(node.gen)])
+            else:
+                self.known.forget()  # the database has lost its last commits: nobody knows the chunks
+            for old in self.directory.iterdir():  # not `glob`, which compiles an expression
+                if old.name.startswith("gen-") and int(old.name[4:]) <= chain.gen:
+                    shutil.rmtree(old, ignore_errors=True)
+        self._remove_pieces(node.gen)
+
+    def _remove_pieces(self, gen: int) -> None:
+        """Huge values that were being built when their loader died."""
         chunks = [c for g in range(1, gen + 1) for c in self.port.chunks(g) if c.huge]
         if not chunks:
             return

@@ -76,7 +76,8 @@ def sweep(
     """
     present = [c for c in chunks if c.gen == gen]
     before = [c for c in chunks if c.gen < gen and c.gen not in known.gens]
-    former = [c for c in before if _has_begun(link, uid, node, c)]
+    # A stream may have flushed the marks away.
+    former = [c for c in before if c.gen in known.streamed or _has_begun(link, uid, node, c)]
     lost = [c for c in former if not _is_whole(c)]
     if lost:
         raise CannotContinue(
@@ -88,7 +89,7 @@ def sweep(
     for chunk in present:
         _check(chunk)
     removed = 0
-    sources = sorted({c.db for c in former} | set(known.databases()))
+    sources = sorted({db for c in former for db in known.together(c.db)} | set(known.databases()))
     for db in sorted({to for source in sources if (to := scope.target(source)) is not None}):
         mine = [source for source in sources if scope.target(source) == db]
         walk = _Walk(
@@ -112,7 +113,7 @@ def _gone(
 ) -> Iterator[bytes]:
     """Hashes of what is no longer there in database `db` of the target, in order, a part at a time."""
     there = [c for c in present if scope.target(c.db) == db]
-    was = [c for c in former if c.db in sources]
+    was = [c for c in former if not known.together(c.db).isdisjoint(sources)]
     bits = bits_of(sum(c.keys for c in [*there, *was]) + sum(map(known.count, sources)))
     for part in range(1 << bits):
 

@@ -11,13 +11,12 @@ STRIDE = 1 << 20
 older copy of a state directory catch up with a newer one."""
 
 
-def take_over(port: StreamPort, link: TargetLink, nonce: str, loading: int | None = None) -> Claim:
+def take_over(port: StreamPort, link: TargetLink, nonce: str) -> Claim:
     """Claim the node's stream for the owner of the job.
 
     Args:
         link: in the checkpoint's database.
         nonce: of this owner.
-        loading: as `claim` takes it.
     Raises Fenced, and what the link raises.
     """
     node = port.node()
@@ -25,4 +24,4 @@ def take_over(port: StreamPort, link: TargetLink, nonce: str, loading: int | Non
         highest = max(port.epoch, peek_epoch(link, port.task.uid, node.number))
         port.raise_epoch((highest // STRIDE + 1) * STRIDE)
     port.renew()
-    return claim(link, port.task.uid, node.number, port.epoch, nonce, loading)
+    return claim(link, port.task.uid, node.number, port.epoch, nonce)

@@ -252,6 +252,14 @@ class Faults:
         self._history.source.forget()
         return True
 
+    def _restart(self) -> bool:
+        """The source restarts and begins another stream."""
+        for line in self._world.lines[:]:
+            if not isinstance(line.peer, Connection):
+                line.lose(under_way=True)
+        self._history.source.restart()
+        return True
+
     def break_off(self, line: Line) -> bool:
         """Whether the snapshot that comes over this line is never all there; the link is cut somewhat later."""
         if line.ends_at:

@@ -107,7 +107,7 @@ class History:
         client.execute([b"HSET", CK, *point.fields(), b"windows", b"1", b"tok", tok])
         client.execute([b"HSET", tok, b"1", b"1"])
         self.target.data.units.clear()
-        known = Known(self.directory / "0" / "known", UID)
+        known = Known(self.directory / "0" / "known", UID, 0)
         known.create()
         known.begin(0, 0)
         known.add(1, [])
@@ -274,7 +274,8 @@ class History:
         if self.plan.finishing:
             return self.control.finished
         found = checkpoint(self.target)
-        return found.get(b"state") == b"streaming" and int(found[b"offset"]) == self.source.end
+        here = found.get(b"state") == b"streaming" and found[b"replid"].decode() == self.source.replid
+        return here and int(found[b"offset"]) == self.source.end
 
     def _check(self) -> None:
         if self.oracle.broken and not self.faults.holes():

@@ -31,12 +31,15 @@ class Oracle:
         for argv in queue:
             if argv[0] == b"HSET" and argv[1] == CK and len(argv) > 6:
                 fields = dict(zip(argv[2::2], argv[3::2], strict=True))
+                if b"epoch" not in fields:  # a full sync in place begins
+                    self._lacking = False
+                    continue
                 owned = (int(fields[b"epoch"]), fields[b"nonce"], fields[b"tok"])
                 if b"offset" in fields:
                     self._window(owned)
                 else:
                     self._claim(owned, len(connection.data.units))
-                    self._lacking = b"gen" not in fields and not whole(connection.server)
+                    self._lacking = not whole(connection.server)
 
     def _claim(self, owned: Owned, units: int) -> None:
         self.claims += 1

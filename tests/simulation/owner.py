@@ -108,7 +108,7 @@ class Owner(Process):
         self.log.world = world
         target: Any = at_target
         questions: Any = Questions(source)
-        known = Known(spool / "known", UID)
+        known = Known(spool / "known", UID, port.epoch)
         if not port.node().gen and not port.node().begun:
             known.create()
         self.applier = Applier(target, port, self.log, questions, spool, Scope(None), 0, known)

@@ -8,10 +8,10 @@ from random import Random
 FAULTS = {
     "death": 6, "takeover": 6, "sleep": 4, "cut": 6, "loss of late bytes": 1, "failover": 4, "out of memory": 1,
     "no replicas": 1, "target away": 2, "promotion": 2, "torn log": 3, "another spool": 1,
-    "flicker": 3, "broken snapshot": 4, "backlog": 2, "flush": 1,
+    "flicker": 3, "broken snapshot": 4, "backlog": 2, "flush": 1, "restart": 1,
 }  # fmt: skip
 """Fault to how often it is drawn."""
-RARE = {"out of memory": 0.1, "no replicas": 0.04, "flicker": 0.1, "backlog": 0.25, "flush": 0.15}
+RARE = {"out of memory": 0.1, "no replicas": 0.04, "flicker": 0.1, "backlog": 0.25, "flush": 0.15, "restart": 0.15}
 """How many of the histories have it at all; the others half of them."""
 
 
@@ -45,7 +45,7 @@ FOCUS = {
     "memory": ("takeover", "cut", "flicker"),
     "claims": ("death", "takeover", "sleep", "cut"),
     "release": ("death", "takeover", "sleep", "cut"),
-    "resync": ("death", "takeover", "sleep", "cut", "failover", "broken snapshot", "backlog", "flush"),
+    "resync": ("death", "takeover", "sleep", "cut", "failover", "broken snapshot", "backlog", "flush", "restart"),
     "disk": ("death", "torn log", "another spool", "promotion"),
 }
 """Some histories have these faults alone: together they are dangerous."""

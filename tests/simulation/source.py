@@ -27,6 +27,7 @@ class Source:
         self._db: int | None = None
         self._count = 0
         self.snapshots = 0
+        self._oldest = 0  # number of the id that its stream began with
         self.kept = 0  # offset from which on it has the stream still
 
     @property
@@ -92,6 +93,13 @@ class Source:
         """It goes on under another id, as behind a failover that has lost nothing."""
         self._ids += 1
         self.replid = f"{self._ids:040x}"
+
+    def restart(self) -> None:
+        """With its data, and without a memory of its stream: offsets begin anew."""
+        self._ids += 1
+        self.replid, self._oldest = f"{self._ids:040x}", self._ids
+        self.stream.clear()
+        self.kept, self._db = 0, None
 
     def forget(self) -> None:
         """The backlog is gone, and with it that some keys were removed."""
@@ -168,7 +176,9 @@ class Session:
 
     def _psync(self, replid: str, wanted: int) -> bytes:
         source = self._source
-        known = replid == source.replid or (replid != "?" and (replid == "a" * 40 or int(replid, 16) <= source._ids))
+        known = replid == source.replid or (
+            replid != "?" and source._oldest <= (0 if replid == "a" * 40 else int(replid, 16)) <= source._ids
+        )
         if known and source.kept < wanted <= source.end + 1:
             self.at = wanted - 1
             return b"+CONTINUE %b\r\n" % source.replid.encode()
@@ -205,7 +215,7 @@ class Questions:
     def position(self) -> Position:
         return Position(self._source.replid, self._source.end)
 
-    def keys(self) -> int:
+    def keys(self, _: object = None) -> int:
         return sum(map(len, self._source.data()))
 
     def sizes(self, keys: Sequence[tuple[int, bytes]]) -> list[int]:

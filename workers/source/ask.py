@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -106,10 +106,11 @@ class Source:
         """Up to where the source has written now."""
         return _position(self._info(b"replication"))
 
-    def keys(self) -> int | None:
-        """Keys in all databases, roughly."""
-        found = map(KEYS.match, self._info(b"keyspace").values())
-        return sum(int(space[1]) for space in found if space)
+    def keys(self, databases: Collection[int] | None = None) -> int | None:
+        """Keys in some databases, or in all, roughly."""
+        mine = None if databases is None else {f"db{db}" for db in databases}
+        spaces = [value for name, value in self._info(b"keyspace").items() if mine is None or name in mine]
+        return sum(int(space[1]) for space in map(KEYS.match, spaces) if space)
 
     def times(self, db: int, keys: Sequence[bytes]) -> Times:
         """Exact expiries of keys: of the first ones alone, if not all can be read at once."""

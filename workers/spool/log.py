@@ -163,9 +163,13 @@ class Log:
 
     def covers(self, replid: str, offset: int) -> bool:
         """Whether reading can go on behind (replid, offset)."""
+        return self.has(replid, offset) or (offset == self.start and not self.damaged)
+
+    def has(self, replid: str, offset: int) -> bool:
+        """Whether a place of the stream is in the log, or at one of its ends, under that very id."""
         if self.damaged:
             return False
-        return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments) or offset == self.start
+        return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments)
 
     def replid_at(self, offset: int) -> str:
         """The id under which reading goes on behind `offset`, which the log covers."""
@@ -253,11 +257,16 @@ class Log:
 
 
 class Cursor:
-    """Reads the log from an offset on, behind the one who writes it."""
+    """Reads the log from an offset on, behind the one who writes it.
 
-    def __init__(self, log: Log, offset: int) -> None:
+    Args:
+        ours: what it finds damaged is needed: the log does not count as covering it any more.
+    """
+
+    def __init__(self, log: Log, offset: int, ours: bool = True) -> None:
         self.log = log
         self.offset = offset
+        self._ours = ours
         self._segment: Segment | None = None
         self._fd = -1
         self._position = 0
@@ -303,7 +312,7 @@ class Cursor:
         return Block(at, moment, flags, self._segment.replid, data)
 
     def _damaged(self) -> ControlError:
-        self.log.damaged = True
+        self.log.damaged = self.log.damaged or self._ours
         return ControlError(
             f"a block of the log is damaged or missing behind offset {self.offset}",
             code="log-damaged",

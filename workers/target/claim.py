@@ -139,7 +139,7 @@ def look(link: TargetLink, uid: str, node: int) -> Checkpoint | None:
     return _read(link.ask(b"HMGET", checkpoint_key(uid, node), *FIELDS))
 
 
-def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str, loading: int | None = None) -> Claim:
+def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Claim:
     """Take the stream over: from now on every window of any other owner or connection answers nil.
 
     Args:
@@ -147,7 +147,6 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str, loading
         uid, node: whose checkpoint.
         epoch: of the lease, checked just before.
         nonce: of this owner, the same for all its claims: an answer may be lost, and a failover may take a claim back.
-        loading: number of a snapshot: with the claim a full sync in place begins.
     Raises Fenced when somebody with a better right was found. Raises Finished when there is nothing to own any more.
 
     It waits for no window of a busy predecessor, but it is void if another claim was executed since it looked: one
@@ -157,9 +156,6 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str, loading
     ck, claims = checkpoint_key(uid, node), claims_key(uid, node)
     tok = token_key(uid, node, secrets.token_hex(8))
     doomed: set[bytes] = set()
-    begun: list[bytes | int] = [] if loading is None else [
-        b"state", LOADING.encode(), b"gen", loading, b"number", 0, b"windows", 0,
-    ]  # fmt: skip
     while True:
         found = link.ask_all([[b"WATCH", claims], [b"HMGET", ck, *FIELDS]])[1]
         _check(found, epoch, nonce)
@@ -168,7 +164,7 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str, loading
             [b"MULTI"],
             [b"HMGET", ck, *FIELDS],
             [b"SET", claims, tok],
-            [b"HSET", ck, b"epoch", epoch, b"nonce", nonce.encode(), b"tok", tok, *begun],
+            [b"HSET", ck, b"epoch", epoch, b"nonce", nonce.encode(), b"tok", tok],
         ]
         doomed |= {former} - {tok, None}
         if doomed:
@@ -186,6 +182,26 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str, loading
             continue
         point = _read(values)
         return Claim(nonce, tok, replace(point, epoch=epoch, nonce=nonce) if point else None)
+
+
+def begin_load(link: TargetLink, claimed: Claim, uid: str, node: int, epoch: int, gen: int) -> None:
+    """Say that a full sync in place loads snapshot `gen`; no window of an earlier stream is executed any more.
+
+    Args:
+        link: in the checkpoint's database.
+        claimed: a claim just made, which has ended all chains; no window was sent on it.
+        epoch: of it.
+    Raises Fenced if somebody has claimed since, Finished if the last window of the stream was executed before that.
+    """
+    ck = checkpoint_key(uid, node)
+    while True:
+        values = link.ask_all([[b"WATCH", ck], [b"HMGET", ck, *FIELDS]])[1]
+        _check(values, epoch, claimed.nonce)
+        if values[FIELDS.index(b"tok")] != claimed.tok:
+            raise Fenced("the stream was claimed again while a full sync in place began")
+        begun: list[bytes | int] = [b"state", LOADING.encode(), b"gen", gen, b"number", 0, b"windows", 0]
+        if link.ask_all([[b"MULTI"], [b"HSET", ck, *begun], [b"EXEC"]])[-1] is not None:
+            return
 
 
 def check_open(state: str, offset: int) -> None:

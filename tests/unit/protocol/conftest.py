@@ -40,7 +40,7 @@ NODE = NodeView(
 
 def known(directory: Path) -> Known:
     """Of a node whose spool is `directory`."""
-    made = Known(directory / "known", UID)
+    made = Known(directory / "known", UID, 1)
     made.create()
     return made
 

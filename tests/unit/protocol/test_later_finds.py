@@ -34,7 +34,7 @@ from workers.spool.damage import is_damaged
 from workers.spool.log import Log
 from workers.takeover import take_over
 from workers.target import replicas
-from workers.target.claim import LOADING, claim
+from workers.target.claim import LOADING, begin_load, claim
 from workers.target.link import TargetLink
 from workers.times import retime
 
@@ -171,8 +171,8 @@ def test_a_window_that_was_refused_together_with_its_successors_gate_is_missed_b
         assert resync.needed(port.node(), found)
         assert "lacks 1 windows before offset 20" in resync.ask(found).message
         link.close()
-    begun = take_over(port, TargetLink(endpoint(target), "test", 0), "nonce 3", loading=2)  # type: ignore[arg-type]
-    assert begun.found is not None
+    link = TargetLink(endpoint(target), "test", 0)
+    begin_load(link, take_over(port, link, "nonce 3"), UID, 0, 3, 2)  # type: ignore[arg-type]
     again = take_over(port, TargetLink(endpoint(target), "test", 0), "nonce 3").found  # type: ignore[arg-type]
     assert again is not None
     assert (again.state, again.gen, again.number, again.windows) == (LOADING, 2, 0, 0)

@@ -29,7 +29,7 @@ def log(tmp_path: Path) -> Log:
 
 @pytest.fixture
 def known(tmp_path: Path) -> Known:
-    made = Known(tmp_path / "known", UID)
+    made = Known(tmp_path / "known", UID, 1)
     made.create()
     made.begin(100, 0)
     return made
@@ -78,7 +78,7 @@ def test_databases_that_are_swapped_share_what_they_have(known: Known, log: Log)
     known.fold(log)
     assert [has(known, db, *"abcd") for db in (0, 3, 9)] == [[*"abcd"]] * 3
     assert known.count(3) < 10
-    again = Known(known._directory, UID)
+    again = Known(known._directory, UID, 2)
     assert [has(again, db, *"abcd") for db in (0, 3, 9)] == [[*"abcd"]] * 3
 
 
@@ -89,7 +89,7 @@ def test_it_goes_on_where_it_was(known: Known, log: Log, tmp_path: Path) -> None
     log.append(first + second[:1000], 1)
     known.fold(log)
     assert known.offset == 100 + len(first)
-    again = Known(tmp_path / "known", UID)
+    again = Known(tmp_path / "known", UID, 2)
     log.append(second[1000:], 1)
     again.fold(log)
     assert has(again, 7, "a", "b") == ["a", "b"]
@@ -123,7 +123,7 @@ def test_files_are_sorted_once_they_have_grown(known: Known, log: Log, monkeypat
         known.fold(log)
     assert has(known, 0, "key0", "key49", "more0", "more39") == ["key0", "key49", "more0", "more39"]
     assert known.count(0) < 300, "and not 2040"
-    again = Known(known._directory, UID)
+    again = Known(known._directory, UID, 2)
     assert again.whole
     assert has(again, 0, "key0", "more39") == ["key0", "more39"]
     assert len([*known._directory.iterdir()]) == 2
@@ -150,6 +150,8 @@ def skips(known: Known, log: Log, tmp_path: Path) -> None:
 
 
 def begins_later(known: Known, log: Log, tmp_path: Path) -> None:
+    write(log, "SET a 1")
+    known.fold(log)
     log.reset(REPLID, 150)
     write(log, "SET a 1")
     known.fold(log)
@@ -159,7 +161,7 @@ def damaged(known: Known, log: Log, tmp_path: Path) -> None:
     write(log, "SET a 1")
     file = log.segments[-1].path
     file.write_bytes(file.read_bytes()[:-3] + b"XXX")
-    known.fold(log)
+    known.fold(log, log.end)
 
 
 def no_stream(known: Known, log: Log, tmp_path: Path) -> None:
@@ -174,22 +176,99 @@ def test_what_is_missing_is_known_to_be(
     assert known.whole
     how(known, log, tmp_path)
     assert not known.whole
-    assert not Known(tmp_path / "known", UID).whole
+    assert not Known(tmp_path / "known", UID, 2).whole
     known.fold(log)
     known.begin(100, 0)
     known.add(1, [])
     assert not known.whole, "nothing makes it whole again"
 
 
+def test_damage_that_is_fetched_again_does_no_harm(known: Known, log: Log, tmp_path: Path) -> None:
+    """Where the log begins anew, what can be read is taken in, and who begins it says where."""
+    write(log, "SET a 1")
+    good = log.end
+    write(log, "SET b 1")
+    file = log.segments[-1].path
+    file.write_bytes(file.read_bytes()[:-3] + b"XXX")
+    known.fold(log)
+    assert (known.whole, known.offset, has(known, 0, "a", "b")) == (True, good, ["a"])
+    assert not log.damaged, "the applier may never need it"
+    known.go_on(good or 0, 0)
+    log.reset(REPLID, good or 0)
+    write(log, "SET b 1")
+    known.fold(log)
+    assert has(known, 0, "a", "b") == ["a", "b"]
+
+
+def test_it_is_told_of_a_new_log_before_there_is_one(known: Known, log: Log, tmp_path: Path) -> None:
+    """A death in between leaves the log before, which may begin at higher offsets."""
+    write(log, "SET a 1")
+    known.fold(log)
+    known.begin(7, 2)
+    known.fold(log)
+    again = Known(tmp_path / "known", UID, 2)
+    again.fold(log)
+    assert (again.whole, again.offset) == (True, 7)
+    log.reset("b" * 40, 7)
+    write(log, "SET b 1")
+    again.fold(log)
+    assert (has(again, 0, "a"), has(again, 2, "b")) == (["a"], ["b"])
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_an_owner_that_was_asleep_changes_nothing(
+    known: Known, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sort: bool
+) -> None:
+    write(log, "SET a 1")
+    known.fold(log)
+    write(log, *[f"SET late{i} 1" for i in range(20)])
+    successor = Known(tmp_path / "known", UID, 2)
+    here = Log(tmp_path / "log", 7)
+    write(here, *[f"SET new{i} 1" for i in range(50)])
+    successor.fold(here)
+    if sort:
+        monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    known.fold(log)
+    known.begin(5, 5)
+    known.forget()
+    for epoch in (2, 3):
+        reader = successor if epoch == 2 else Known(tmp_path / "known", UID, epoch)
+        assert reader.whole
+        assert has(reader, 0, "a", "late19", "new0", "new49") == ["a", "late19", "new0", "new49"]
+
+
+def test_a_death_between_two_databases_leaves_what_was(
+    known: Known, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the first is sorted meanwhile."""
+    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    write(log, "SET a 1", "SELECT 1", "SET b 1")
+    put = Known._put
+
+    def dies(self: Known, name: str, data: bytes, size: int) -> None:
+        if name.startswith("1-"):
+            raise SystemExit
+        put(self, name, data, size)
+
+    monkeypatch.setattr(Known, "_put", dies)
+    with pytest.raises(SystemExit):
+        known.fold(log)
+    monkeypatch.setattr(Known, "_put", put)
+    again = Known(tmp_path / "known", UID, 2)
+    assert (again.whole, again.offset) == (True, 100)
+    again.fold(log)
+    assert (has(again, 0, "a"), has(again, 1, "b")) == (["a"], ["b"])
+
+
 def test_a_file_that_lost_its_end(known: Known, log: Log, tmp_path: Path) -> None:
     write(log, "SET a 1", "SET b 1")
     known.fold(log)
-    file = tmp_path / "known" / "0-0"
+    file = tmp_path / "known" / "0-1-1"
     data = file.read_bytes()
     file.write_bytes(data + b"begun and not recorded")
-    assert has(Known(tmp_path / "known", UID), 0, "a", "b") == ["a", "b"]
+    assert has(Known(tmp_path / "known", UID, 2), 0, "a", "b") == ["a", "b"]
     file.write_bytes(data[:-1])
-    assert not Known(tmp_path / "known", UID).whole
+    assert not Known(tmp_path / "known", UID, 2).whole
 
 
 def test_a_full_disk(known: Known, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
