@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import threading
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ from workers.closing import Closing
 from workers.codec.resp_cy import ReplyError
 from workers.cutover import CutOver
 from workers.inquire import Inquiry
-from workers.moment import now_ms
 from workers.own_keys import own_keys
 from workers.ports import StreamPort
 from workers.pump import Pump
@@ -40,11 +38,9 @@ from workers.target.error_count import error_count, unchanged
 from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
+from workers.target.measure import measure
 from workers.target.windows import Chain, Window
 from workers.translate import Translator
-
-VALKEY = re.compile(rb"valkey_version:(\d+)")
-REDIS = re.compile(rb"redis_version:(\d+)")
 
 
 @dataclass(slots=True)
@@ -291,7 +287,8 @@ class Applier(threading.Thread):
         chain.tip = (found.offset, found.db, found.replid)
         chain.held = found.held
         self.clock.begin(found)
-        expiries = Expiries(self.endpoint, self.home, self._measure(link), self.clock.observe, self._evictions.look)
+        fields = measure(link, self.clock)
+        expiries = Expiries(self.endpoint, self.home, fields, self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
         search = Search(expiries, self.scope, found.held, loaded)
         inquiry = Inquiry(self.source, self.scope)
@@ -386,16 +383,6 @@ class Applier(threading.Thread):
             return self.source.offset() <= offset
         except KeyferryError:
             return False
-
-    def _measure(self, link: TargetLink) -> bool:
-        """Read the target's clock, and its version: whether its hashes may hold field expiries."""
-        info: bytes = link.ask(b"INFO", b"server")
-        valkey = VALKEY.search(info)
-        found = valkey or REDIS.search(info)
-        before = now_ms()
-        seconds, micros = link.ask(b"TIME")
-        self.clock.observe(before, int(seconds) * 1000 + int(micros) // 1000, now_ms())
-        return found is not None and int(found[1]) >= (9 if valkey else 8)
 
     def prove(self, databases: set[int]) -> None:
         """SELECT each database once, and see the answer, before a window may name it. The chain must be empty."""

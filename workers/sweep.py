@@ -19,7 +19,8 @@ from workers.codec.resp_cy import encode
 from workers.full import FencedBatches
 from workers.spool.chunks import count_keys, key_hashes
 from workers.spool.damage import damaged
-from workers.spool.known import Known, bits_of
+from workers.spool.hash_files import bits_of
+from workers.spool.known import Known
 from workers.target.link import TargetLink
 
 if TYPE_CHECKING:

@@ -84,7 +84,7 @@ def seams() -> Iterator[type[_Here]]:
         "workers.full.Beat": InlineBeat,
         "workers.receive.Publisher": InlinePublisher,
         "workers.huge.pieces": small_pieces,
-        "workers.spool.known.make_durable": lambda _: None,
+        "workers.spool.hash_files.make_durable": lambda _: None,
         "workers.translate.WINDOW_COMMANDS": translate.WINDOW_COMMANDS,
         "workers.full.BATCH_KEYS": 2,
         "workers.snapshot.SHARDS": 2,
@@ -102,5 +102,5 @@ def seams() -> Iterator[type[_Here]]:
             one.stop()
 
 
-MOMENTS = ("workers.pump", "workers.receive", "workers.apply", "workers.target.expiries")
+MOMENTS = ("workers.pump", "workers.receive", "workers.target.measure", "workers.target.expiries")
 """Modules that ask for the wall clock."""

@@ -1,82 +1,32 @@
 """Which keys of a node may be on the target though no chunk file says so any more: those of the snapshots that were
 loaded, and all that the log has named since. A full sync in place removes those which its snapshot no longer has.
 
-Files of 16-byte hashes (`workers.codec.digest_cy`), some a source database, and a state that says which, and how far
-the log is in them. What the log is about to forget is taken in first, so both together are whole. A FLUSHALL takes
-nothing out: a target that falls back to before it has the keys again.
-
-Each owner has a state and files of its own, named by its epoch, and begins with links to those of its predecessor: one
-that was asleep and wakes up changes nothing for its successors.
+What the log is about to forget is taken in first, so both together are whole. A FLUSHALL takes nothing out: a target
+that falls back to before it has the keys again.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import re
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sync_tasks.errors import KeyferryError, Malformed
-from workers.codec.digest_cy import HASH_BYTES, command_hashes, distinct, key_hash, of_part
+from workers.codec.digest_cy import HASH_BYTES, command_hashes, key_hash
 from workers.codec.resp_cy import MORE, Scanner
 from workers.named import TABLE, library, named
 from workers.spool.chunks import key_hashes
-from workers.spool.files import disk_error, make_durable, write_all
+from workers.spool.files import disk_error
+from workers.spool.hash_files import Found, HashFiles, State
 from workers.spool.log import Cursor, Log
 
 logger = logging.getLogger(__name__)
 
 STEP_BYTES = 4 << 20
 """So much of the log is read at a time."""
-LOOSE_BYTES = 32 << 20
-"""The files of a database are sorted into one once they have grown by their own size and this."""
-PART_HASHES = 3_000_000
-"""So many are sorted at a time, some 100 MB."""
-STATE = re.compile(r"state-(\d+)")
-Found = dict[int, list[bytes]]
-"""Hashes by the database whose files they go to."""
-
-
-@dataclass(slots=True)
-class _State:
-    """What is known, and where it is; databases are keys of JSON objects, and so strings."""
-
-    offset: int | None = None  # of the log's byte before the first one that is not in
-    db: int = 0  # the stream's database there
-    begins: bool = False  # the log is to begin at `offset`: one that begins elsewhere is the one before
-    gens: list[int] = field(default_factory=list)  # snapshots, whole or void
-    streamed: list[int] = field(default_factory=list)  # snapshots behind which a stream has begun
-    libraries: list[str] = field(default_factory=list)  # names of function libraries that were brought
-    files: dict[str, list[tuple[str, int]]] = field(default_factory=dict)  # names, and bytes that count
-    sorted: dict[str, int] = field(default_factory=dict)  # bytes when they were last sorted
-    shared: dict[str, int] = field(default_factory=dict)  # databases that were swapped share the files of one of them
-
-    def home(self, db: int) -> int:
-        """The database whose files have the keys of `db`."""
-        return self.shared.get(str(db), db)
-
-    def size(self, db: int) -> int:
-        return sum(size for _, size in self.files.get(str(self.home(db)), []))
-
-    def swap(self, one: int, two: int) -> None:
-        """Whatever is in one of both may be in either from now on."""
-        stays, goes = self.home(one), self.home(two)
-        if stays == goes:
-            return
-        self.files.setdefault(str(stays), []).extend(self.files.pop(str(goes), []))
-        self.shared.update({db: stays for db, file in self.shared.items() if file == goes})
-        self.shared.update({str(one): stays, str(two): stays, str(goes): stays})
-
-
-def bits_of(count: int) -> int:
-    """Into how many parts, as a power of 2, so many hashes are to be divided, that each fits into memory."""
-    return max(0, ((count - 1) // PART_HASHES).bit_length())
 
 
 class Known:
@@ -91,14 +41,11 @@ class Known:
     """
 
     def __init__(self, directory: Path, uid: str, epoch: int) -> None:
-        self._directory, self.seed, self._epoch = directory, uid.encode(), epoch
-        self._lock = threading.RLock()
-        self._number = 0  # of our files
-        self._own: set[str] = set()  # files to which nobody else appends
-        self._old: list[str] = []  # files of ours that are to go with the next state
-        self._state: _State | None = None
+        self.seed = uid.encode()
+        self._lock, self._files = threading.RLock(), HashFiles(directory, epoch)
+        self._state: State | None = None
         with self._or_forget():
-            self._state = self._inherit()
+            self._state = self._files.inherit()
 
     # --- whether it is all there
 
@@ -136,18 +83,13 @@ class Known:
         with self._lock:
             if self._state is None:
                 with self._or_forget():
-                    self._directory.mkdir(parents=True, exist_ok=True)
-                    self._write(_State())
+                    self._keep(State())
 
     def forget(self) -> None:
         """Something is missing: nobody can say any more which keys are ours."""
         with self._lock:
             self._state = None
-            with suppress(OSError, KeyferryError):
-                for epoch, path in self._states():
-                    if epoch <= self._epoch:
-                        path.unlink()
-                make_durable(self._directory)
+            self._files.remove()
 
     # --- what comes in
 
@@ -157,7 +99,7 @@ class Known:
             if self._state is not None:
                 state = deepcopy(self._state)
                 state.offset, state.db, state.begins = offset, db, True
-                self._write(state)
+                self._keep(state)
 
     def go_on(self, offset: int, db: int) -> None:
         """The log will begin anew in mid-stream: what lies between is missing, what comes twice does no harm."""
@@ -181,7 +123,7 @@ class Known:
                 state = deepcopy(self._state)
                 state.streamed.append(gen)
                 state.libraries = sorted({*state.libraries, *libraries})
-                self._write(state)
+                self._keep(state)
 
     def fold(self, log: Log, stop: int | None = None) -> None:
         """Take in what the log names; a command that is not whole is left.
@@ -201,10 +143,10 @@ class Known:
             if state.offset >= min(log.end or 0, 1 << 62 if stop is None else stop):
                 return
             for found, after in self._read(log, deepcopy(state), stop):
-                self._append(found, after)
-                self._write(after)
+                self._files.append(found, after)
+                self._keep(after)
 
-    def _read(self, log: Log, state: _State, stop: int | None) -> Iterator[tuple[Found, _State]]:
+    def _read(self, log: Log, state: State, stop: int | None) -> Iterator[tuple[Found, State]]:
         """What the log names, some at a time, and the state behind that."""
         assert state.offset is not None
         cursor, scanner = Cursor(log, state.offset, ours=False), Scanner(TABLE)
@@ -236,7 +178,7 @@ class Known:
         finally:
             cursor.close()
 
-    def _scan(self, scanner: Scanner, data: bytes, state: _State, found: Found) -> int:
+    def _scan(self, scanner: Scanner, data: bytes, state: State, found: Found) -> int:
         pos = 0
         while True:
             end, count, why, argv, after, kind = scanner.scan(data, pos, 1 << 62, 1 << 62)
@@ -273,9 +215,9 @@ class Known:
                 hashes = key_hashes(path, self.seed)
                 if len(hashes) != keys * HASH_BYTES:
                     raise Malformed(f"{path.name} holds other keys than were loaded")
-                self._append({state.home(db): [hashes]}, state)
+                self._files.append({state.home(db): [hashes]}, state)
             state.gens = [*range(1, gen + 1)]
-            self._write(state)
+            self._keep(state)
 
     # --- what is in
 
@@ -287,7 +229,7 @@ class Known:
     def together(self, db: int) -> set[int]:
         """A source database, and all whose keys may have come there by SWAPDB."""
         with self._lock:
-            state = self._state or _State()
+            state = self._state or State()
             return {db} | {int(other) for other, home in state.shared.items() if home == state.home(db)}
 
     def count(self, db: int) -> int:
@@ -299,19 +241,15 @@ class Known:
         """Hashes of one part, in no order, some more than once. Raises ControlError when they cannot be read."""
         with self._lock:
             try:
-                return b"".join(self._parts(self._state, db, bits, part)) if self._state else b""
+                return b"".join(self._files.parts(self._state, db, bits, part)) if self._state else b""
             except OSError as e:
                 raise disk_error(e) from e
 
-    def _parts(self, state: _State, db: int, bits: int, part: int) -> Iterator[bytes]:
-        for name, size in state.files.get(str(state.home(db)), []):
-            left = size
-            with (self._directory / name).open("rb") as file:
-                while left and (data := file.read(min(left, STEP_BYTES))):
-                    yield of_part(data, bits, part)
-                    left -= len(data)
+    # --- what can be lost
 
-    # --- files
+    def _keep(self, state: State) -> None:
+        self._files.write(state)
+        self._state = state
 
     @contextmanager
     def _or_forget(self) -> Iterator[None]:
@@ -320,95 +258,3 @@ class Known:
         except (KeyferryError, OSError, ValueError, IndexError, TypeError, KeyError) as error:
             logger.warning("which keys are on the target is no longer known: %s", error)
             self.forget()
-
-    def _append(self, found: Found, state: _State) -> None:
-        """Put hashes down; `state` says so, and is to be written."""
-        for db, hashes in found.items():
-            data = distinct(b"".join(hashes))
-            if not data:
-                continue
-            files = state.files.setdefault(str(db), [])
-            if not files or files[-1][0] not in self._own:
-                files.append((self._new(db), 0))
-            name, size = files[-1]
-            self._put(name, data, size)
-            files[-1] = (name, size + len(data))
-            if state.size(db) > 2 * state.sorted.get(str(db), 0) + LOOSE_BYTES:
-                self._sort(db, state)
-
-    def _sort(self, db: int, state: _State) -> None:
-        """Into one file; the others go with the next state."""
-        name, size, bits = self._new(db), 0, bits_of(state.size(db) // HASH_BYTES)
-        for part in range(1 << bits):
-            data = distinct(b"".join(self._parts(state, db, bits, part)))
-            self._put(name, data, size)
-            size += len(data)
-        self._old += [old for old, _ in state.files[str(db)]]
-        state.files[str(db)], state.sorted[str(db)] = [(name, size)], size
-
-    def _new(self, db: int) -> str:
-        self._number += 1
-        name = f"{db}-{self._epoch}-{self._number}"
-        self._own.add(name)
-        return name
-
-    def _put(self, name: str, data: bytes, size: int) -> None:
-        """Write behind the first `size` bytes of a file, durably."""
-        path = self._directory / name
-        fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
-        try:
-            os.ftruncate(fd, size)
-            os.lseek(fd, size, os.SEEK_SET)
-            write_all(fd, [data], size)
-        finally:
-            os.close(fd)
-        make_durable(path)
-
-    def _write(self, state: _State) -> None:
-        """From now on this holds."""
-        new, path = self._directory / f"new-{self._epoch}", self._directory / f"state-{self._epoch}"
-        new.write_text(json.dumps(asdict(state)))
-        make_durable(new)
-        new.replace(path)
-        make_durable(path)
-        self._state = state
-        for name in self._old:
-            (self._directory / name).unlink(missing_ok=True)
-        self._old = []
-
-    def _states(self) -> list[tuple[int, Path]]:
-        """Epochs and files, the latest last."""
-        if not self._directory.is_dir():
-            return []
-        return sorted((int(m[1]), p) for p in self._directory.iterdir() if (m := STATE.fullmatch(p.name)))
-
-    def _inherit(self) -> _State | None:
-        """What the last owner has left, under names of ours. None: nothing, or not all of it, or a later owner's."""
-        states = self._states()
-        if not states or states[-1][0] > self._epoch:
-            return None
-        values = json.loads(states[-1][1].read_text())
-        values["files"] = {db: [(name, size) for name, size in files] for db, files in values["files"].items()}
-        state = _State(**values)
-        for db, files in state.files.items():
-            for at, (name, size) in enumerate(files):
-                if (self._directory / name).stat().st_size < size:
-                    raise Malformed(f"{name} has lost its end")
-                new = f"{db}-{self._epoch}-{self._next()}"
-                (self._directory / new).unlink(missing_ok=True)
-                os.link(self._directory / name, self._directory / new)
-                files[at] = (new, size)
-        self._write(state)
-        self._clear(state)
-        return state
-
-    def _next(self) -> int:
-        self._number += 1
-        return self._number
-
-    def _clear(self, state: _State) -> None:
-        """Remove what former owners have left."""
-        mine = {name for files in state.files.values() for name, _ in files} | {f"state-{self._epoch}"}
-        for path in self._directory.iterdir():
-            if path.name not in mine:
-                path.unlink(missing_ok=True)

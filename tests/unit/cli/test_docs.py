@@ -83,5 +83,5 @@ def test_the_guarantees_name_scenarios_that_exist_and_leave_none_out() -> None:
     folders = {path.parent.name for path in (ROOT / "tests" / "scenarios").glob("*/test_*.py")}
     no_faults = {"full", "follow", "many_tasks", "demo", "readme", "life", "cutover", "memory", "plain_core", "shifts"}
     no_faults |= {"service_flower"}
-    elsewhere = {"backlog_gone", "backpressure", "spools_swept"}
+    elsewhere = {"backpressure", "spools_swept"}
     assert folders - no_faults - elsewhere == named

@@ -68,7 +68,7 @@ def test_a_sweep_removes_exactly_what_is_gone(
     target: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """However few hashes fit into memory at a time."""
-    monkeypatch.setattr("workers.spool.known.PART_HASHES", most)
+    monkeypatch.setattr("workers.spool.hash_files.PART_HASHES", most)
     monkeypatch.setattr(sweep, "MOST_GONE", most)
     keys = [b"k%d" % i for i in range(1000)]
     chunks = [

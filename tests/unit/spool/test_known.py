@@ -12,7 +12,9 @@ import pytest
 from tests.unit.protocol.faulty import record
 from workers.codec.digest_cy import key_hash
 from workers.codec.resp_cy import encode
+from workers.spool import hash_files
 from workers.spool import known as module
+from workers.spool.hash_files import HashFiles
 from workers.spool.known import Known
 from workers.spool.log import Log
 
@@ -72,13 +74,13 @@ def test_databases(known: Known, log: Log) -> None:
     assert known.databases() == [0, 3, 4, 5, 6]
 
 
-def test_databases_that_are_swapped_share_what_they_have(known: Known, log: Log) -> None:
+def test_databases_that_are_swapped_share_what_they_have(known: Known, log: Log, tmp_path: Path) -> None:
     """However often: it is put down once."""
     write(log, "SET a 1", "SELECT 3", "SET b 1", *["SWAPDB 0 3", "SWAPDB 3 9"] * 200, "SET c 1", "SELECT 9", "SET d 1")
     known.fold(log)
     assert [has(known, db, *"abcd") for db in (0, 3, 9)] == [[*"abcd"]] * 3
     assert known.count(3) < 10
-    again = Known(known._directory, UID, 2)
+    again = Known(tmp_path / "known", UID, 2)
     assert [has(again, db, *"abcd") for db in (0, 3, 9)] == [[*"abcd"]] * 3
 
 
@@ -115,18 +117,20 @@ def test_a_long_log_in_steps(known: Known, log: Log, monkeypatch: pytest.MonkeyP
     assert has(known, 0, *keys) == keys
 
 
-def test_files_are_sorted_once_they_have_grown(known: Known, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOSE_BYTES", 1000)
-    monkeypatch.setattr(module, "PART_HASHES", 20)
+def test_files_are_sorted_once_they_have_grown(
+    known: Known, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hash_files, "LOOSE_BYTES", 1000)
+    monkeypatch.setattr(hash_files, "PART_HASHES", 20)
     for turn in range(40):
         write(log, *[f"SET key{i} 1" for i in range(50)], f"SET more{turn} 1")
         known.fold(log)
     assert has(known, 0, "key0", "key49", "more0", "more39") == ["key0", "key49", "more0", "more39"]
     assert known.count(0) < 300, "and not 2040"
-    again = Known(known._directory, UID, 2)
+    again = Known(tmp_path / "known", UID, 2)
     assert again.whole
     assert has(again, 0, "key0", "more39") == ["key0", "more39"]
-    assert len([*known._directory.iterdir()]) == 2
+    assert len([*(tmp_path / "known").iterdir()]) == 2
 
 
 def test_a_snapshot(known: Known, tmp_path: Path) -> None:
@@ -227,7 +231,7 @@ def test_an_owner_that_was_asleep_changes_nothing(
     write(here, *[f"SET new{i} 1" for i in range(50)])
     successor.fold(here)
     if sort:
-        monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+        monkeypatch.setattr(hash_files, "LOOSE_BYTES", 0)
     known.fold(log)
     known.begin(5, 5)
     known.forget()
@@ -241,19 +245,19 @@ def test_a_death_between_two_databases_leaves_what_was(
     known: Known, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even where the first is sorted meanwhile."""
-    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    monkeypatch.setattr(hash_files, "LOOSE_BYTES", 0)
     write(log, "SET a 1", "SELECT 1", "SET b 1")
-    put = Known._put
+    put = HashFiles._put
 
-    def dies(self: Known, name: str, data: bytes, size: int) -> None:
+    def dies(self: HashFiles, name: str, data: bytes, size: int) -> None:
         if name.startswith("1-"):
             raise SystemExit
         put(self, name, data, size)
 
-    monkeypatch.setattr(Known, "_put", dies)
+    monkeypatch.setattr(HashFiles, "_put", dies)
     with pytest.raises(SystemExit):
         known.fold(log)
-    monkeypatch.setattr(Known, "_put", put)
+    monkeypatch.setattr(HashFiles, "_put", put)
     again = Known(tmp_path / "known", UID, 2)
     assert (again.whole, again.offset) == (True, 100)
     again.fold(log)
