@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.mutations import EQUAL, MUTATIONS, mutated
 from tests.simulation.run import Summary, run
 
-HISTORIES = 2400
+HISTORIES = 1600
 PARTS = 4
 FIRST = 1_000_000
 """Seeds away from those that people try first."""
