@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
@@ -190,8 +191,8 @@ class Applier(threading.Thread):
             last = max(node.keys_total or 0, sum(map(self.known.count, self.known.databases())))
             resync.check(link, found, self.known, former not in (None, replid), source_keys, min(keys, last))
             self.reopened.set()
-            claimed = take_over(self.port, link, self._nonce)
-            begin_load(link, claimed, self.task.uid, self.number, self.port.epoch, gen)
+            take = partial(take_over, self.port, link, self._nonce)
+            begin_load(link, take, self.task.uid, self.number, self.port.epoch, gen)
             self.progress.committed, self.progress.prunable = None, 0
             self.log.wake()
         finally:
@@ -199,8 +200,7 @@ class Applier(threading.Thread):
 
     def closed(self, link: TargetLink, offset: int) -> None:
         """The last window is on the target, which is to keep it whatever becomes of its master."""
-        late = replicas.without(link, self.stop_event.is_set)
-        if late:
+        if late := replicas.without(link, self.stop_event.is_set):
             self.port.event("replicas", f"closed, and {late} replicas of the target have not confirmed the last writes")
         self.progress.committed = self.closed_at = offset
 

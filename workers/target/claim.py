@@ -6,6 +6,7 @@ The checkpoint is a hash on the target, written in the same transaction as each 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sync_tasks.errors import Fenced, TargetError
@@ -184,23 +185,24 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
         return Claim(nonce, tok, replace(point, epoch=epoch, nonce=nonce) if point else None)
 
 
-def begin_load(link: TargetLink, claimed: Claim, uid: str, node: int, epoch: int, gen: int) -> None:
+def begin_load(link: TargetLink, take: Callable[[], Claim], uid: str, node: int, epoch: int, gen: int) -> None:
     """Say that a full sync in place loads snapshot `gen`; no window of an earlier stream is executed any more.
 
     Args:
         link: in the checkpoint's database.
-        claimed: a claim just made, which has ended all chains; no window was sent on it.
-        epoch: of it.
-    Raises Fenced if somebody has claimed since, Finished if the last window of the stream was executed before that.
+        take: claims on it, and so ends all chains; once more if a claim of our own comes late, from a connection that
+            is no more.
+        epoch: of the claims.
+    Raises Fenced if somebody else has claimed, Finished if the last window of the stream was executed before that.
     """
-    ck = checkpoint_key(uid, node)
+    ck, claimed = checkpoint_key(uid, node), take()
+    begun: list[bytes | int] = [b"state", LOADING.encode(), b"gen", gen, b"number", 0, b"windows", 0]
     while True:
         values = link.ask_all([[b"WATCH", ck], [b"HMGET", ck, *FIELDS]])[1]
         _check(values, epoch, claimed.nonce)
         if values[FIELDS.index(b"tok")] != claimed.tok:
-            raise Fenced("the stream was claimed again while a full sync in place began")
-        begun: list[bytes | int] = [b"state", LOADING.encode(), b"gen", gen, b"number", 0, b"windows", 0]
-        if link.ask_all([[b"MULTI"], [b"HSET", ck, *begun], [b"EXEC"]])[-1] is not None:
+            claimed = take()
+        elif link.ask_all([[b"MULTI"], [b"HSET", ck, *begun], [b"EXEC"]])[-1] is not None:
             return
 
 

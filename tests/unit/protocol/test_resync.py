@@ -21,7 +21,7 @@ from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.spool.tables import write_tables
 from workers.takeover import take_over
-from workers.target.claim import FINISHED, LOADING, STREAMING, Checkpoint, Finished, begin_load
+from workers.target.claim import FINISHED, LOADING, STREAMING, Checkpoint, Claim, Finished, begin_load
 from workers.target.link import TargetLink
 
 FOUND = Checkpoint("a" * 40, 10, 0, 1, "n", 10, STREAMING, 2, False)
@@ -103,16 +103,30 @@ def test_a_target_that_is_closed_stays_so(target: Server) -> None:
     link = TargetLink(endpoint(target), "test", 0)
     port = Port(node=replace(NODE, fresh=False), epoch=2)
     claimed = take_over(port, link, "second")  # type: ignore[arg-type]
+    claims = 0
+
+    def take() -> Claim:
+        """Another of our own comes in behind the first."""
+        nonlocal claims
+        claims += 1
+        claimed = take_over(port, link, "second")  # type: ignore[arg-type]
+        if claims == 1:
+            take_over(port, TargetLink(endpoint(target), "test", 0), "second")  # type: ignore[arg-type]
+        return claimed
+
     with target.client() as client:
         client.hset(CK, "state", FINISHED)  # type: ignore[arg-type]
         before = client.hgetall(CK)  # type: ignore[arg-type]
         with pytest.raises(Finished):
-            begin_load(link, claimed, UID, 0, 2, 2)
+            begin_load(link, lambda: claimed, UID, 0, 2, 2)
         assert client.hgetall(CK) == before  # type: ignore[arg-type]
         client.hset(CK, "state", STREAMING)  # type: ignore[arg-type]
-        take_over(port, TargetLink(endpoint(target), "test", 0), "second")  # type: ignore[arg-type]
-        with pytest.raises(Fenced, match="claimed again"):
-            begin_load(link, claimed, UID, 0, 2, 2)
+        begin_load(link, take, UID, 0, 2, 2)
+        assert (client.hget(CK, "state"), claims) == (LOADING.encode(), 2)  # type: ignore[arg-type]
+        third = Port(node=replace(NODE, fresh=False), epoch=3)
+        take_over(third, TargetLink(endpoint(target), "test", 0), "third")  # type: ignore[arg-type]
+        with pytest.raises(Fenced, match="another copy"):
+            begin_load(link, lambda: claimed, UID, 0, 2, 2)
     del stream
 
 
