@@ -21,7 +21,7 @@ from workers.clock import Clock
 from workers.codec.resp_cy import encode
 from workers.rewrite import Rewriter
 from workers.scope import Scope
-from workers.source.ask import Source
+from workers.source.ask import Position, Source
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.target.claim import STREAMING, Checkpoint, Claim, claim
@@ -218,9 +218,11 @@ def follow(tmp_path: Path, source: Server) -> Iterator[Callable[..., Followed]]:
     made: list[Followed] = []
 
     def make(target: Server, **kw: Any) -> Followed:
-        made.append(Followed(target, source, tmp_path, **kw))
-        made[-1].source.offset = lambda: 0  # type: ignore[method-assign]
-        return made[-1]
+        stream = Followed(target, source, tmp_path, **kw)
+        made.append(stream)
+        stream.source.offset = lambda: 0  # type: ignore[method-assign]
+        stream.source.position = lambda: Position(REPLID, stream.log.end or 0)  # type: ignore[method-assign]
+        return stream
 
     yield make
     for one in made:
