@@ -65,6 +65,7 @@ class Client:
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("ready", flush=True)
         began = time.monotonic()
         client = redis.Redis(port=self.plan.port, protocol=2, socket_timeout=60)
         while not self.stopping:
@@ -132,6 +133,9 @@ class Traffic:
             self.processes.append(
                 subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
             )
+        for process in self.processes:  # one that is told to stop before it listens would die of it
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
         return self
 
     def stop(self) -> int:
