@@ -114,8 +114,7 @@ class HashFiles:
         state.files[str(db)], state.sorted[str(db)] = [(name, size)], size
 
     def _new(self, db: int) -> str:
-        self._number += 1
-        name = f"{db}-{self._epoch}-{self._number}"
+        name = f"{db}-{self._epoch}-{self._next()}"
         self._own.add(name)
         return name
 
