@@ -89,7 +89,7 @@ def check(
         had_keys: what the target has now of all that we have brought, at most.
     Raises CannotContinue, SourceError, and what the link raises.
     """
-    if not known.whole:
+    if not (known.whole if found is None else known.covers(found.gen, found.offset)):
         of_source = found is not None and found.state == STREAMING and not _lacks(found)
         reason = "the source no longer has the stream that the target needs" if of_source else _reason(found)
         raise CannotContinue(

@@ -15,6 +15,7 @@ from sync_tasks.names import tmp_key
 from sync_tasks.views import Orders
 from workers.apply import Applier
 from workers.beat import Beat
+from workers.census import Census
 from workers.gates import Gates
 from workers.intake import Intake
 from workers.moment import now_ms
@@ -178,6 +179,10 @@ class StreamJob:
         self.applier = self._applier(Source(self._source))
         if self.orders.receive_bytes is not None:
             self.applier.progress.committed = self.node.applied_offset
+        self.census = Census(
+            Source(self._source), self.known, self.log, self.applier.scope, lambda: self.applier.checkpoint(),
+            self.port.event,
+        )  # fmt: skip
         gates = Gates(self.target, self.port.task.uid, self.node.number, self.home)
         self.receiver = Receiver(
             self._source, self.port, self.log, self.directory, Source(self._source),
@@ -225,6 +230,8 @@ class StreamJob:
             self._tidied = True
             self._tidy()
         self._prune()
+        if self.applier.progress.streaming:
+            self.census.turn(self.applier.progress.committed or 0)
         if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
             self._asked, self._heard = now, self.log.end
             self._ask()
@@ -378,6 +385,7 @@ class StreamJob:
             # Offsets alone: whether it was in sync and settled is what was last seen while it ran.
             offsets = {"received_offset": self.log.end, "applied_offset": self.applier.progress.committed}
             self.port.progress(offsets)
+        self.census.close()
         for source in (self.source, self.applier.source, self.receiver.source):
             if isinstance(source, Source):
                 source.close()

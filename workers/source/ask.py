@@ -114,6 +114,23 @@ class Source:
         spaces = [value for name, value in self._info(b"keyspace").items() if mine is None or name in mine]
         return sum(int(space[1]) for space in map(KEYS.match, spaces) if space)
 
+    def databases(self) -> list[int]:
+        """Databases that hold keys."""
+        return [int(name[2:]) for name in self._info(b"keyspace") if name.startswith("db")]
+
+    def scan(self, db: int, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        """One step of SCAN. A cursor is of one connection's life: after an error, begin again."""
+        (answer,) = self._ask(db, [(b"SCAN", cursor, b"COUNT", count)])
+        if isinstance(answer, ReplyError):
+            raise self._refused(answer)
+        return int(answer[0]), answer[1]
+
+    def libraries(self) -> list[str]:
+        """Names of the function libraries; a server before 7.0 has none."""
+        answers = self._at_once(0, [(b"FUNCTION", b"LIST"), POSITION])
+        found = [dict(zip(library[::2], library[1::2], strict=True)) for library in answers[0]] if answers else []
+        return [library[b"library_name"].decode() for library in found]
+
     def times(self, db: int, keys: Sequence[bytes]) -> Times:
         """Exact expiries of keys: of the first ones alone, if not all can be read at once."""
         answers = self._at_once(db, [*((b"PEXPIRETIME", key) for key in keys), POSITION])

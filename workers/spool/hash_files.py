@@ -40,6 +40,8 @@ class State:
     libraries: list[str] = field(default_factory=list)  # names of function libraries that were brought
     files: dict[str, list[tuple[str, int]]] = field(default_factory=dict)  # names, and bytes that count
     sorted: dict[str, int] = field(default_factory=dict)  # bytes when they were last sorted
+    partial: bool = False  # keys that were brought before `offset` are still being looked for
+    base: list[int] = field(default_factory=list)  # snapshot and offset; what a target had only before is not in
     shared: dict[str, int] = field(default_factory=dict)  # databases that were swapped share the files of one of them
 
     def home(self, db: int) -> int:

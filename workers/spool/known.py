@@ -51,8 +51,14 @@ class Known:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing: it began with the task, and has lost nothing since."""
-        return self._state is not None
+        """Whether nothing is missing: it began with the task, or was made anew, and has lost nothing since."""
+        with self._lock:
+            return self._state is not None and not self._state.partial
+
+    def covers(self, gen: int, offset: int) -> bool:
+        """Whether nothing is missing for a target that stands at an offset behind a snapshot."""
+        with self._lock:
+            return self.whole and self._state is not None and [gen, offset] >= self._state.base
 
     @property
     def gens(self) -> Collection[int]:
@@ -77,6 +83,12 @@ class Known:
         """Up to where the log has been taken in."""
         with self._lock:
             return self._state.offset if self._state else None
+
+    @property
+    def shared(self) -> dict[str, int]:
+        """Databases that were swapped with others, as far as the log was taken in."""
+        with self._lock:
+            return dict(self._state.shared) if self._state else {}
 
     def create(self) -> None:
         """Nothing of this node is on the target yet."""
@@ -123,6 +135,38 @@ class Known:
                 state = deepcopy(self._state)
                 state.streamed.append(gen)
                 state.libraries = sorted({*state.libraries, *libraries})
+                self._keep(state)
+
+    # --- making it anew
+
+    def renew(self, offset: int, db: int, gen: int) -> None:
+        """Nothing is known but that a stream behind snapshot `gen` is on the target up to `offset`.
+
+        From here on the log is taken in, beginning in the stream's database `db`; what was there before is for `put`.
+        """
+        with self._lock, self._or_forget():
+            if self._state is None:
+                gens = [*range(1, gen + 1)]
+                self._keep(State(offset, db, gens=gens, streamed=gens, partial=True))
+
+    def put(self, db: int, keys: Iterable[bytes]) -> None:
+        """Keys that the source has in its database `db`."""
+        with self._lock, self._or_forget():
+            if self._state is not None:
+                state = deepcopy(self._state)
+                self._files.append({state.home(db): [key_hash(key, self.seed) for key in keys]}, state)
+                self._keep(state)
+
+    def complete(self, libraries: Iterable[str], end: int) -> None:
+        """All was put that the source had at offset `end`, to which the target has come; with these function libraries.
+
+        What was deleted before is not in: it is gone from the target, too, unless that falls back.
+        """
+        with self._lock, self._or_forget():
+            if self._state is not None:
+                state = deepcopy(self._state)
+                state.libraries = sorted({*state.libraries, *libraries})
+                state.partial, state.base = False, [max(state.gens, default=0), end]
                 self._keep(state)
 
     def fold(self, log: Log, stop: int | None = None) -> None:

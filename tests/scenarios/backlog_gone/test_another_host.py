@@ -1,0 +1,57 @@
+"""A host with a spool of its own that took the stream over: it finds out by itself which keys were brought before."""
+
+from __future__ import annotations
+
+from sync_tasks import Client
+from sync_tasks.names import node_lease
+from tests.dataset import fill
+from tests.hosts import Host, Installation
+from tests.scenarios.backlog_gone.test_backlog_gone import SMALL, overrun
+from tests.scenarios.judge import equal, snapshots
+from tests.servers import StartServer
+from tests.traffic import Traffic
+from tests.waiting import until
+
+
+def test_what_was_deleted_goes(here: Installation, server: StartServer) -> None:
+    """Whether the first host brought it, or the second; the target's own stays."""
+    source, target = server("redis-7.0", config=SMALL), server("redis-7.0")
+    fill(source.client(), 400)
+    mine, there = source.client(db=2), target.client(db=2)
+    mine.mset({f"old:{i}": i for i in range(500)})
+    here.controlled()
+
+    def begin(host: Host) -> None:
+        host.start("worker", "--stream", "1")
+        host.start("worker", "--load", "1")
+
+    a, b = here.host("a"), here.host("b")
+    begin(a)
+    with Client() as client:
+        task = client.create(source.url(), target.url())
+
+        def settled() -> None:
+            end = int(source.client().info("replication")["master_repl_offset"])
+            until(lambda: client.progress(task).in_sync and (client.progress(task).applied_offset or 0) >= end, "equal")
+
+        with Traffic(source, clients=2, rate=500):
+            client.start(task)
+            until(lambda: client.progress(task).in_sync, "in sync")
+            begin(b)
+            until(lambda: b.report().count("ready.") == 2, "the other host's workers")
+            a.kill()
+            until(lambda: here.owner(node_lease(1)).startswith("b:"), "the stream's new owner")
+            mine.delete(*(f"old:{i}" for i in range(100)))
+            mine.mset({f"new:{i}": i for i in range(500)})
+            until(lambda: any(e.kind == "listed" for e in client.events(task)), "the list is made anew")
+        settled()
+
+        there.mset({f"own:{i}": i for i in range(100)})
+        b.kill()
+        mine.delete(*(f"{name}:{i}" for name in ("old", "new") for i in range(100, 400)))
+        overrun(source)
+        begin(b)
+        until(lambda: snapshots(source) == 2, "a full sync in place")
+        settled()
+    assert there.delete(*(f"own:{i}" for i in range(100))) == 100
+    equal(source, target)

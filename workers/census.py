@@ -1,0 +1,119 @@
+"""The list of the keys that were brought to the target, made anew from the source where it was lost (DESIGN 8).
+
+A host with a spool of its own that takes a stream over has no such list, nor has one whose disk has lost it. What the
+target has at some offset is what the source had there: keys that were there all through a walk over the source, which
+finds them, however long it takes, and keys that came into being since the walk began, which the log names. So the list
+is whole once the target has come to where the walk ended, and for as long as it does not fall back to before.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+
+from sync_tasks.errors import KeyferryError
+from workers.scope import Scope
+from workers.source.ask import Source
+from workers.spool.known import Known
+from workers.spool.log import Log
+from workers.target.claim import STREAMING, Checkpoint
+
+logger = logging.getLogger(__name__)
+
+SCANNED = 1000
+"""Keys that one SCAN is asked for: the source is held up for less than a millisecond."""
+BATCH = 50_000
+TURN_S = 0.03
+Steps = Iterator[bool]
+"""Of the work; each says whether there is nothing to do but to wait."""
+REST_S = 60.0
+"""What went wrong is tried again after this long."""
+
+
+class Census:
+    """Of one node. Works a little at each turn, and only where the list is not whole.
+
+    Args:
+        source: is walked over; of our own.
+        known: the list.
+        log: behind the checkpoint.
+        scope: databases that travel.
+        checkpoint: reads the target's.
+        tell: an event for people: kind and text.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        known: Known,
+        log: Log,
+        scope: Scope,
+        checkpoint: Callable[[], Checkpoint | None],
+        tell: Callable[[str, str], None],
+    ) -> None:
+        self._source, self._known, self._log, self._scope = source, known, log, scope
+        self._checkpoint, self._tell = checkpoint, tell
+        self._work: Steps | None = None
+        self._rest_until = 0.0
+        self._committed = 0
+
+    def turn(self, committed: int) -> None:
+        """A little of it. Failures are told to the process's log alone: the stream does not need the list.
+
+        Args:
+            committed: offset up to which the target has the stream.
+        """
+        now = time.monotonic()
+        if self._known.whole or now < self._rest_until:
+            return
+        self._committed = committed
+        try:
+            self._work = self._work or self._count()
+            for waits in self._work:
+                if waits or time.monotonic() - now > TURN_S:
+                    return
+        except KeyferryError as error:
+            logger.warning("the list of keys that were brought to the target cannot be made: %s", error)
+        self._work, self._rest_until = None, now + REST_S
+        self.close()
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _count(self) -> Steps:
+        found = self._checkpoint()
+        if found is None or found.state != STREAMING:
+            return
+        self._known.renew(found.offset, found.db, found.gen)
+        keys, end, before, after = 0, 0, None, self._place()
+        while before != after:  # else keys may have gone from where the walk was not yet to where it had been
+            keys, before = 0, after
+            for db in self._source.databases():
+                if self._scope.target(db) is not None:
+                    keys += yield from self._walk(db)
+            end = self._source.position().offset
+            while self._committed < end:
+                yield True
+            self._known.fold(self._log, self._committed)
+            after = self._place()
+        self._known.complete(self._source.libraries(), end)
+        if self._known.whole:
+            self._tell("listed", f"the list of the keys on the target was made anew: the source has {keys}")
+
+    def _place(self) -> tuple[str, dict[str, int]]:
+        """Which server is asked, and which of its databases were swapped."""
+        return self._source.position().replid, self._known.shared
+
+    def _walk(self, db: int) -> Generator[bool, None, int]:
+        """Over one database; returns how many keys it has, some counted twice."""
+        cursor, keys, some = -1, 0, list[bytes]()
+        while cursor != 0:
+            cursor, names = self._source.scan(db, max(cursor, 0), SCANNED)
+            some += names
+            keys += len(names)
+            if len(some) >= BATCH or cursor == 0:
+                self._known.put(db, some)
+                some = []
+            yield False
+        return keys
