@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, RefusedCommand, TargetError
+from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, RefusedCommand
 from sync_tasks.views import NodeView, TaskView
 from workers import resync
 from workers.clock import Clock
 from workers.closing import Closing
-from workers.codec.resp_cy import ReplyError
 from workers.cutover import CutOver
 from workers.inquire import Inquiry
 from workers.own_keys import own_keys
@@ -35,12 +34,13 @@ from workers.suspects import Behind, Suspects
 from workers.takeover import take_over
 from workers.target import replicas
 from workers.target.claim import ALL_HELD, STREAMING, Checkpoint, Claim, Finished, begin_load, look
+from workers.target.databases import Databases
 from workers.target.error_count import error_count, unchanged
 from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
-from workers.target.windows import Chain, Window
+from workers.target.windows import Chain
 from workers.translate import Translator
 
 
@@ -100,8 +100,9 @@ class Applier(threading.Thread):
             self.finishing.set()
         self.chain: Chain | None = None
         self._nonce = secrets.token_hex(8)
-        self._proven: set[int] = set()
+        self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
+        self._wanted: resync.Wanted | None = None
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
         self._evictions = Evictions(port.event, first=port.node().gen == 0)
@@ -129,6 +130,10 @@ class Applier(threading.Thread):
                     self._refused = error
                     self.port.event("refused", f"{error.message}; its keys are copied anew")
                 except KeyferryError as error:
+                    if isinstance(error, resync.Wanted):
+                        self._wanted = error
+                        self.log.anew = True
+                        self.log.wake()
                     if self.stop_event.wait(self.port.failing(error)):
                         return
         except BaseException as error:  # noqa: BLE001 - handed to the job, which ends with it
@@ -143,7 +148,7 @@ class Applier(threading.Thread):
         """One life of the connection: claim, close the load if need be, stream."""
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.number}", self.home)
         try:
-            self._proven = {self.home}
+            self.databases = Databases(link, self.home)
             self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.extend_expiry_s * 1000
             self._evictions.ask(link)  # what it has evicted may be the checkpoint
             claimed = self._take_over(link)
@@ -164,9 +169,9 @@ class Applier(threading.Thread):
         with self.border:
             claimed, node = take_over(self.port, link, self._nonce), self.port.node()
             if resync.needed(node, claimed.found):
-                self.log.anew = True
-                self.log.wake()
                 raise resync.ask(claimed.found)
+            if self._wanted is not None and self.log.anew:
+                raise self._wanted  # nothing goes on over what cannot be put right
             self.reopened.clear()
             if claimed.found is None or claimed.found.state != STREAMING:
                 self.progress.committed, self.progress.prunable = None, 0  # of a stream that is over
@@ -383,18 +388,3 @@ class Applier(threading.Thread):
             return self.source.offset() <= offset
         except KeyferryError:
             return False
-
-    def prove(self, databases: set[int]) -> None:
-        """SELECT each database once, and see the answer, before a window may name it. The chain must be empty."""
-        assert self.chain is not None
-        for db in sorted(databases - self._proven):
-            values = self.chain.link.try_all([[b"SELECT", db], [b"SELECT", self.home]])
-            if isinstance(values[0], ReplyError):
-                raise TargetError(
-                    f"the target has no database {db}: {values[0].line.decode(errors='replace')}",
-                    hint="raise `databases` in the target's configuration, or leave that database out of the task",
-                )
-            self._proven.add(db)
-
-    def unproven(self, window: Window) -> set[int]:
-        return window.databases - self._proven

@@ -181,8 +181,7 @@ class Pump:
                 continue
             if self._at_stop():
                 self._stop_there()
-            next_one = translator.window
-            if not self._worth_taking(now) or (chain.flying and (next_one.wipes or self.applier.unproven(next_one))):
+            if not self._worth_taking(now) or (chain.flying and self._goes_alone(translator.window)):
                 return
             window = translator.take()
             if window is None:
@@ -247,14 +246,15 @@ class Pump:
         self._gather_until = 0.0
         return True
 
+    def _goes_alone(self, window: Window) -> bool:
+        """Whether nothing may be in flight when it is sent."""
+        return window.wipes or bool(self.applier.databases.unproven(window))
+
     def _push(self, window: Window) -> bool:
-        if window.wipes and self.chain.flying:
-            return False
-        unproven = self.applier.unproven(window)
-        if unproven:
+        if self._goes_alone(window):
             if self.chain.flying:
                 return False
-            self.applier.prove(unproven)
+            self.applier.databases.prove(window.databases)
         self.chain.push(window)
         return True
 

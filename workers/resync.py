@@ -14,7 +14,7 @@ from sync_tasks.views import NodeView
 from workers.scope import Scope
 from workers.spool.known import Known
 from workers.target.claim import LOADING, STREAMING, Checkpoint
-from workers.target.link import TargetLink, lost
+from workers.target.link import TargetLink
 
 SPACE = re.compile(rb"db(\d+):keys=(\d+)")
 FAR_FEWER = 10
@@ -47,9 +47,16 @@ def needed(node: NodeView, found: Checkpoint | None) -> bool:
     return found.state == STREAMING and found.gen < node.gen
 
 
-def ask(found: Checkpoint | None) -> ConnectionLost:
+class Wanted(ConnectionLost):
+    """The target cannot be put right but by a full sync in place."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; it is loaded anew", side=Side.TARGET, hint="Keyferry does so by itself")
+
+
+def ask(found: Checkpoint | None) -> Wanted:
     """What is told while the receiver fetches the snapshot that is needed."""
-    return lost(f"{_reason(found)}; it is loaded anew")
+    return Wanted(_reason(found))
 
 
 def _reason(found: Checkpoint | None) -> str:
