@@ -8,7 +8,7 @@ from workers.clock import Clock
 from workers.compose import emit, select
 from workers.expiry import FIELD_HOLD, held_field, hold_field
 from workers.pending import Key
-from workers.source.ask import GONE, NO_HASH, Times
+from workers.source.ask import GONE, NO_HASH
 from workers.target.expiries import Expiries
 from workers.target.windows import Window
 
@@ -68,21 +68,15 @@ class Hashes:
             writes.end()
         return _grouped(unasked)
 
-    def put(self, window: Window, db: int, fields: Fields, said: Times) -> None:
+    def put(self, window: Window, db: int, fields: Fields, source_ms: list[int]) -> None:
         """Settle fields by what the source says of them at this very place of the stream."""
         parts = {part.at[1]: part for part in self.parts}
-        source_ms = iter(said.times)
-        lengths = self._expiries.lengths(db, [key for key, _ in fields])
-        found = zip(fields, self._expiries.times(db, fields), lengths, said.lengths, strict=True)
-        for (key, names), there, length, source_length in found:
+        said = iter(source_ms)
+        for (key, names), there in zip(fields, self._expiries.times(db, fields), strict=True):
             part, writes = parts[key], Writes(window, (db, key))
-            times = [next(source_ms) for _ in names]
-            ghosts = [name for name, when, ms in zip(names, there, times, strict=True) if ms == GONE and when >= 0]
-            if len(ghosts) > length - source_length:
-                ghosts = []  # the source only hides some of them, and sends its HDEL: they may be renewed before
-            writes.remove(ghosts)
-            for name, when, time_ms in zip(names, there, times, strict=True):
-                if when == -1 or when == -2 or name in ghosts:
+            for name, when in zip(names, there, strict=True):
+                time_ms = next(said)
+                if when == -1 or when == -2:
                     continue
                 if time_ms == -1:
                     writes.add(name, None)
@@ -136,22 +130,14 @@ class Writes:
         """None: no time any more."""
         self._names.setdefault(time_ms, []).append(name)
 
-    def remove(self, names: list[bytes]) -> None:
-        """Fields that are to go."""
-        if names:
-            self._emit([b"HDEL", self._at[1], *names])
-
     def end(self) -> None:
         """Put them into the window."""
-        key = self._at[1]
+        db, key = self._at
         for time_ms, names in self._names.items():
             head = [b"HPERSIST", key] if time_ms is None else [b"HPEXPIREAT", key, b"%d" % time_ms]
-            self._emit([*head, b"FIELDS", b"%d" % len(names), *names])
+            select(self._window, db, self._window.end)
+            emit(self._window, [*head, b"FIELDS", b"%d" % len(names), *names], self._window.end)
             self._window.held |= time_ms is not None and held_field(time_ms)
-
-    def _emit(self, command: list[bytes]) -> None:
-        select(self._window, self._at[0], self._window.end)
-        emit(self._window, command, self._window.end)
 
 
 def _grouped(fields: list[tuple[bytes, bytes]]) -> Fields:

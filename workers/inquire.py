@@ -26,7 +26,6 @@ class Inquiry:
     def __init__(self, source: Source, scope: Scope) -> None:
         self._source, self._scope = source, scope
         self._away_until = 0.0
-        self._has_fields: bool | None = None
 
     def away(self) -> bool:
         """Whether the source has just not answered and is to be left alone for a while."""
@@ -47,13 +46,6 @@ class Inquiry:
         with self._patience():
             return self._source.field_times(self._source_db(db), hashes)
         return None
-
-    def has_fields(self) -> bool:
-        """Whether hash fields of the source may have expiries; while it does not answer they may."""
-        if self._has_fields is None and not self.away():
-            with self._patience():
-                self._has_fields = self._source.has_fields()
-        return self._has_fields is not False
 
     def position(self) -> Position | None:
         """Up to where the source has written."""

@@ -77,17 +77,12 @@ class Settler:
     # --- what is to be done
 
     def touch(self, db: int, key: bytes, offset: int, sure: bool) -> None:
-        """A command at `offset` wrote a held expiry to `key` (sure), or may have moved one there.
-
-        Valkey's COPY leaves out fields that it hides, as their time has passed. On the target it has not, so they come
-        along there, and no HDEL follows: the source is asked about all fields of what was moved.
-        """
-        doubtful = not sure and (self._every or (self._expiries.fields and self._inquiry.has_fields()))
-        if not sure and not self._dirty and not doubtful:
+        """A command at `offset` wrote a held expiry to `key` (sure), or may have moved one there."""
+        if not sure and not self._dirty:
             return
         self._dirty = True
         self._pending.touch((db, key), offset)
-        if doubtful:
+        if self._every and not sure:
             self._doubtful.add((db, key))
         if len(self._pending) > MOST_PENDING:
             self.disturb(offset - 1)
@@ -283,7 +278,7 @@ class Settler:
         """Put what the source has said; the target is just where the source was then."""
         self._asked = None
         if asked.fields:
-            self._hashes.put(window, asked.db, asked.fields, asked.said)
+            self._hashes.put(window, asked.db, asked.fields, asked.said.times)
             self._turn()
             return
         now = self._expiries.read(asked.db, [found.key for found, _ in asked.keys], hashes=False)

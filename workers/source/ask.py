@@ -39,12 +39,10 @@ class Times:
     """Expiries in ms since the epoch; all true at one place of the stream.
 
     -1: none; -2 (GONE): no such key or field; -3 (NO_HASH): no such hash.
-    lengths: of each hash asked about, its fields, those that the server only hides among them.
     """
 
     at: Position
     times: list[int]
-    lengths: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +143,16 @@ class Source:
         A hash with a field that is gone may only hide it: it sends its HDEL later, unlike the DEL of a key.
         """
         commands: list[Command] = [(b"HPEXPIRETIME", key, b"FIELDS", len(names), *names) for key, names in hashes]
-        commands += [(b"HLEN", key) for key, _ in hashes]
+        commands += [(b"EXISTS", key) for key, _ in hashes]
         said_all = self._at_once(db, [*commands, POSITION])
         if said_all is None:
-            return Times(self.position(), [NO_HASH for _, names in hashes for _ in names], [0] * len(hashes))
+            return Times(self.position(), [NO_HASH for _, names in hashes for _ in names])
         *answers, info = said_all
-        lengths = [0 if isinstance(length, ReplyError) else int(length) for length in answers[len(hashes) :]]
         times: list[int] = []
-        for (_, names), said, length in zip(hashes, answers, lengths, strict=False):
-            times += said if length else [NO_HASH] * len(names)
-        return Times(_position(_fields(info)), times, lengths)
-
-    def has_fields(self) -> bool:
-        """Whether fields of hashes may have expiries."""
-        return self._at_once(0, [(b"HPEXPIRETIME", b"", b"FIELDS", 1, b""), POSITION]) is not None
+        for (_, names), said, there in zip(hashes, answers[: len(hashes)], answers[len(hashes) :], strict=True):
+            known = there and not isinstance(said, ReplyError)
+            times += said if known else [NO_HASH] * len(names)
+        return Times(_position(_fields(info)), times)
 
     def values(self, keys: Sequence[tuple[int, bytes]]) -> Values:
         """Keys (database, name), all at one place of the stream. It blocks the source for as long as it reads them."""

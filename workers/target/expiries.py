@@ -111,11 +111,6 @@ class Expiries:
 
     # --- keys
 
-    @property
-    def fields(self) -> bool:
-        """Whether hash fields may carry times."""
-        return self._fields
-
     def databases(self, scope: Scope) -> list[int]:
         """Target databases in scope that hold keys."""
         text: bytes = self._connected(self._home).ask(b"INFO", b"keyspace")
@@ -190,11 +185,6 @@ class Expiries:
             (int(cursor), {name: when for name, when in found.get(key, {}).items() if when >= 0})
             for (key, _), (cursor, _) in zip(places, scans, strict=True)
         ]
-
-    def lengths(self, db: int, keys: Sequence[bytes]) -> list[int]:
-        """How many fields hashes have, those that the server hides among them; 0 of a key that is none."""
-        answers = self._connected(db).try_all([[b"HLEN", key] for key in keys])
-        return [int(length) for length in _known(answers, 0)]
 
     def times(self, db: int, hashes: Sequence[tuple[bytes, list[bytes]]]) -> list[list[int]]:
         """Times of fields, ms; -1 none, -2 no such field."""

@@ -100,7 +100,9 @@ def test_ours_while_the_target_is_away(clock: Clock, server: StartServer, ferry:
     assert snapshots(source) == 1
 
 
-@pytest.mark.parametrize("kind", ["redis-6.2", "valkey-8.1", "valkey-9.1"])
+# Not Valkey 9: where so many fields of hashes expire at once, a COPY may come before they are removed; see
+# tests/scenarios/follow/test_hidden_fields.py.
+@pytest.mark.parametrize("kind", ["redis-6.2", "valkey-8.1"])
 def test_the_sources(kind: str, clock: Clock, server: StartServer, ferry: StartFerry) -> None:
     """Its time is the truth: what it says is expired is gone. A source of 6.2 sends no moments at all."""
     source, target = server(kind, env=clock.env), server(kind)
