@@ -27,6 +27,8 @@ import psutil
 from tests.servers import die_with_parent
 
 Line = dict[str, Any]
+PYTHONS_OWN = "init_import_site: Failed to import the site module"
+"""Said by an interpreter that a signal hits before it has read a line of ours."""
 ROLES = ("broker", "load worker", "stream worker", "scheduler")
 FIELDS = (
     *("phase", "in_sync", "delay_ms", "source_offset", "applied_offset", "keys_done", "keys_total"),
@@ -123,7 +125,8 @@ class Keyferry:
         code = self.process.wait(timeout)
         for reader in self._readers:
             reader.join(5)
-        assert "Traceback" not in self.errors, self.errors
+        if PYTHONS_OWN not in self.errors:
+            assert "Traceback" not in self.errors, self.errors
         self.assert_gone()
         return code
 

@@ -102,7 +102,6 @@ class Applier(threading.Thread):
         self._nonce = secrets.token_hex(8)
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
-        self._wanted: resync.Wanted | None = None
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
         self._evictions = Evictions(port.event, first=port.node().gen == 0)
@@ -130,10 +129,6 @@ class Applier(threading.Thread):
                     self._refused = error
                     self.port.event("refused", f"{error.message}; its keys are copied anew")
                 except KeyferryError as error:
-                    if isinstance(error, resync.Wanted):
-                        self._wanted = error
-                        self.log.anew = True
-                        self.log.wake()
                     if self.stop_event.wait(self.port.failing(error)):
                         return
         except BaseException as error:  # noqa: BLE001 - handed to the job, which ends with it
@@ -169,9 +164,9 @@ class Applier(threading.Thread):
         with self.border:
             claimed, node = take_over(self.port, link, self._nonce), self.port.node()
             if resync.needed(node, claimed.found):
+                self.log.anew = True
+                self.log.wake()
                 raise resync.ask(claimed.found)
-            if self._wanted is not None and self.log.anew:
-                raise self._wanted  # nothing goes on over what cannot be put right
             self.reopened.clear()
             if claimed.found is None or claimed.found.state != STREAMING:
                 self.progress.committed, self.progress.prunable = None, 0  # of a stream that is over

@@ -12,7 +12,8 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 
-from sync_tasks.errors import KeyferryError
+from sync_tasks.errors import KeyferryError, SourceError
+from workers.codec.digest_cy import key_hash
 from workers.scope import Scope
 from workers.source.ask import Source
 from workers.spool.known import Known
@@ -23,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 SCANNED = 1000
 """Keys that one SCAN is asked for: the source is held up for less than a millisecond."""
-BATCH = 50_000
+BATCH_BYTES = 1 << 20
+ROUNDS = 5
+"""So often the walk is made anew because databases were swapped meanwhile."""
 TURN_S = 0.03
 Steps = Iterator[bool]
 """Of the work; each says whether there is nothing to do but to wait."""
@@ -85,35 +88,39 @@ class Census:
         found = self._checkpoint()
         if found is None or found.state != STREAMING:
             return
+        if self._source.is_replica():
+            raise SourceError("a replica hides keys that the target still has", hint="use its master as the source")
         self._known.renew(found.offset, found.db, found.gen)
-        keys, end, before, after = 0, 0, None, self._place()
-        while before != after:  # else keys may have gone from where the walk was not yet to where it had been
-            keys, before = 0, after
+        for _ in range(ROUNDS):
+            before, keys = self._place(), 0
             for db in self._source.databases():
                 if self._scope.target(db) is not None:
                     keys += yield from self._walk(db)
-            end = self._source.position().offset
-            while self._committed < end:
+            libraries, end = self._source.libraries(), self._source.position().offset
+            while self._known.offset is not None and (self._committed < end or self._known.offset < end):
                 yield True
-            self._known.fold(self._log, self._committed)
-            after = self._place()
-        self._known.complete(self._source.libraries(), end)
-        if self._known.whole:
-            self._tell("listed", f"the list of the keys on the target was made anew: the source has {keys}")
+                self._known.fold(self._log)
+            if self._known.offset is None:
+                return  # it could not be written
+            if self._place() == before:  # else keys may have gone from where the walk was not yet to where it had been
+                self._known.complete(libraries, end)
+                self._tell("listed", f"the list of the keys on the target was made anew: the source has {keys}")
+                return
 
-    def _place(self) -> tuple[str, dict[str, int]]:
-        """Which server is asked, and which of its databases were swapped."""
-        return self._source.position().replid, self._known.shared
+    def _place(self) -> tuple[str, int]:
+        """Which server is asked, and how often its databases were swapped."""
+        return self._source.position().replid, self._known.swaps
 
     def _walk(self, db: int) -> Generator[bool, None, int]:
         """Over one database; returns how many keys it has, some counted twice."""
-        cursor, keys, some = -1, 0, list[bytes]()
-        while cursor != 0:
+        cursor, keys, hashes = -1, 0, bytearray()
+        while cursor != 0 and self._known.offset is not None:
             cursor, names = self._source.scan(db, max(cursor, 0), SCANNED)
-            some += names
             keys += len(names)
-            if len(some) >= BATCH or cursor == 0:
-                self._known.put(db, some)
-                some = []
+            for name in names:
+                hashes += key_hash(name, self._known.seed)
+            if len(hashes) >= BATCH_BYTES or cursor == 0:
+                self._known.put(db, bytes(hashes))
+                hashes.clear()
             yield False
         return keys

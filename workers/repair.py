@@ -20,11 +20,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from sync_tasks.errors import ConnectionLost, RefusedCommand, Side, named
+from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side, named
 from workers.compose import emit, select
 from workers.keys_of import SINGLE, Command, Key, keys_of, reads_more
 from workers.reach import PATIENCE_S, nowhere, reach
-from workers.resync import Wanted
 from workers.rewrite import SERVER_WIDE, Rewriter
 from workers.scope import Scope
 from workers.source.ask import Source, Values
@@ -147,7 +146,11 @@ class Repair:
     def _too_large(self, key: Key, size: int) -> None:
         what = f"{key[1][:100].decode(errors='backslashreplace')} of database {key[0]}, which takes {size >> 20} MB,"
         if (self._scope.target(key[0]), key[1]) in self._proven:
-            raise Wanted(f"{what} was to be copied anew after a refused command, and is too large for that")
+            raise CannotContinue(
+                f"{what} was to be copied anew after a refused command, and is too large for that",
+                side=Side.TARGET,
+                hint="restart the task: so much is copied by a full sync only",
+            )
         if key in self._doubted:
             self._tell("unverified", f"{what} may have missed a command on the target; `keyferry verify` tells")
         self._doubted.discard(key)

@@ -14,7 +14,7 @@ from sync_tasks.views import NodeView
 from workers.scope import Scope
 from workers.spool.known import Known
 from workers.target.claim import LOADING, STREAMING, Checkpoint
-from workers.target.link import TargetLink
+from workers.target.link import TargetLink, lost
 
 SPACE = re.compile(rb"db(\d+):keys=(\d+)")
 FAR_FEWER = 10
@@ -47,16 +47,9 @@ def needed(node: NodeView, found: Checkpoint | None) -> bool:
     return found.state == STREAMING and found.gen < node.gen
 
 
-class Wanted(ConnectionLost):
-    """The target cannot be put right but by a full sync in place."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; it is loaded anew", side=Side.TARGET, hint="Keyferry does so by itself")
-
-
-def ask(found: Checkpoint | None) -> Wanted:
+def ask(found: Checkpoint | None) -> ConnectionLost:
     """What is told while the receiver fetches the snapshot that is needed."""
-    return Wanted(_reason(found))
+    return lost(f"{_reason(found)}; it is loaded anew")
 
 
 def _reason(found: Checkpoint | None) -> str:
@@ -96,7 +89,9 @@ def check(
         had_keys: what the target has now of all that we have brought, at most.
     Raises CannotContinue, SourceError, and what the link raises.
     """
-    if not (known.whole if found is None else known.covers(found.gen, found.offset)):
+    # A target that is being loaded has the offset of the stream before, of another source perhaps.
+    offset = found.offset if found is not None and found.state == STREAMING else -1
+    if not (known.whole if found is None else known.covers(found.gen, offset)):
         of_source = found is not None and found.state == STREAMING and not _lacks(found)
         reason = "the source no longer has the stream that the target needs" if of_source else _reason(found)
         raise CannotContinue(

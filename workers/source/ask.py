@@ -106,6 +106,10 @@ class Source:
         """Up to where the source has written now."""
         return _position(self._info(b"replication"))
 
+    def is_replica(self) -> bool:
+        """Whether it hides keys whose time has passed for as long as its master has not deleted them."""
+        return self._info(b"replication").get("role") == "slave"
+
     def keys(self, databases: Collection[int] | None = None) -> int | None:
         """Keys in some databases, or in all, roughly."""
         mine = None if databases is None else {f"db{db}" for db in databases}

@@ -85,10 +85,10 @@ class Known:
             return self._state.offset if self._state else None
 
     @property
-    def shared(self) -> dict[str, int]:
-        """Databases that were swapped with others, as far as the log was taken in."""
+    def swaps(self) -> int:
+        """How often databases were swapped, as far as the log was taken in."""
         with self._lock:
-            return dict(self._state.shared) if self._state else {}
+            return self._state.swaps if self._state else 0
 
     def create(self) -> None:
         """Nothing of this node is on the target yet."""
@@ -149,12 +149,12 @@ class Known:
                 gens = [*range(1, gen + 1)]
                 self._keep(State(offset, db, gens=gens, streamed=gens, partial=True))
 
-    def put(self, db: int, keys: Iterable[bytes]) -> None:
-        """Keys that the source has in its database `db`."""
+    def put(self, db: int, hashes: bytes) -> None:
+        """Hashes of keys that the source has in its database `db`."""
         with self._lock, self._or_forget():
             if self._state is not None:
                 state = deepcopy(self._state)
-                self._files.append({state.home(db): [key_hash(key, self.seed) for key in keys]}, state)
+                self._files.append({state.home(db): [hashes]}, state)
                 self._keep(state)
 
     def complete(self, libraries: Iterable[str], end: int) -> None:

@@ -91,23 +91,3 @@ def hot(source: Server, key: str, rng: random.Random, killed: Keyferry | None) -
                 pipe.execute(raise_on_error=False)
             if killed is not None and burst == 10:
                 killed.kill("stream worker", child=True)
-
-
-def test_what_is_too_large_to_be_copied_is_loaded_anew(server: StartServer, ferry: StartFerry) -> None:
-    """By a full sync in place."""
-    source, target = server("redis-7.0"), server("redis-7.0")
-    with source.client() as client:
-        client.set("large", bytes(80 << 20))
-        client.set("deleted", 1)
-        run = ferry(source, target)
-        run.wait_in_sync()
-        spoil(target, "large")
-        with client.pipeline(transaction=True) as pipe:
-            pipe.append("large", "more")
-            pipe.delete("deleted")
-            pipe.incr("counter")
-            pipe.execute()
-    run.wait_phase("initializing")
-    run.settle(source)
-    equal(source, target)
-    assert snapshots(source) == 2

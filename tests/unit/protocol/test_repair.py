@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from sync_tasks.errors import RefusedCommand, Side
+from sync_tasks.errors import CannotContinue, RefusedCommand, Side
 from sync_tasks.names import checkpoint_key
 from sync_tasks.views import TaskView
 from tests.servers import Server
@@ -21,7 +21,6 @@ from workers import repair
 from workers.apply import Applier
 from workers.codec.resp_cy import encode
 from workers.moment import now_ms
-from workers.resync import Wanted
 from workers.scope import Scope
 from workers.source.ask import Position, Source, Values
 from workers.spool.log import Log
@@ -319,7 +318,7 @@ def test_a_command_without_keys_still_stops_the_task(mirror: Callable[..., Mirro
     assert "FUNCTION" in owner.error.message
 
 
-def test_for_a_value_that_is_too_large_all_is_loaded_anew(
+def test_a_value_that_is_too_large_stops_the_task(
     mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repair, "MOST_BYTES", 10_000)
@@ -329,13 +328,9 @@ def test_for_a_value_that_is_too_large_all_is_loaded_anew(
     assert until(made.in_step), owner.error
     spoil(target, "large")
     made.do(0, [b"APPEND", b"large", b"y"])
-    assert until(lambda: len(made.ports[-1].failures) > 3), owner.error
-    made.do(0, [b"SET", b"other", b"1"])
-    assert until(lambda: len(made.ports[-1].failures) > 6), owner.error
-    assert made.log.anew
-    assert {type(error) for error in made.ports[-1].failures} == {Wanted}
-    assert "large" in made.ports[-1].failures[0].message
-    assert not made.committed(), "nothing goes on before that has begun"
+    owner.join(5)
+    assert isinstance(owner.error, CannotContinue)
+    assert "large" in owner.error.message
 
 
 def test_what_is_too_large_and_only_doubted_is_named(
