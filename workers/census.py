@@ -92,24 +92,23 @@ class Census:
             raise SourceError("a replica hides keys that the target still has", hint="use its master as the source")
         self._known.renew(found.offset, found.db, found.gen)
         for _ in range(ROUNDS):
-            before, keys = self._place(), 0
+            start, keys = self._source.position(), 0
             for db in self._source.databases():
                 if self._scope.target(db) is not None:
                     keys += yield from self._walk(db)
-            libraries, end = self._source.libraries(), self._source.position().offset
-            while self._known.offset is not None and (self._committed < end or self._known.offset < end):
+            libraries, end = self._source.libraries(), self._source.position()
+            if end.replid != start.replid:
+                continue
+            while self._known.offset is not None and min(self._committed, self._known.offset) < end.offset:
                 yield True
                 self._known.fold(self._log)
             if self._known.offset is None:
                 return  # it could not be written
-            if self._place() == before:  # else keys may have gone from where the walk was not yet to where it had been
-                self._known.complete(libraries, end)
+            # Else keys may have gone from where the walk was not yet to where it had been.
+            if not self._known.swapped(start.offset, end.offset):
+                self._known.complete(libraries, end.offset)
                 self._tell("listed", f"the list of the keys on the target was made anew: the source has {keys}")
                 return
-
-    def _place(self) -> tuple[str, int]:
-        """Which server is asked, and how often its databases were swapped."""
-        return self._source.position().replid, self._known.swaps
 
     def _walk(self, db: int) -> Generator[bool, None, int]:
         """Over one database; returns how many keys it has, some counted twice."""

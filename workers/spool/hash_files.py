@@ -42,7 +42,6 @@ class State:
     sorted: dict[str, int] = field(default_factory=dict)  # bytes when they were last sorted
     partial: bool = False  # keys that were brought before `offset` are still being looked for
     base: list[int] = field(default_factory=list)  # snapshot and offset; what a target had only before is not in
-    swaps: int = 0  # of databases, in the log that was taken in
     shared: dict[str, int] = field(default_factory=dict)  # databases that were swapped share the files of one of them
 
     def home(self, db: int) -> int:
@@ -54,7 +53,6 @@ class State:
 
     def swap(self, one: int, two: int) -> None:
         """Whatever is in one of both may be in either from now on."""
-        self.swaps += 1
         stays, goes = self.home(one), self.home(two)
         if stays == goes:
             return

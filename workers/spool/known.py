@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -44,6 +45,7 @@ class Known:
         self.seed = uid.encode()
         self._lock, self._files = threading.RLock(), HashFiles(directory, epoch)
         self._state: State | None = None
+        self._swaps = deque[int](maxlen=1000)  # stream offsets behind them
         with self._or_forget():
             self._state = self._files.inherit()
 
@@ -84,11 +86,11 @@ class Known:
         with self._lock:
             return self._state.offset if self._state else None
 
-    @property
-    def swaps(self) -> int:
-        """How often databases were swapped, as far as the log was taken in."""
+    def swapped(self, start: int, end: int) -> bool:
+        """Whether the log, which was taken in since, swaps databases between two offsets; with very many: perhaps."""
         with self._lock:
-            return self._state.swaps if self._state else 0
+            forgotten = len(self._swaps) == self._swaps.maxlen and self._swaps[0] > start
+            return forgotten or any(start < at <= end for at in self._swaps)
 
     def create(self) -> None:
         """Nothing of this node is on the target yet."""
@@ -233,6 +235,7 @@ class Known:
             if kind == "select":
                 state.db = int(argv[1])
             elif kind == "swap":
+                self._swaps.append((state.offset or 0) + after)
                 goes, (one, two) = state.home(int(argv[2])), (int(argv[1]), int(argv[2]))
                 state.swap(one, two)
                 if state.home(two) != goes:

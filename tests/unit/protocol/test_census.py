@@ -116,18 +116,6 @@ def test_it_waits_for_the_target_to_come_as_far(source: Server, tmp_path: Path) 
     assert made.run()
 
 
-def test_databases_that_are_swapped_meanwhile_are_walked_again(source: Server, tmp_path: Path) -> None:
-    """Else keys would go from where the walk was not yet to where it had been."""
-    fill(source)
-    made = Made(tmp_path, source)
-    assert not made.run(committed=-1)
-    assert has(made.known, 3, "3:0") == ["3:0"]
-    source.client(db=3).set("late", 1)  # seen by the second walk alone
-    write(made.log, "SWAPDB 0 3")
-    assert made.run()
-    assert has(made.known, 0, "0:0", "3:0", "late") == ["0:0", "3:0", "late"]
-
-
 def test_a_target_that_falls_back_to_before_has_keys_that_are_not_in_the_list(source: Server, tmp_path: Path) -> None:
     fill(source)
     made = Made(tmp_path, source)
