@@ -87,7 +87,7 @@ RARE = (
     "test_link_down.py::test_for_longer_than_the_extension[redis-7.0-link",
     "test_live.py::test_keys_that_never_rest_raise_no_alarm[redis-6.2",
     "test_live.py::test_traffic_of_all_kinds_raises_no_alarm[redis-6.2",
-    "test_state.py::test_ctrl_c_at_any_time_leaves_nothing_behind[0.3",
+    "test_state.py::test_ctrl_c_at_any_time_leaves_nothing_behind[0.2",
     "test_state.py::test_ctrl_c_at_any_time_leaves_nothing_behind[0.7",
     "test_state.py::test_ctrl_c_at_any_time_leaves_nothing_behind[2.0",
     *(f"test_planted.py::test_small_values[{kind}" for kind in ("redis-6.2", "redis-7.0")),
