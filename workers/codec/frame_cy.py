@@ -12,18 +12,16 @@ from workers.codec.programs import TIMED_HASHES, header, name, starts
 from workers.codec.template_cy import Templates
 
 if cython.compiled:
-    from cython.cimports.workers.codec.key_cy import Keyed
+    from cython.cimports.workers.codec.part_cy import Parted
     from cython.cimports.workers.codec.raw_cy import load_signed
     from cython.cimports.workers.codec.shard_cy import Shard
 else:
-    from workers.codec.key_cy import Keyed
+    from workers.codec.part_cy import Parted
     from workers.codec.raw_cy import load_signed
     from workers.codec.shard_cy import Shard
 
 FULL = 256 << 10
 """Bytes in a shard's buffer from which `full` is reported."""
-PART = 1 << 20
-"""Bytes: the most that one `part` of a huge value holds."""
 
 # Numbers of types and opcodes as in workers.codec.programs, for speed.
 _HASH = cython.declare(cython.int, 4)
@@ -48,35 +46,31 @@ _META = cython.declare(cython.int, 10)  # what modules attached to a key: kept u
 
 @cython.final
 @cython.cclass
-class Framer(Keyed):
+class Framer(Parted):
     """`feed` bytes of an RDB, `next` until None; entries gather in the shards' buffers as chunk records.
 
     Args:
         shards: number of ranges of slots, 1 to 16384.
-        huge_bytes: a value longer than this is passed on in parts; a key, aux field or function may not be.
+        huge_bytes: a value longer than this is passed on in parts; a key and its metadata, an aux field, function or
+            hash template may not be longer.
     """
 
     db = cython.declare(cython.longlong, visibility="readonly")
     _phase: cython.int
     _valkey: cython.bint
     _checked: cython.bint  # whether a checksum follows
-    _type: cython.int
     _expire: cython.longlong
     _shards: list
-    _before: bytes  # what stands before the value in its payload: key metadata and the type, or nothing
-    _done: cython.bint
-    _total: cython.longlong
 
     def __init__(self, shards: int, huge_bytes: int = 8 << 20) -> None:
         if not 1 <= shards <= 16384:
             raise ValueError("shards must be 1 to 16384")
-        Keyed.__init__(self, shards)
+        Parted.__init__(self, shards)
         self._shards = [Shard() for _ in range(shards)]
         self._limit = min(max(huge_bytes, 64), 1 << 30)
         self._templates = Templates()
-        self._before = b""
-        self._phase = self._type = self._total = 0
-        self._valkey = self._checked = self._done = False
+        self._phase = 0
+        self._valkey = self._checked = False
         self._expire = -1
         self.db = 0
 
@@ -110,7 +104,8 @@ class Framer(Keyed):
             ("resize", keys, expires): what the database is said to hold.
             ("full",): some shard has more than 256 KB to be drained; told again with each entry until then.
             ("huge", key, expire_ms or -1, type, shard), then ("part", bytes) of at most 1 MB each, which are the
-                serialized value without its type byte, then ("huge_end", bytes in all).
+                serialized value without its type byte, then ("huge_end", bytes in all). Of type 243 are values with
+                key metadata before them, as DUMP puts them: metadata, type byte, value.
             ("end", checksum): drain all shards; `rest` has what follows.
 
         Raises:
@@ -136,12 +131,15 @@ class Framer(Keyed):
     def _step(self) -> tuple | None:
         """Run until there is an event or the bytes end."""
         event: tuple | None
+        kind: cython.int
         p: cython.p_const_uchar
         while True:
             if self._phase == _VALUE:
                 self._done = self._walk() == 1
                 if self._pos + self._skip - self._head > self._limit:
-                    return self._huge()
+                    kind = self._begin_parts()
+                    self._phase = _HUGE
+                    return ("huge", self.last_key, self._expire, kind, self._shard)
                 if not self._done:
                     break
                 if self._append() > FULL:
@@ -165,12 +163,15 @@ class Framer(Keyed):
                 self._head = self._pos
                 self._phase = _VALUE
             elif self._phase == _HUGE:
-                return self._part()
+                event = self._part()
+                if event is not None and event[0] == "huge_end":
+                    self._expire = -1
+                    self._phase = _TOP
+                return event
             elif self._phase == _HELD or self._phase == _META:
                 self._done = self._walk() == 1
                 if self._pos + self._skip - self._head > self._limit:
-                    what = "an aux field or function" if self._phase == _HELD else "metadata of a key"
-                    raise self._unknown(f"{what} of over {self._limit} bytes", self._head)
+                    raise self._too_long()
                 if not self._done or (self._phase == _META and self._pos >= self._tail):
                     break
                 event = self._held()
@@ -244,7 +245,7 @@ class Framer(Keyed):
             self._string(self._buf, self._head, self._pos)
             self._skip = 0
             if data[self._head] == 195 and self._number > cython.cast(cython.ulonglong, self._limit):
-                raise self._unknown(f"a hash of a template of over {self._limit} bytes", self._head)
+                raise self._unknown(f"a hash of a template in a listpack of over {self._limit} bytes", self._head)
             value = self._templates.of_listpack(self._text(self._buf, self._head, self._pos), where)
             kind = _HASH
         elif kind == _OF_ARRAY:
@@ -258,41 +259,11 @@ class Framer(Keyed):
         return 0
 
     @cython.cfunc
-    def _huge(self) -> tuple:
-        """The value is longer than is kept: it is passed on in parts from here on."""
-        kind: cython.int = self._type
-        if kind == _OF_LISTPACK or kind == _OF_ARRAY:
-            raise self._unknown(f"a hash of a template of over {self._limit} bytes", self._head)
-        if self._before:
-            self._before += bytes([kind])
-            kind = _KEY_META
-        self._phase = _HUGE
-        self._total = 0
-        return ("huge", self.last_key, self._expire, kind, self._shard)
-
-    @cython.cfunc
-    def _part(self) -> tuple | None:
-        """The next part of a huge value, its end, or None; parts are not made small for want of bytes."""
-        size: cython.Py_ssize_t = self._pos - self._head
-        p: cython.p_uchar = self._buf
-        if self._before:
-            first, self._before = self._before, b""
-            self._total = len(first)
-            return ("part", first)
-        if size < PART and not self._done:
-            self._done = self._walk() == 1
-            size = self._pos - self._head
-        if size >= FULL or (self._done and size):
-            size = min(size, PART)
-            self._head += size
-            self._total += size
-            return ("part", bytes(p[self._head - size : self._head]))
-        if not self._done:
-            self._sum()
-            return None
-        self._phase = _TOP
-        self._expire = -1
-        return ("huge_end", self._total)
+    def _too_long(self) -> object:
+        p: cython.p_const_uchar = self._buf
+        kind: cython.int = p[self._head]
+        what = {_TEMPLATE: "a hash template", _KEY_META: "metadata of a key"}.get(kind, "an aux field or function")
+        return self._unknown(f"{what} of over {self._limit} bytes", self._head)
 
     @cython.cfunc
     def _held(self) -> tuple | None:

@@ -60,6 +60,10 @@ class Templates:
         """How many fields, and so values, a hash of this template has; 0: there is none of this number."""
         return len(self._fields.get(number, ()))
 
+    def fields(self, number: int) -> list[bytes]:
+        """The fields of a template that is there, as strings of an RDB."""
+        return self._fields[number]
+
     def of_listpack(self, packed: bytes, offset: int) -> bytes:
         """A plain hash of the listpack of a template's number and its values. Raises Malformed at `offset`."""
         number, *values = listpack(packed, offset) if len(packed) > 7 else (b"",)

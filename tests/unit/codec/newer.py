@@ -44,6 +44,9 @@ NAMES = [b"id", b"7", b"email", b"n" * 70]
 """Fields of a template."""
 HELD = [b"1", b"-70000", b"", b"v" * 300]
 
+MANY = [b"field %d" % i for i in range(60)]
+LARGE = [b"%d" % i * 40 for i in range(60)]
+
 
 def template(number: int, fields: list[bytes]) -> bytes:
     return b"\xf2" + length(number) + length(len(fields)) + b"".join(map(raw, fields))
@@ -73,15 +76,22 @@ def redis_types() -> bytes:
     known = {kind: value for kind, value in VALUES.items() if kind < 22} | NEWER
     parts = [b"\xfa" + raw(b"redis-ver") + raw(b"8.10.2"), b"\xf5" + raw(b"#!lua name=f")]
     parts += [b"\xf7" + length(7) + length(2) + length(1) + module()[9:]]
-    parts += [template(0, NAMES), template(300, [b"only"]), b"\xfe\x00", b"\xf4" + length(1) + length(2) + length(3)]
+    parts += [
+        template(0, NAMES),
+        template(300, [b"only"]),
+        template(9, MANY),
+        b"\xfe\x00",
+        b"\xf4" + length(1) + length(2) + length(3),
+    ]
     parts += [entry(b"k%d" % kind, kind, value) for kind, value in known.items()]
     parts += [entry(b"k28b", 28, array(length(0)))]
     parts += [entry(b"lp", 30, of_listpack(0, HELD)), entry(b"lzf", 30, lzf(listpack([b"300", b"z" * 500])))]
     parts += [entry(b"array", 32, of_array(0, HELD), MIN), entry(b"one", 32, length(300) + integer(-3, 1))]
-    parts += [b"\xfe\x05"]
+    parts += [entry(b"large", 32, of_array(9, LARGE), MIN), b"\xfe\x05"]
     for kind, value in known.items():
         attached = b"\xf3" + meta(kind % 3) if kind not in range(22, 26) else b""
         at = b"\xfc" + struct.pack("<q", 1 << 41) + b"\xf9\x05" * (kind % 2) + b"\xf8" + length(900)
         parts += [at + attached + entry(b"{m%d}" % kind, kind, value)]
     parts += [b"\xf3" + meta(2) + entry(b"{m30}", 30, of_listpack(300, [b"text"]))]
+    parts += [b"\xf3" + meta(2) + entry(b"{m32}", 32, of_array(9, LARGE))]
     return rdb(*parts, magic=b"REDIS0015")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from sync_tasks.errors import Malformed, UnsupportedType
 from tests.unit.codec.forms import form
 from tests.unit.codec.newer import (
     HELD,
+    LARGE,
+    MANY,
     NAMES,
     NEWER,
     SINCE,
@@ -56,6 +59,8 @@ def test_every_type_is_framed(codec: Any) -> None:
     assert entries.pop((0, b"lzf")) == (-1, b"\x04" + plain_hash([b"only"], [b"z" * 500]))
     assert entries.pop((0, b"one")) == (-1, b"\x04\x01" + raw(b"only") + integer(-3, 1))
     assert entries.pop((5, b"{m30}")) == (-1, b"\xf3" + meta(2) + b"\x04" + plain_hash([b"only"], [b"text"]))
+    assert entries.pop((0, b"large")) == (1 << 41, b"\x04" + plain_hash(MANY, LARGE))
+    assert entries.pop((5, b"{m32}")) == (-1, b"\xf3" + meta(2) + b"\x04" + plain_hash(MANY, LARGE))
     assert not entries
 
 
@@ -70,7 +75,7 @@ def test_any_split_of_the_bytes_gives_the_same(codec: Any, largest: int, huge: i
 
 
 def test_metadata_go_before_a_value_that_passes_in_parts(codec: Any) -> None:
-    """Hashes of templates fit into 640 bytes; the large streams do not."""
+    """Hashes of templates in listpacks fit into 640 bytes; the large streams do not."""
     framed = _frame(codec, RDB, 640)
     assert any(event[0] == "huge" and event[3] == 243 for event in framed.events)
     assert framed.entries() == _frame(codec, RDB).entries()
@@ -178,13 +183,15 @@ def test_malformed_values(codec: Any, parts: list[bytes], message: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ([template(3, [b"f" * 500])], "of over 400 bytes"),
+        ([template(3, [b"f" * 500])], "a hash template of over 400 bytes"),
         ([b"\xf3" + meta(9), entry(b"k", 0, raw(b"v"))], "metadata of a key of over 400 bytes"),
-        ([TEMPLATE, entry(b"k", 32, of_array(3, [b"x" * 500, b"y"]))], "a hash of a template of over 400 bytes"),
-        ([TEMPLATE, entry(b"k", 30, of_listpack(3, [b"x" * 500, b"y"]))], "a hash of a template of over 400 bytes"),
+        (
+            [TEMPLATE, entry(b"k", 30, of_listpack(3, [b"x" * 500, b"y"]))],
+            "a hash of a template in a listpack of over 400 bytes is not supported in key b'k'",
+        ),
         (
             [TEMPLATE, entry(b"k", 30, lzf(listpack([b"3", b"x" * 500, b"y"])))],
-            "a hash of a template of over 400 bytes is not supported in key b'k'",
+            "a hash of a template in a listpack of over 400 bytes is not supported in key b'k'",
         ),
         ([b"\xf3" + meta(1), entry(b"k", 24, NEWER[24])], "metadata of a hash whose fields expire"),
     ],
@@ -208,3 +215,33 @@ def test_counts_of_untrusted_size_take_no_memory(codec: Any) -> None:
     assert _frame(codec, head + length(5) + length(1) + bytes(8)).events == [("version", "REDIS", 15)]
     head = b"REDIS0015\xf2" + length(1) + length(1 << 60)
     assert _frame(codec, head + raw(b"f")).events == [("version", "REDIS", 15)]
+
+
+@pytest.mark.parametrize("feed", [1 << 16, 3 << 20])
+def test_a_large_hash_of_a_template_is_cut_into_parts_and_takes_no_memory(feed: int) -> None:
+    codec = form("compiled")
+    fields, values = [b"a", b"b" * 3_000_000, b"c", b"d"], [bytes(6 << 20), b"", b"small", bytes(2 << 20)]
+    value = plain_hash(fields, values)
+    whole = rdb(template(1, fields), entry(b"big", 32, of_array(1, values)), magic=b"REDIS0015", checksum=lambda _: 0)
+    framer, joined, total = codec.Framer(2, 4 << 20), [], 0
+    view = memoryview(whole)
+    tracemalloc.start()
+    for pos in range(0, len(whole), feed):
+        framer.feed(view[pos : pos + feed])
+        while (event := framer.next()) is not None:
+            if event[0] == "part":
+                assert len(event[1]) <= 1 << 20
+                assert value[total : total + len(event[1])] == event[1]
+                total += len(event[1])
+            elif event[0] == "huge_end":
+                joined.append(event[1])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert joined == [total] == [len(value)]
+    assert peak < 4 * (4 << 20) + 4 * feed + (3 << 20)
+
+
+def test_a_hash_of_a_template_that_is_cut_short_in_parts_waits(codec: Any) -> None:
+    data = b"REDIS0015" + template(9, MANY) + entry(b"k", 32, of_array(9, LARGE))
+    for cut in range(data.index(b"k\x09"), len(data), 7):
+        assert _frame(codec, data[:cut], 700).events[-1][0] != "huge_end"
