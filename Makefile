@@ -13,7 +13,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long test-all lint bench bench-service chaos cuts simulation picture clean help
+.PHONY: sync test test-long test-all lint bench bench-service chaos cuts simulation fuzz picture clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -70,6 +70,9 @@ cuts: $(VENV)/.test  ## N=20: so many connections cut at a random byte under liv
 
 simulation: $(VENV)/.test  ## N=100000 SEED=0: so many histories of the protocol with random faults, in memory
 	@$(BIN)/python -m tests.simulation $(if $(filter-out file,$(origin N)),--histories $(N)) --seed $(or $(SEED),0)
+
+fuzz: $(VENV)/.test  ## SECONDS=3600 SEED=0: damaged snapshots for the parsers, compiled and in plain Python
+	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) --seed $(or $(SEED),0)
 
 picture: $(VENV)/.test  ## docs/flower.png anew, by a headless Chromium
 	@$(BIN)/python -m tests.picture

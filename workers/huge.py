@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from sync_tasks.errors import TargetError
+from sync_tasks.errors import TargetError, UnsupportedType
 from sync_tasks.names import tmp_key
 from workers.codec import can_piece, crc64, pieces
+from workers.codec.programs import INSTEAD, unheld
 from workers.codec.resp_cy import encode
 from workers.expiry import FIELD_HOLD, hold
 from workers.ports import ChunkPort
@@ -34,6 +35,9 @@ def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> None:
             raise damaged(path, "does not begin as a long value does")
         key = file.read(key_size)
         kind = file.read(1)[0]
+        if unheld(kind, version):
+            what = f"key {key[:64]!r} is a hash of Redis whose fields expire, which cannot be held yet"
+            raise UnsupportedType(what, hint=INSTEAD)
         written = hold(expire_ms) if expire_ms >= 0 else 0
         if can_piece(kind):
             _in_pieces(port, batches, file, key, kind, written)

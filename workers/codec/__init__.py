@@ -11,7 +11,10 @@ from pathlib import Path
 from sync_tasks.errors import ControlError
 
 # These share C structures and functions: all of them are compiled, or none.
-_LINKED = ("crc64_cy", "digest_cy", "frame_cy", "lzf_cy", "raw_cy", "restore_cy", "shard_cy", "slots_cy", "walk_cy")
+_LINKED = (
+    "crc64_cy", "digest_cy", "frame_cy", "key_cy", "lzf_cy", "part_cy", "raw_cy", "restore_cy", "shard_cy",
+    "slots_cy", "template_cy", "walk_cy",
+)  # fmt: skip
 
 
 def _modules() -> dict[str, Path]:

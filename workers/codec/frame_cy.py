@@ -7,28 +7,28 @@ from __future__ import annotations
 
 import cython
 
-from sync_tasks.errors import Malformed, UnsupportedType
-from workers.codec.slots_cy import slot
-from workers.codec.walk_cy import CHECK
+from sync_tasks.errors import Malformed
+from workers.codec.programs import TIMED_HASHES, header, name, starts
+from workers.codec.template_cy import Templates
 
 if cython.compiled:
-    from cython.cimports.workers.codec.raw_cy import copy, load_signed
+    from cython.cimports.workers.codec.part_cy import Parted
+    from cython.cimports.workers.codec.raw_cy import load_signed
     from cython.cimports.workers.codec.shard_cy import Shard
-    from cython.cimports.workers.codec.slots_cy import slot_bytes
-    from cython.cimports.workers.codec.walk_cy import Walker
 else:
-    from workers.codec.raw_cy import copy, load_signed
+    from workers.codec.part_cy import Parted
+    from workers.codec.raw_cy import load_signed
     from workers.codec.shard_cy import Shard
-    from workers.codec.walk_cy import Walker
 
 FULL = 256 << 10
 """Bytes in a shard's buffer from which `full` is reported."""
-PART = 1 << 20
-"""Bytes: the most that one `part` of a huge value holds."""
 
-HASH_WITH_TTL = 22
-REDIS_VERSIONS = range(1, 13)
-VALKEY_VERSIONS = range(80, 82)
+# Numbers of types and opcodes as in workers.codec.programs, for speed.
+_HASH = cython.declare(cython.int, 4)
+_OF_LISTPACK = cython.declare(cython.int, 30)
+_OF_ARRAY = cython.declare(cython.int, 32)
+_TEMPLATE = cython.declare(cython.int, 242)
+_KEY_META = cython.declare(cython.int, 243)
 
 # Phases of the framer.
 _HEADER = cython.declare(cython.int, 0)
@@ -41,51 +41,38 @@ _DROP = cython.declare(cython.int, 6)  # walked and forgotten
 _SUM = cython.declare(cython.int, 7)  # before the checksum
 _END = cython.declare(cython.int, 8)
 _FAILED = cython.declare(cython.int, 9)
+_META = cython.declare(cython.int, 10)  # what modules attached to a key: kept until its end is found
 
 
 @cython.final
 @cython.cclass
-class Framer(Walker):
+class Framer(Parted):
     """`feed` bytes of an RDB, `next` until None; entries gather in the shards' buffers as chunk records.
 
     Args:
         shards: number of ranges of slots, 1 to 16384.
-        huge_bytes: a value longer than this is passed on in parts; a key, aux field or function may not be.
+        huge_bytes: a value longer than this is passed on in parts; a key and its metadata, an aux field, function or
+            hash template may not be longer.
     """
 
-    shards: cython.int
     db = cython.declare(cython.longlong, visibility="readonly")
     _phase: cython.int
     _valkey: cython.bint
-    _version: cython.int
-    _type: cython.int
+    _checked: cython.bint  # whether a checksum follows
     _expire: cython.longlong
-    _shard: cython.int
     _shards: list
-    _key: bytearray
-    _klen: cython.Py_ssize_t
-    _done: cython.bint
-    _total: cython.longlong
 
     def __init__(self, shards: int, huge_bytes: int = 8 << 20) -> None:
         if not 1 <= shards <= 16384:
             raise ValueError("shards must be 1 to 16384")
-        Walker.__init__(self)
-        self.shards = shards
+        Parted.__init__(self, shards)
         self._shards = [Shard() for _ in range(shards)]
         self._limit = min(max(huge_bytes, 64), 1 << 30)
-        self._key = bytearray(64)
-        self._klen = self._total = 0
-        self._phase = self._type = self._shard = self._version = 0
-        self._valkey = self._done = False
+        self._templates = Templates()
+        self._phase = 0
+        self._valkey = self._checked = False
         self._expire = -1
         self.db = 0
-
-    @property
-    def last_key(self) -> bytes:
-        """The key read last; its value may not be complete."""
-        key: cython.p_uchar = self._key
-        return bytes(key[: self._klen])
 
     def pending(self, shard: int) -> int:
         """Bytes that wait in a shard's buffer."""
@@ -117,7 +104,8 @@ class Framer(Walker):
             ("resize", keys, expires): what the database is said to hold.
             ("full",): some shard has more than 256 KB to be drained; told again with each entry until then.
             ("huge", key, expire_ms or -1, type, shard), then ("part", bytes) of at most 1 MB each, which are the
-                serialized value without its type byte, then ("huge_end", bytes in all).
+                serialized value without its type byte, then ("huge_end", bytes in all). Of type 243 are values with
+                key metadata before them, as DUMP puts them: metadata, type byte, value.
             ("end", checksum): drain all shards; `rest` has what follows.
 
         Raises:
@@ -136,30 +124,22 @@ class Framer(Walker):
         return event
 
     @cython.cfunc
-    def _where(self) -> str:
-        """Where an error stands, for a person."""
-        if not self._klen:
-            return ""
-        return f" {'in' if self._phase in (_VALUE, _HUGE) else 'after'} key {self.last_key[:64]!r}"
-
-    @cython.cfunc
-    def _unknown(self, what: str, pos: cython.Py_ssize_t) -> object:
-        """The error for something that this version cannot carry."""
-        hint = "delete it on the source, or use a version of keyferry that knows it"
-        return UnsupportedType(f"{what} is not supported{self._where()}", self._base + pos, hint=hint)
+    def _inside(self) -> cython.bint:
+        return self._phase in (_VALUE, _HUGE)
 
     @cython.cfunc
     def _step(self) -> tuple | None:
         """Run until there is an event or the bytes end."""
         event: tuple | None
+        kind: cython.int
         p: cython.p_const_uchar
         while True:
             if self._phase == _VALUE:
                 self._done = self._walk() == 1
                 if self._pos + self._skip - self._head > self._limit:
+                    kind = self._begin_parts()
                     self._phase = _HUGE
-                    self._total = 0
-                    return ("huge", self.last_key, self._expire, self._type, self._shard)
+                    return ("huge", self.last_key, self._expire, kind, self._shard)
                 if not self._done:
                     break
                 if self._append() > FULL:
@@ -169,7 +149,7 @@ class Framer(Walker):
                 self._head = self._pos
                 if self._pos >= self._tail:
                     break
-                if p[self._pos] < 242:
+                if p[self._pos] < _TEMPLATE:
                     self._take_type(p[self._pos])
                 else:
                     event = self._opcode(p[self._pos])
@@ -178,17 +158,25 @@ class Framer(Walker):
                     if self._phase == _TOP and self._head == self._pos:
                         break
             elif self._phase == _KEY:
-                if not self._take_key():
+                if not self._read_key():
                     break
+                self._head = self._pos
+                self._phase = _VALUE
             elif self._phase == _HUGE:
-                return self._part()
-            elif self._phase == _HELD:
+                event = self._part()
+                if event is not None and event[0] == "huge_end":
+                    self._expire = -1
+                    self._phase = _TOP
+                return event
+            elif self._phase == _HELD or self._phase == _META:
                 self._done = self._walk() == 1
                 if self._pos + self._skip - self._head > self._limit:
-                    raise self._unknown(f"an aux field or function of over {self._limit} bytes", self._head)
-                if not self._done:
+                    raise self._too_long()
+                if not self._done or (self._phase == _META and self._pos >= self._tail):
                     break
-                return self._held()
+                event = self._held()
+                if event is not None:
+                    return event
             elif self._phase == _DROP:
                 self._done = self._walk() == 1
                 self._head = self._pos
@@ -206,29 +194,25 @@ class Framer(Walker):
 
     @cython.cfunc
     def _header(self) -> tuple | None:
-        """Magic and version."""
+        """Magic and version; they say which types and opcodes there are."""
         p: cython.p_uchar = self._buf
         if self._tail < 9:
             return None
-        magic = bytes(p[:9])
-        self._valkey = magic[:6] == b"VALKEY"
-        digits = magic[6:] if self._valkey else magic[5:]
-        if not (self._valkey or magic[:5] == b"REDIS") or not digits.isdigit():
-            raise Malformed("this is not an RDB: it begins with neither REDIS nor VALKEY and a version", 0, hint=CHECK)
-        self._version = int(digits)
-        family = "VALKEY" if self._valkey else "REDIS"
-        if self._version not in (VALKEY_VERSIONS if self._valkey else REDIS_VERSIONS):
-            raise self._unknown(f"RDB version {family} {self._version}", 0)
+        family, version, known = header(bytes(p[:9]))
+        if not known:
+            raise self._unknown(f"RDB version {family} {version}", 0)
+        self._starts = starts(family, version)
+        self._valkey = family == "VALKEY"
+        self._checked = version >= 5
         self._pos = self._head = 9
         self._phase = _TOP
-        return ("version", family, self._version)
+        return ("version", family, version)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _take_type(self, kind: cython.int) -> cython.int:
-        if not self._begin(kind) or (kind == HASH_WITH_TTL and not self._valkey):
-            what = "modules of a pre-release server" if kind == 6 else "not known"
-            raise self._unknown(f"value type {kind} ({what})", self._pos)
+        if not self._begin(kind):
+            raise self._unknown(f"value type {kind} ({name(kind)})", self._pos)
         self._type = kind
         self._pos += 1
         self._head = self._pos
@@ -237,80 +221,70 @@ class Framer(Walker):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _take_key(self) -> cython.int:
-        """Read the key into _key; 0 when it is not all there."""
-        p: cython.p_const_uchar = self._buf
-        size: cython.int = self._string(p, self._pos, self._tail)
-        n: cython.longlong = self._skip
-        wide: cython.ulonglong
-        self._skip = 0
-        if size == 0:
-            return 0
-        wide = cython.cast(cython.ulonglong, self._limit)
-        if n > self._limit or (p[self._pos] == 195 and self._number > wide):
-            raise self._unknown(f"a key of over {self._limit} bytes", self._pos)
-        if n > self._tail - self._pos - size:
-            return 0
-        if p[self._pos] < 192:
-            if n > len(self._key):
-                self._key = bytearray(n)
-            copy(self._key, 0, p, self._pos + size, n)
-            self._klen = n
-            self._pos += size + n
-        else:
-            text = self._text(p, self._pos, self._tail)
-            self._pos = self._number
-            self._key = bytearray(text)
-            self._klen = len(self._key)
-        if self.shards == 1:
-            self._shard = 0
-        elif cython.compiled:
-            self._shard = (slot_bytes(self._key, 0, self._klen) * self.shards) >> 14
-        else:
-            self._shard = (slot(self.last_key) * self.shards) >> 14
-        self._head = self._pos
-        self._phase = _VALUE
-        return 1
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
     def _append(self) -> cython.Py_ssize_t:
         """The value is complete: append the entry to its shard; the bytes that now wait there."""
         shard: Shard = cython.cast(Shard, self._shards[self._shard])
-        shard.append(self._expire, self._key, self._klen, self._type, self._buf, self._head, self._pos - self._head)
+        if self._type >= _OF_LISTPACK or self._before:
+            self._append_changed(shard)
+        else:
+            shard.append(self._expire, self._key, self._klen, self._type, self._buf, self._head, self._pos - self._head)
         self._expire = -1
         self._head = self._pos
         self._phase = _TOP
         return shard.size
 
     @cython.cfunc
-    def _part(self) -> tuple | None:
-        """The next part of a huge value, its end, or None; parts are not made small for want of bytes."""
-        size: cython.Py_ssize_t = self._pos - self._head
-        p: cython.p_uchar = self._buf
-        if size < PART and not self._done:
-            self._done = self._walk() == 1
-            size = self._pos - self._head
-        if size >= FULL or (self._done and size):
-            size = min(size, PART)
-            self._head += size
-            self._total += size
-            return ("part", bytes(p[self._head - size : self._head]))
-        if not self._done:
-            self._sum()
-            return None
-        self._phase = _TOP
-        self._expire = -1
-        return ("huge_end", self._total)
+    @cython.exceptval(-1, check=False)
+    def _append_changed(self, shard: Shard) -> cython.int:
+        """Append what cannot travel as it stands: a hash of a template becomes a plain one, metadata go before."""
+        data: cython.p_uchar = self._buf
+        value = bytes(data[self._head : self._pos])
+        kind: cython.int = self._type
+        where: cython.longlong = self._base + self._head
+        if kind == _OF_LISTPACK:
+            self._string(self._buf, self._head, self._pos)
+            self._skip = 0
+            if data[self._head] == 195 and self._number > cython.cast(cython.ulonglong, self._limit):
+                raise self._unknown(f"a hash of a template in a listpack of over {self._limit} bytes", self._head)
+            value = self._templates.of_listpack(self._text(self._buf, self._head, self._pos), where)
+            kind = _HASH
+        elif kind == _OF_ARRAY:
+            value = self._templates.of_array(value, where)
+            kind = _HASH
+        if self._before:
+            value = self._before + bytes([kind]) + value
+            kind = _KEY_META
+            self._before = b""
+        shard.append(self._expire, self._key, self._klen, kind, value, 0, len(value))
+        return 0
 
     @cython.cfunc
-    def _held(self) -> tuple:
-        """An aux field or a function that is all there."""
+    def _too_long(self) -> object:
         p: cython.p_const_uchar = self._buf
         kind: cython.int = p[self._head]
-        first = self._text(p, self._head + 1, self._tail)
-        second = self._text(p, self._number, self._tail) if kind == 250 else None
+        what = {_TEMPLATE: "a hash template", _KEY_META: "metadata of a key"}.get(kind, "an aux field or function")
+        return self._unknown(f"{what} of over {self._limit} bytes", self._head)
+
+    @cython.cfunc
+    def _held(self) -> tuple | None:
+        """An aux field, function or template that is all there, or metadata of a key and what follows them."""
+        p: cython.p_uchar = self._buf
+        kind: cython.int = p[self._head]
+        record = bytes(p[self._head + 1 : self._pos])
         self._phase = _TOP
+        if kind == _TEMPLATE:
+            self._templates.add(record, self._base + self._head)
+            return None
+        if kind == _KEY_META:
+            after = p[self._pos]
+            if after >= _TEMPLATE:
+                raise self._bad("metadata are of no key", self._head)
+            if after in TIMED_HASHES:
+                raise self._unknown("metadata of a hash whose fields expire", self._head)
+            self._before = record
+            return None
+        first = self._text(self._buf, self._head + 1, self._tail)
+        second = self._text(self._buf, self._number, self._tail) if kind == 250 else None
         return ("function", first) if kind == 245 else ("aux", first, second)
 
     @cython.cfunc
@@ -352,15 +326,15 @@ class Framer(Walker):
             self._pos += 1
             self._phase = _SUM
             return None
-        if op == 250 or op == 245:
+        if not self._begin(op):
+            raise self._unknown(f"opcode {op} ({name(op)})", self._pos)
+        if op == 250 or op == 245 or op == _TEMPLATE:
             self._phase = _HELD
-        elif op == 248 or op == 247 or op == 244 or (op == 243 and self._valkey):
-            self._phase = _DROP
+        elif op == _KEY_META and not self._valkey:
+            self._phase = _META
         else:
-            what = "functions of a pre-release server" if op == 246 else "not known"
-            raise self._unknown(f"opcode {op} ({what})", self._pos)
+            self._phase = _DROP
         self._pos += 1
-        self._begin(op)
         return None
 
     @cython.cfunc
@@ -369,7 +343,7 @@ class Framer(Walker):
         p: cython.p_uchar = self._buf
         stored: object = 0
         self._sum()
-        if self._valkey or self._version >= 5:
+        if self._checked:
             if self._tail - self._pos < 8:
                 return None
             stored = int.from_bytes(p[self._pos : self._pos + 8], "little")

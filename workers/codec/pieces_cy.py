@@ -26,7 +26,10 @@ _COMMANDS |= dict.fromkeys((4, 9, 13, 16), b"HSET")
 
 
 def can_piece(type: int) -> bool:
-    """Whether `pieces` can rebuild a value of this RDB type; streams and modules it cannot."""
+    """Whether `pieces` can rebuild a value of this RDB type; streams, modules and what Redis added since 7.4 it cannot.
+
+    Type 22 is that of Valkey here; in Redis it is another, of 7.4's release candidates.
+    """
     return type in _COMMANDS or type in (0, 22)
 
 

@@ -5,7 +5,8 @@ import cython
 from sync_tasks.errors import Malformed
 
 HEAD = 16  # bytes before the key: expiry, key length, value length
-HASH_WITH_TTL = 22
+FIRST_TIMED = cython.declare(cython.int, 22)  # the types of hashes with field expiry, of both families
+LAST_TIMED = cython.declare(cython.int, 25)
 
 
 @cython.cfunc
@@ -32,7 +33,7 @@ def volatile(buf: bytes) -> list:
         after = key + _u32(data, pos + 12)
         if after > end or key >= end:
             raise Malformed("a chunk ends inside a record", pos)
-        if data[pos + 7] < 128 or data[key] == HASH_WITH_TTL:
+        if data[pos + 7] < 128 or FIRST_TIMED <= data[key] <= LAST_TIMED:
             found.append(buf[pos + HEAD : key])
         pos = after
     return found

@@ -1,8 +1,7 @@
 """Walks the values of an RDB as they arrive, without reading them.
 
-A value's layout is a tiny program (see `_PROGRAMS`), run by a machine that can stop at any byte; so a value
-of any size passes through. Source: Redis and Valkey src/rdb.c; for opcode 243 Valkey
-src/cluster_migrateslots.c.
+A value's layout is a tiny program (see workers.codec.programs), run by a machine that can stop at any byte; so a
+value of any size passes through. Source: Redis and Valkey src/rdb.c.
 """
 
 from __future__ import annotations
@@ -12,48 +11,10 @@ import cython
 from sync_tasks.errors import Malformed
 from workers.codec.crc64_cy import crc64
 from workers.codec.lzf_cy import decompress
+from workers.codec.programs import CHECK, CODE, starts
 
 if cython.compiled:
     from cython.cimports.libc.string import memcpy, memmove
-
-CHECK = "start over; if it happens again, check the source's data with redis-check-rdb"
-"""Hint for bytes that do not follow their format."""
-
-# Letters of a program: S string; L length; 4, 8, 6: four, eight, sixteen bytes; T a score as text; N..E the
-# body that follows a count; C container kind of a quicklist node; U length that must be 2; M..J the opcodes
-# of a module value; "." the end.
-_MODULE = b"M.LJ4J8JSJ"
-_PROGRAMS: dict[int, bytes] = {
-    0: b"S.",
-    1: b"NSE.",
-    2: b"NSE.",
-    3: b"NSTE.",
-    4: b"NSSE.",
-    5: b"NS8E.",
-    7: b"L" + _MODULE,
-    9: b"S.",
-    10: b"S.",
-    11: b"S.",
-    12: b"S.",
-    13: b"S.",
-    14: b"NSE.",
-    15: b"NSSELLLNSLLN68LENS8N6EEE.",
-    16: b"S.",
-    17: b"S.",
-    18: b"NCSE.",
-    19: b"NSSELLLLLLLLNSLLLN68LENS8N6EEE.",
-    20: b"S.",
-    21: b"NSSELLLLLLLLNSLLLN68LENS88N6EEE.",
-    22: b"NSS8E.",
-    243: b"SNLLE.",
-    244: b"LLL.",
-    245: b"S.",
-    247: b"LUL" + _MODULE,
-    248: b"L.",
-    250: b"SS.",
-}
-_CODE: bytes = b"." + b"".join(_PROGRAMS.values())
-_STARTS: bytes = bytes(_CODE.index(_PROGRAMS[n], 1) if n in _PROGRAMS else 0 for n in range(256))
 
 
 @cython.cclass
@@ -62,11 +23,13 @@ class Walker:
 
     def __init__(self) -> None:
         self._buf = bytearray(64 << 10)
-        self._code = _CODE
-        self._starts = _STARTS
+        self._code = CODE
+        self._starts = starts("VALKEY", 80)
+        self._templates = None
         self._head = self._pos = self._tail = self._summed = 0
         self._base = self._crc = self._skip = self._number = self._limit = 0
         self._pc = self._depth = self._module = 0
+        self._count = 0
         if not cython.compiled:
             self._left = [0] * 4
             self._loop = [0] * 4
@@ -220,7 +183,7 @@ class Walker:
     def _begin(self, program: cython.int) -> cython.bint:
         """Set the machine to the start of the program of a type or opcode; false if it has none."""
         starts: cython.p_const_uchar = self._starts
-        self._pc = starts[program]
+        self._pc = starts[2 * program] | (starts[2 * program + 1] << 8)
         self._depth = 0
         self._skip = 0
         return self._pc != 0
@@ -253,8 +216,8 @@ class Walker:
                 continue
             if op == 46:  # .
                 return 1
-            if op == 74:  # J
-                self._pc = self._module
+            if op == 74 or op > 86:  # J, W, X
+                self._jump(op)
                 continue
             if self._pos >= end:
                 return 0
@@ -278,17 +241,37 @@ class Walker:
             self._pc += 1
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def _jump(self, op: cython.int) -> cython.void:
+        """Act on a letter that reads nothing."""
+        if op == 74:  # J
+            self._pc = self._module
+        elif op == 88:  # X
+            self._pc += 9
+        else:  # W
+            self._pc += 1
+            self._repeat(self._count)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _repeat(self, count: cython.ulonglong) -> cython.void:
+        """Begin a loop whose body is at _pc; `count` is not 0."""
+        self._left[self._depth] = count
+        self._loop[self._depth] = self._pc
+        self._depth += 1
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _branch(self, op: cython.int) -> cython.int:
         """Act on a length just read, in _number: count of a loop, kind of a node, opcode of a module."""
         code: cython.p_const_uchar = self._code
         depth: cython.int = 1
         self._pc += 1
+        if op == 76:  # L
+            return 0
         if op == 78:  # N
             if self._number:
-                self._left[self._depth] = self._number
-                self._loop[self._depth] = self._pc
-                self._depth += 1
+                self._repeat(self._number)
                 return 0
             while depth:
                 depth += (code[self._pc] == 78) - (code[self._pc] == 69)
@@ -303,4 +286,31 @@ class Walker:
                 raise self._bad("a module value has an unknown opcode", self._pos)
             if self._number:
                 self._pc += (0, 1, 1, 3, 5, 7)[self._number]
+        elif op < 76:
+            self._newer(op)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _newer(self, op: cython.int) -> cython.int:
+        """Act on a length of what only Redis 8 has: arrays, and hashes of templates."""
+        if op == 65:  # A
+            if self._number > 3:
+                raise self._bad("an element of an array is of an unknown kind", self._pos)
+            if self._number in (1, 2):  # an integer, a float
+                self._skip = 8
+                self._pc += 1
+        elif op == 75:  # K
+            if self._number == 0:
+                raise self._bad("an array is empty", self._pos)
+            self._count = self._number
+        elif op == 70:  # F
+            if self._number > 1:
+                raise self._bad("an array begins wrongly", self._pos)
+            self._pc += self._number == 0
+        elif op == 72:  # H
+            self._count = self._templates.values(self._number)
+            if self._count == 0:
+                raise self._bad(f"a hash is of template {self._number}, which is not there", self._pos)
+            self._repeat(self._count)
         return 0

@@ -11,10 +11,13 @@ FAR = 1 << 41  # ms: an expiry in 2039
 EXPECTED = {
     "redis-6.2": {0, 2, 4, 5, 11, 12, 13, 14, 15},
     "redis-7.0": {0, 2, 4, 5, 11, 16, 17, 18, 19},
+    "redis-8.2": {0, 2, 4, 5, 11, 16, 17, 18, 20, 21, 24, 25},
     "valkey-8.1": {0, 2, 4, 5, 11, 16, 17, 18, 20, 21},
     "valkey-9.1": {0, 2, 4, 5, 11, 16, 17, 18, 20, 21, 22},
 }
 """RDB types that each kind of server writes."""
+TIMED = ("redis-8.2", "valkey-9.1")
+"""Servers whose hash fields may expire."""
 
 
 def fill(client: redis.Redis, kind: str) -> None:
@@ -31,7 +34,7 @@ def fill(client: redis.Redis, kind: str) -> None:
             client.execute_command("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "0")
             client.execute_command("FUNCTION", "LOAD", "REPLACE", _function("short"))
             client.execute_command("FUNCTION", "LOAD", "REPLACE", _function("long" * 30))
-        if kind == "valkey-9.1":
+        if kind in TIMED:
             _timed_hashes(client)
         for i, key in enumerate(sorted(client.keys())):
             if i % 3 == 0:
@@ -94,6 +97,8 @@ def _stream(client: redis.Redis) -> None:
 def _timed_hashes(client: redis.Redis) -> None:
     client.hset("timed:small", mapping={"a": "1", "b": "2", "c": "x" * 100})
     client.execute_command("HPEXPIREAT", "timed:small", FAR, "FIELDS", 2, "a", "c")
+    client.hset("timed:tiny", mapping={"a": "1", "b": "2", "never": "3"})
+    client.execute_command("HPEXPIREAT", "timed:tiny", FAR, "FIELDS", 1, "b")
     client.hset("timed:large", mapping={f"f{i}": f"v{i}" * (i % 40) for i in range(2000)})
     for i in range(10):
         fields = [f"f{n}" for n in range(i * 100, i * 100 + 80)]

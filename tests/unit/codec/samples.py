@@ -93,7 +93,10 @@ def zipmap(pairs: list[tuple[bytes, bytes]], free: int = 3) -> bytes:
 
 
 def stream(version: int) -> bytes:
-    """A stream with two nodes, two groups, pending entries and consumers; version 1, 2 or 3."""
+    """A stream with two nodes, two groups, pending entries and consumers; version 1 to 5.
+
+    From 4 on with idempotent producers, from 5 on with pending entries of nobody.
+    """
     node = listpack([b"1", b"0", b"1", b"field", b"0", b"2", b"0", b"0", b"value", b"4"])
     ids = [length(2), length(1 << 40), length(1)]
     if version >= 2:
@@ -107,7 +110,15 @@ def stream(version: int) -> bytes:
         for consumer in (b"alice", b"bob"):
             out += raw(consumer) + b"s" * 8 + (b"a" * 8 if version >= 3 else b"")
             out += length(2) + b"i" * 32 if consumer == b"alice" else length(0)
-    return out
+        if version >= 5:
+            out += length(3) + b"n" * 48 if group == b"readers" else length(0)
+    return out + (_producers() if version >= 4 else b"")
+
+
+def _producers() -> bytes:
+    """Seconds that ids are kept, how many, producers with theirs, and two counts."""
+    first = raw(b"producer") + length(2) + (raw(b"id-1") + length(1 << 40) + length(0)) * 2
+    return length(100) + length(1000) + length(2) + first + raw(b"p" * 70) + length(0) + length(9) + length(1 << 20)
 
 
 def module() -> bytes:

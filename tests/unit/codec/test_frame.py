@@ -149,14 +149,14 @@ def test_a_flipped_bit_fails_the_checksum_before_the_end(codec: Any) -> None:
         _frame(codec, bytes(data))
 
 
-@pytest.mark.parametrize("magic", [b"REDIS0001", b"REDIS0012", b"VALKEY080", b"VALKEY081"])
+@pytest.mark.parametrize("magic", [b"REDIS0001", b"REDIS0012", b"REDIS0015", b"VALKEY080", b"VALKEY081"])
 def test_known_versions(codec: Any, magic: bytes) -> None:
     framed = _frame(codec, rdb(entry(b"k", 0, raw(b"v")), magic=magic))
     assert framed.events[0] == ("version", magic[:5].decode() if magic[0] == 82 else "VALKEY", int(magic[6:]))
     assert framed.keys == 1
 
 
-@pytest.mark.parametrize("magic", [b"REDIS0000", b"REDIS0013", b"REDIS9999", b"VALKEY079", b"VALKEY082"])
+@pytest.mark.parametrize("magic", [b"REDIS0000", b"REDIS0016", b"REDIS9999", b"VALKEY079", b"VALKEY082"])
 def test_unknown_versions(codec: Any, magic: bytes) -> None:
     with pytest.raises(UnsupportedType, match="RDB version") as caught:
         _frame(codec, rdb(magic=magic))
@@ -176,9 +176,9 @@ def test_what_is_not_an_rdb(codec: Any, magic: bytes) -> None:
     [
         (6, b"VALKEY080", "value type 6 "),
         (8, b"VALKEY080", "value type 8 "),
-        (22, b"REDIS0012", "value type 22 "),
+        (22, b"REDIS0011", "value type 22 "),
         (23, b"VALKEY081", "value type 23 "),
-        (25, b"REDIS0012", "value type 25 "),
+        (26, b"REDIS0012", "value type 26 "),
         (241, b"VALKEY080", "value type 241 "),
         (242, b"VALKEY081", "opcode 242 "),
         (243, b"REDIS0011", "opcode 243 "),

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync_tasks.errors import Malformed
+from sync_tasks.errors import Malformed, UnsupportedType
 from tests.unit.codec.forms import form
+from tests.unit.codec.newer import NEWER
 from tests.unit.codec.rdb import commands, crc64, integer, length, lzf, raw, record
 from tests.unit.codec.samples import VALUES, timed_hash
 
@@ -17,7 +18,7 @@ FIELD_HOLD = 1 << 45
 
 
 def _one(codec: Any, rec: bytes, **holds: int) -> list[bytes]:
-    out, keys, pos = codec.RestoreEncoder(11, **holds).encode(rec, 0, 10, 1 << 20)
+    out, keys, pos = codec.RestoreEncoder(80 if "field_hold" in holds else 11, **holds).encode(rec, 0, 10, 1 << 20)
     (argv,) = commands(out)
     assert (keys, pos) == (1, len(rec))
     return argv
@@ -104,7 +105,7 @@ def test_times_of_fields_are_held_unless_they_never_come(codec: Any, source: int
         return timed_hash([(b"f", b"v" * 99, time), (b"g" * 70, b"", -1), (b"\xff" * 9, b"w", time)])
 
     argv = _one(codec, record(b"k", 22, value(source)), field_hold=hold)
-    assert argv[3] == _payload(22, value(written))
+    assert argv[3] == _payload(22, value(written), 80)
 
 
 def test_fields_of_every_string_form_are_passed_over(codec: Any) -> None:
@@ -123,7 +124,7 @@ def test_fields_of_every_string_form_are_passed_over(codec: Any) -> None:
         )
 
     argv = _one(codec, record(b"k", 22, value(1000)), field_hold=500)
-    assert argv[3] == _payload(22, value(1500))
+    assert argv[3] == _payload(22, value(1500), 80)
 
 
 def test_holds_can_be_changed(codec: Any) -> None:
@@ -200,7 +201,7 @@ def test_a_huge_record_is_left_to_pieces(codec: Any) -> None:
 def test_malformed_values(codec: Any, rec: bytes) -> None:
     good = record(b"good", 0, raw(b"v"))
     with pytest.raises(Malformed) as caught:
-        codec.RestoreEncoder(11, field_hold=9).encode(good + rec, 0, 10, 1 << 20)
+        codec.RestoreEncoder(80, field_hold=9).encode(good + rec, 0, 10, 1 << 20)
     assert caught.value.offset in (len(good), len(good) + 17)
 
 
@@ -234,3 +235,20 @@ def test_both_forms_agree(items: Any, key_hold: int, max_bytes: int) -> None:
         outs.append(out)
     assert outs[0] == outs[1]
     assert [argv[1] for argv in commands(outs[0])] == [key for key, _, _, _ in items]
+
+
+@pytest.mark.parametrize("kind", [22, 23, 24, 25])
+def test_fields_of_redis_that_expire_are_restored_but_not_held(codec: Any, kind: int) -> None:
+    buf = record(b"before", 0, raw(b"v")) + record(b"the-key", kind, NEWER[kind])
+    argvs = list(commands(codec.RestoreEncoder(12).encode(buf, 0, 10, 1 << 20)[0]))
+    assert argvs[1][3] == _payload(kind, NEWER[kind], 12)
+    with pytest.raises(UnsupportedType, match="b'the-key' is a hash of Redis whose fields expire") as caught:
+        codec.RestoreEncoder(12, KEY_HOLD, FIELD_HOLD).encode(buf, 0, 10, 1 << 20)
+    assert caught.value.offset == len(record(b"before", 0, raw(b"v")))
+
+
+@pytest.mark.parametrize("kind", [26, 27, 28])
+def test_newer_types_are_restored(codec: Any, kind: int) -> None:
+    out, _, _ = codec.RestoreEncoder(15, KEY_HOLD, FIELD_HOLD).encode(record(b"k", kind, NEWER[kind]), 0, 1, 1)
+    (argv,) = commands(out)
+    assert argv[3] == _payload(kind, NEWER[kind], 15)

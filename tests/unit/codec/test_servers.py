@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import redis
 
+from sync_tasks.errors import UnsupportedType
 from tests.servers import Server, start
 from tests.unit.codec.dataset import EXPECTED, FAR, content, fill
 from tests.unit.codec.forms import form
 from tests.unit.codec.rdb import Framed, commands, containers, frame
 
-UNORDERED = {2, 4, 22}
+UNORDERED = {2, 4, 22, 24}
 """Types whose order in DUMP depends on the hash seed of the server."""
 
 
@@ -144,6 +145,11 @@ def test_what_is_loaded_is_what_was_there(source: Source, target: redis.Redis, n
 
 def test_times_are_held_on_the_target(source: Source, target: redis.Redis) -> None:
     hold, field_hold = 1 << 60, 1 << 45
+    if source.kind == "redis-8.2":
+        with pytest.raises(UnsupportedType, match="fields expire, which cannot be held yet"):
+            _load(form("compiled"), source, target, field_hold=field_hold)
+        target.flushall()
+        field_hold = 0
     _load(form("compiled"), source, target, key_hold=hold, field_hold=field_hold)
     for db, key in _each(target):
         source.client.execute_command("SELECT", db)
@@ -174,7 +180,7 @@ def test_values_are_rebuilt_from_pieces(source: Source, target: redis.Redis) -> 
             target.execute_command(name, key, *args)
         assert content(target, key) == content(source.client, key), key
     source.client.execute_command("SELECT", 0)
-    assert rebuilt == EXPECTED[source.kind] - {15, 19, 21}
+    assert rebuilt == EXPECTED[source.kind] - {15, 19, 21, 24, 25}
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu"])

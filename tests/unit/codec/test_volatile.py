@@ -12,11 +12,11 @@ from sync_tasks.errors import Malformed
 from tests.unit.codec.forms import form
 from tests.unit.codec.rdb import record
 
-HASH_WITH_TTL = 22
+TIMED = range(22, 26)  # types of hashes whose fields may expire, of both families
 items = st.lists(
     st.tuples(
         st.binary(max_size=300),
-        st.sampled_from([0, 1, 4, HASH_WITH_TTL]),
+        st.sampled_from([0, 1, 4, 21, *TIMED, 26]),
         st.binary(max_size=20),
         st.one_of(st.just(-1), st.integers(0, (1 << 63) - 1)),
     ),
@@ -30,7 +30,7 @@ def test_keys_with_an_expiry_and_hashes_whose_fields_have_one(
 ) -> None:
     records = [record(*item) for item in chunk]
     whole = b"".join(records)
-    expected = [key for key, kind, _, expire in chunk if expire >= 0 or kind == HASH_WITH_TTL]
+    expected = [key for key, kind, _, expire in chunk if expire >= 0 or kind in TIMED]
     place = data.draw(st.integers(0, len(whole)))
     begins = [sum(map(len, records[:i])) for i in range(len(records) + 1)]
     for name in ("compiled", "plain"):

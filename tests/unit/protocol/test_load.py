@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sync_tasks.errors import ControlError, Fenced, KeyferryError
+from sync_tasks.errors import ControlError, Fenced, KeyferryError, UnsupportedType
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
 from tests.servers import Server
+from tests.unit.codec.newer import NEWER
 from tests.unit.protocol.conftest import TASK, UID, endpoint
 from tests.unit.protocol.faulty import record
 from workers import beat, full
@@ -116,6 +117,22 @@ def test_a_huge_chunk_that_lost_its_end_is_not_done(target: Server, tmp_path: Pa
     chunk.path.write_bytes(bytes(len(data)))
     with pytest.raises(ControlError, match="long value"):
         chunk.load(target)
+
+
+@pytest.mark.parametrize("huge", [False, True])
+def test_a_hash_of_redis_whose_fields_expire_is_refused_before_it_is_written(
+    target: Server, tmp_path: Path, huge: bool
+) -> None:
+    """Its fields could not be held: they would expire on the target before the source says so."""
+    value = b"\x18" + NEWER[24]
+    data = RECORD.pack(-1, 8, TO_THE_END if huge else len(value)) + b"the-hash" + value
+    chunk = Chunk(tmp_path / "gen", data, 1, huge=huge)
+    with pytest.raises(UnsupportedType, match="b'the-hash' is a hash of Redis whose fields expire"):
+        chunk.load(target)
+    assert not chunk.ended
+    assert not is_damaged(tmp_path / "gen")
+    with target.client() as client:
+        assert not client.exists("the-hash")
 
 
 def test_a_target_that_stands_still_does_not_cost_a_loader_its_chunk(

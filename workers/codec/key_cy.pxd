@@ -1,0 +1,12 @@
+from workers.codec.walk_cy cimport Walker
+
+cdef class Keyed(Walker):
+    cdef int shards
+    cdef int _shard
+    cdef bytearray _key
+    cdef Py_ssize_t _klen
+
+    cdef str _where(self)
+    cdef object _unknown(self, str what, Py_ssize_t pos)
+    cdef bint _inside(self)
+    cdef int _read_key(self) except -1
