@@ -26,7 +26,7 @@ def _installed() -> dict[str, ModuleType]:
 def _plain() -> dict[str, ModuleType]:
     """The sources, interpreted; while they load they stand in for the compiled modules, to be linked."""
     found: dict[str, ModuleType] = {}
-    before = {name: sys.modules[f"workers.codec.{name}_cy"] for name in NAMES}
+    before = _installed()
     try:
         for name in NAMES:
             full = f"workers.codec.{name}_cy"
@@ -36,8 +36,7 @@ def _plain() -> dict[str, ModuleType]:
             found[name] = sys.modules[full] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(found[name])
     finally:
-        for name, module in before.items():
-            sys.modules[f"workers.codec.{name}_cy"] = module
+        sys.modules.update({f"workers.codec.{name}_cy": module for name, module in before.items()})
     return found
 
 
