@@ -7,7 +7,7 @@ N ?= 20
 JOBS ?= 3
 BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check
-BUILD = $(shell $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
+BUILDS_WITH = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])
 CORE := pyproject.toml setup.py $(wildcard workers/codec/*_cy.py workers/codec/*.pxd)
 
 # URLs go through the environment, character by character: a password may hold what make or the shell would expand.
@@ -25,7 +25,7 @@ define install
 	@echo "setting up $(VENV) (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 	  || { echo "Python's venv module is needed (on Debian: apt-get install python3-venv)" >&2; exit 1; }
-	@{ $(PIP) $(BUILD) && KEYFERRY_NO_COMPILE=1 $(PIP) --no-build-isolation -e '.$(1)' \
+	@{ $(BIN)/python -c '$(BUILDS_WITH)' | xargs $(PIP) && KEYFERRY_NO_COMPILE=1 $(PIP) --no-build-isolation -e '.$(1)' \
 	  && $(BIN)/python setup.py build_ext --inplace; } > $(VENV)/install.log 2>&1 \
 	  || { cat $(VENV)/install.log >&2; exit 1; }
 	@$(BIN)/python -c 'import glob, sys; sys.exit(not glob.glob("workers/codec/*_cy.*.so"))' \
