@@ -16,10 +16,13 @@ def extensions() -> list[Extension]:
 
     modules = [
         # Without debug information, which would take a third of the time and most of the bytes.
-        Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"], optional=True)
+        Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"])
         for path in sorted(glob("workers/codec/*_cy.py"))
     ]
-    return cythonize(modules, language_level=3, build_dir="build/cython", nthreads=2)
+    made: list[Extension] = cythonize(modules, language_level=3, build_dir="build/cython", nthreads=2)
+    for module in made:
+        module.optional = True  # cythonize does not hand it on
+    return made
 
 
 setup(ext_modules=extensions(), options={"build_ext": {"parallel": 2}})
