@@ -63,6 +63,12 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_database_away.py::test_in_full_sync[silent-20]",
+    "test_fuzz.py::test_damage_ends_in_typed_errors[60",
+    "test_among_commands_that_carry_the_foreign_value_on[alive",
+    "test_kill_stream_worker.py::test_in_follow[valkey-9.1-whole worker]",
+    "test_clock_stepped.py::test_the_sources",
+    "test_target_emptied.py::test_it_restarts_without_its_data",
     "test_histories.py::test_the_model_notices_what_is_left_out[batches do not look",
     "test_stalled.py::test_in_follow[source]",
     "test_suspended.py::test_at_the_limit_the_link_is_closed",
@@ -157,6 +163,14 @@ RARE = (
     "test_transactions_whole.py::test_the_sum_is_constant[valkey-9.1]",
 )
 """Of the long ones, those that differ from another only in the servers or the manner: `make test-all`."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even read files of which `make test` runs nothing: each of its processes would."""
+    name = collection_path.relative_to(config.rootpath).as_posix()
+    if collection_path.suffix != ".py" or config.option.markexpr != "not long":
+        return None
+    return (name.startswith(LONG) and not any(brief.partition("::")[0] in name for brief in BRIEF)) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

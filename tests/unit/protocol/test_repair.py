@@ -366,6 +366,7 @@ def test_values_that_do_not_fit_in_one_answer(
 def test_a_queue_with_a_new_list_for_each_job(mirror: Callable[..., Mirrored], target: Server) -> None:
     """Every answer is younger than a join with a key of a new name: the repair ends all the same."""
     made = mirror()
+    made.extend_s = 600  # without an extension, a machine that stands still for a second leaves new names in doubt
     owner = made.own()
     made.do(0, [b"RPUSH", b"q", *[b"%d" % i for i in range(500)]])
     assert until(made.in_step), owner.error
