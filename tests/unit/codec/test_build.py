@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize("compiler", ["cc", "/bin/false"])
 def test_the_core_is_optional(tmp_path: Path, compiler: str) -> None:
     """Tried on its smallest module alone."""
-    pytest.importorskip("setuptools")
     if shutil.which(compiler) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"there is no {compiler} here, and CI must not skip this")
         pytest.skip(f"there is no {compiler} here")
     core = tmp_path / "workers" / "codec"
     core.mkdir(parents=True)

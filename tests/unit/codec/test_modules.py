@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def _with_graphs(directory: Path) -> Server:
     try:
         return start("redis-8.2", dir=directory, config={"loadmodule": str(module)})
     except RuntimeError:
+        if os.environ.get("CI") == "true":
+            raise
         pytest.skip("the module does not load here")
 
 
