@@ -6,7 +6,7 @@ from sync_tasks import Client
 from sync_tasks.names import node_lease
 from tests.dataset import fill
 from tests.hosts import Host, Installation
-from tests.scenarios.backlog_gone.test_backlog_gone import SMALL, overrun
+from tests.scenarios.backlog_gone.test_backlog_gone import overrun
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import StartServer
 from tests.traffic import Traffic
@@ -15,7 +15,7 @@ from tests.waiting import until
 
 def test_what_was_deleted_goes(here: Installation, server: StartServer) -> None:
     """Whether the first host brought it, or the second; the target's own stays."""
-    source, target = server("redis-7.0", config=SMALL), server("redis-7.0")
+    source, target = server("redis-7.0"), server("redis-7.0")
     fill(source.client(), 400)
     mine, there = source.client(db=2), target.client(db=2)
     mine.mset({f"old:{i}": i for i in range(500)})
