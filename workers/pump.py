@@ -25,6 +25,8 @@ FLYING_WINDOWS = 24
 FLYING_BYTES = 4 << 20
 GATHER_S = 0.002
 """With windows in flight, a small one waits this long for more commands."""
+PATIENCE_S = 0.2
+"""A target that has said nothing for so long is listened to word by word."""
 IDLE_S = 0.05
 CALM_S = 0.5
 """Nothing is left to do: what comes, or a stop, wakes us."""
@@ -88,7 +90,8 @@ class Pump:
                     self.translator.flush()
                 self._catch_up(now)
                 continue
-            done = self.chain.pump(GATHER_S if self.translator.window.commands else 0.05)
+            timeout = GATHER_S if self.translator.window.commands else 0.05
+            done = self.chain.pump(timeout, patient=now - heard < PATIENCE_S)
             if done:
                 heard = now
                 self._done(done, now)

@@ -317,11 +317,12 @@ class Receiver(threading.Thread):
         heard = turn = time.monotonic()
         snapshot = self.snapshots / f"gen-{self.port.node().gen}"
         while not self.stop_event.is_set():
-            if self.log.wanted is not None or self.log.anew or is_damaged(snapshot):
+            if self.log.wanted is not None or self.log.anew:
                 return
             if self._publisher and self._publisher.error:
                 return
-            self._acknowledge(link)
+            if self._acknowledge(link) and is_damaged(snapshot):
+                return
             try:
                 data = link.receive()
             except TimeoutError:
@@ -332,15 +333,15 @@ class Receiver(threading.Thread):
                     ) from None
                 continue
             now = turn = self._in_time(turn)
-            if now - heard < GATHER_S and len(data) < RECV_BYTES:
-                time.sleep(GATHER_S)  # a busy stream: fewer and larger blocks cost less than they delay
-            heard = now
+            busy, heard = now - heard < 2 * GATHER_S and len(data) < RECV_BYTES, now
             end = self.log.end
             assert end is not None
             flags = BACKLOG if end < self._fresh_until else 0
             moment = now_ms()
             when_there_is_room(partial(self.log.append, data, moment, flags), self._waiting, self.stop_event.is_set)
             self._has_room()
+            if busy:
+                time.sleep(GATHER_S)  # fewer and larger blocks cost less than they delay
 
     def _in_time(self, turn: float) -> float:
         """Now; if we stood still since the last turn, or waited for the disk, what comes was written some time ago."""
@@ -349,11 +350,13 @@ class Receiver(threading.Thread):
             self._fresh_until = self.source.offset()
         return now
 
-    def _acknowledge(self, link: ReplicaLink) -> None:
-        """Never the last byte received: a FAILOVER of the source would pick us as the new master."""
+    def _acknowledge(self, link: ReplicaLink) -> bool:
+        """Whether it was time to. Never the last byte received: a FAILOVER would pick us as the new master."""
         now = time.monotonic()
-        if now - self._acked_at >= ACK_EVERY_S:
-            self._acked_at = now
-            # Also 0, before there is a checkpoint: a source starts the stream behind a diskless snapshot at the first
-            # ACK, and drops a replica that is silent for longer than repl-timeout.
-            link.ack(min(self.committed() or 0, (self.log.end or 0) - 1))
+        if now - self._acked_at < ACK_EVERY_S:
+            return False
+        self._acked_at = now
+        # Also 0, before there is a checkpoint: a source starts the stream behind a diskless snapshot at the first
+        # ACK, and drops a replica that is silent for longer than repl-timeout.
+        link.ack(min(self.committed() or 0, (self.log.end or 0) - 1))
+        return True

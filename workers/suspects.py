@@ -119,7 +119,15 @@ class Suspects:
         self._asked, self._fields, self._doubted, self._told = {}, {}, set(), set()
 
     def again(self, offset: int, db: int, stop: int, began: float) -> set[Key]:
-        """A look goes on, or another begins, up to `stop`, to which the source had not come at the moment `began`."""
+        """A look goes on, or another begins, up to `stop`, to which the source had not come at the moment `began`.
+
+        Where the target stands at the end of the last look, what follows was written since. If that is not long ago, it
+        comes in time as in any other life, or `Behind` is raised: nothing is to be looked at. Else a source that goes
+        on naming new keys would never be done with.
+        """
+        if offset == self._at != self._tip and not self._took_long:
+            self._at, self._tip, self._began = stop, -1, began
+            return set()
         if offset != self._tip:
             self.begin(offset, db)
         return self.upto(stop, began)

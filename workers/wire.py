@@ -12,6 +12,7 @@ from sync_tasks.errors import ConnectionLost
 
 RECV_BYTES = 256 << 10
 SEND_BYTES = 1 << 20
+WAKE_BYTES = 64 << 10
 CONNECT_S = 10.0
 SILENCE_S = 30.0
 
@@ -30,6 +31,7 @@ class Wire:
         try:
             self._socket = endpoint.open_socket(CONNECT_S)
             self._socket.settimeout(silence_s)
+            self._least = 1
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         except OSError as e:
@@ -52,6 +54,7 @@ class Wire:
     def receive(self) -> bytes:
         """Whatever has come, at least a byte; blocks up to `silence_s`."""
         try:
+            self._wake_at(1)
             data = self._socket.recv(RECV_BYTES)
         except TimeoutError as e:
             raise self._lost(f"has been silent for {self._silence_s:.0f} s") from e
@@ -61,16 +64,30 @@ class Wire:
             raise self._lost("closed the connection")
         return data
 
-    def ready(self, timeout_s: float, *, write: bool = False) -> tuple[bool, bool]:
-        """Whether there is something to read, and room to write (asked only with `write`)."""
+    def ready(self, timeout_s: float, *, write: bool = False, least: int = 1) -> tuple[bool, bool]:
+        """Whether there is something to read, and room to write (asked only with `write`).
+
+        Args:
+            least: bytes; fewer to read are not worth waking up for. An end of the connection is.
+        """
         pending = getattr(self._socket, "pending", None)  # TLS: bytes already decrypted
         if pending is not None and pending():
             return True, False
         poller = select.poll()
         poller.register(self._socket, select.POLLIN | (select.POLLOUT if write else 0))
+        try:
+            self._wake_at(min(least, WAKE_BYTES))
+        except OSError as e:
+            raise classify(e, self._side) from e
         for _, event in poller.poll(timeout_s * 1000):
             return bool(event & ~select.POLLOUT), bool(event & select.POLLOUT)
         return False, False
+
+    def _wake_at(self, least: int) -> None:
+        """Bytes to have before anybody who waits for the socket is woken; a blocking read waits for them, too."""
+        if least != self._least:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+            self._least = least
 
     def _lost(self, what: str) -> ConnectionLost:
         hint = "Keyferry connects again by itself"

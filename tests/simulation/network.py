@@ -126,7 +126,7 @@ class ModelWire:
         line.arrived.clear()
         return data
 
-    def ready(self, timeout_s: float, *, write: bool = False) -> tuple[bool, bool]:
+    def ready(self, timeout_s: float, *, write: bool = False, least: int = 1) -> tuple[bool, bool]:
         line = self._line
         if not line.heard() and (not write or self._world.random.random() < 0.5):
             line.reader = self._world.party

@@ -12,13 +12,14 @@ import cython
 from sync_tasks.errors import Malformed
 
 if cython.compiled:
-    from cython.cimports.libc.stdlib import qsort
-    from cython.cimports.libc.string import memcmp, memcpy
-    from cython.cimports.workers.codec.raw_cy import load, store
+    from cython.cimports.libc.string import memcmp, memcpy, memmove, memset
+    from cython.cimports.workers.codec.raw_cy import copy, load, store
 else:
-    from workers.codec.raw_cy import load, store
+    from workers.codec.raw_cy import copy, load, store
 
 HASH_BYTES = 16
+RECENT = cython.declare(cython.int, 1024)  # hashes that are remembered while others are made
+FEW = cython.declare(cython.int, 64)  # hashes that are sorted as they are
 HEAD = cython.declare(cython.Py_ssize_t, 16)  # bytes of a chunk's record before the key
 _FULL = 0xFFFFFFFFFFFFFFFF
 _ONE = cython.declare(cython.ulonglong, 0x736F6D6570736575)
@@ -67,6 +68,23 @@ def _rounds(v: cython.p_ulonglong, count: cython.int) -> cython.void:
 
 
 @cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _word(p: cython.p_const_uchar, pos: cython.Py_ssize_t) -> cython.ulonglong:
+    """Little-endian integer of 8 bytes, in sight of the compiler, which makes one instruction of it."""
+    value: cython.ulonglong = p[pos]
+    value |= cython.cast(cython.ulonglong, p[pos + 1]) << 8
+    value |= cython.cast(cython.ulonglong, p[pos + 2]) << 16
+    value |= cython.cast(cython.ulonglong, p[pos + 3]) << 24
+    value |= cython.cast(cython.ulonglong, p[pos + 4]) << 32
+    value |= cython.cast(cython.ulonglong, p[pos + 5]) << 40
+    value |= cython.cast(cython.ulonglong, p[pos + 6]) << 48
+    value |= cython.cast(cython.ulonglong, p[pos + 7]) << 56
+    return value
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def _hash(
@@ -81,8 +99,8 @@ def _hash(
     v: cython.ulonglong[4]
     if not cython.compiled:
         v = [0] * 4
-    one: cython.ulonglong = load(seed, 0, 8)
-    two: cython.ulonglong = load(seed, 8, 8)
+    one: cython.ulonglong = _word(seed, 0)
+    two: cython.ulonglong = _word(seed, 8)
     word: cython.ulonglong
     left: cython.int = size & 7
     pos: cython.Py_ssize_t = start
@@ -92,7 +110,7 @@ def _hash(
     v[2] = one ^ _THREE
     v[3] = two ^ _FOUR
     while pos < end:
-        word = load(data, pos, 8)
+        word = _word(data, pos)
         v[3] ^= word
         _rounds(v, 2)
         v[0] ^= word
@@ -120,6 +138,8 @@ def _is_in(p: cython.p_const_uchar, at: cython.Py_ssize_t, bits: cython.int, par
 
 
 @cython.cfunc
+@cython.inline
+@cython.nogil
 @cython.exceptval(check=False)
 def _order(
     a: cython.p_const_uchar, i: cython.Py_ssize_t, b: cython.p_const_uchar, j: cython.Py_ssize_t
@@ -128,15 +148,6 @@ def _order(
     if cython.compiled:
         return memcmp(a + i, b + j, 16)
     return (a[i : i + 16] > b[j : j + 16]) - (a[i : i + 16] < b[j : j + 16])
-
-
-if cython.compiled:
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def _compared(a: cython.p_const_void, b: cython.p_const_void) -> cython.int:
-        return memcmp(a, b, 16)
 
 
 @cython.cfunc
@@ -201,16 +212,43 @@ def record_hashes(data: cython.const_uchar[:], seed: bytes, bits: cython.int = 0
     return bytes(room[: 16 * count])
 
 
-def command_hashes(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, seed: bytes) -> bytes:
-    """Hashes of the first arguments of whole commands, data[pos:end], which the scanner has found to be right."""
+def command_hashes(
+    data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, count: cython.Py_ssize_t, seed: bytes
+) -> bytes:
+    """Hashes of the first arguments of `count` whole commands, data[pos:end], which the scanner has found to be right.
+
+    Most of those that come again are left out. Others may run meanwhile.
+    """
     src: cython.p_const_uchar = data
     key_seed: cython.p_const_uchar = seed
-    count: cython.Py_ssize_t = 0
-    argc: cython.Py_ssize_t
     size: cython.Py_ssize_t
-    i: cython.Py_ssize_t
-    room: bytearray = bytearray(16 * 1024)
+    room: bytearray = bytearray(16 * count)
     out: cython.p_uchar = room
+    last: bytearray = bytearray(16 * RECENT)
+    recent: cython.p_uchar = last
+    with cython.nogil:
+        size = _command_hashes(src, pos, end, key_seed, out, 16 * count, recent)
+    return bytes(room[:size])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _command_hashes(
+    src: cython.p_const_uchar,
+    pos: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
+    seed: cython.p_const_uchar,
+    out: cython.p_uchar,
+    size: cython.Py_ssize_t,
+    recent: cython.p_uchar,
+) -> cython.Py_ssize_t:
+    """Bytes of `out`, which has room for `size`, that were used; `recent` has the last hash of each kind."""
+    at: cython.Py_ssize_t = 0
+    argc: cython.Py_ssize_t
+    length: cython.Py_ssize_t
+    i: cython.Py_ssize_t
+    place: cython.Py_ssize_t
     while pos < end:
         argc = 0
         pos += 1
@@ -219,20 +257,20 @@ def command_hashes(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, 
             pos += 1
         pos += 2
         for i in range(argc):
-            size = 0
+            length = 0
             pos += 1
             while src[pos] != 13:
-                size = size * 10 + src[pos] - 48
+                length = length * 10 + src[pos] - 48
                 pos += 1
             pos += 2
-            if i == 1:
-                if 16 * count + 16 > len(room):
-                    room += bytes(len(room))
-                    out = room
-                _hash(src, pos, size, key_seed, out, 16 * count)
-                count += 1
-            pos += size + 2
-    return bytes(room[: 16 * count])
+            if i == 1 and at + 16 <= size:
+                _hash(src, pos, length, seed, out, at)
+                place = (out[at] << 2 | out[at + 1] & 3) * 16
+                if _order(out, at, recent, place) != 0:
+                    copy(recent, place, out, at, 16)
+                    at += 16
+            pos += length + 2
+    return at
 
 
 def of_part(data: bytes, bits: cython.int, part: cython.int) -> bytes:
@@ -255,22 +293,78 @@ def of_part(data: bytes, bits: cython.int, part: cython.int) -> bytes:
 
 
 def distinct(data: bytes) -> bytes:
-    """Hashes sorted, each once."""
+    """Hashes sorted, each once. Others may run meanwhile."""
     size: cython.Py_ssize_t = len(data) // 16 * 16
     if not cython.compiled:
         return b"".join(sorted({data[at : at + 16] for at in range(0, size, 16)}))
     room: bytearray = bytearray(data[:size])
+    spare: bytearray = bytearray(size)
+    table: bytearray = bytearray(8 << 16)
     out: cython.p_uchar = room
-    at: cython.Py_ssize_t
-    kept: cython.Py_ssize_t = 0
+    other: cython.p_uchar = spare
+    counts: cython.p_uchar = table
     with cython.nogil:
-        qsort(out, size // 16, 16, _compared)
+        # Two bytes at a time, the second pair first: what that leaves unsorted are a few hashes out of millions.
+        if size > 16 * FEW:
+            _deal(out, other, size, 2, cython.cast(cython.p_longlong, counts))
+            _deal(other, out, size, 0, cython.cast(cython.p_longlong, counts))
+        size = _finish(out, size, other)
+    return bytes(room[:size])
+
+
+if cython.compiled:
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _deal(
+        src: cython.p_const_uchar,
+        dst: cython.p_uchar,
+        size: cython.Py_ssize_t,
+        digit: cython.int,
+        places: cython.p_longlong,
+    ) -> cython.void:
+        """One turn of a radix sort: by the two bytes at `digit` of each hash; `places` has room for 65536."""
+        at: cython.Py_ssize_t
+        place: cython.longlong = 0
+        count: cython.longlong
+        value: cython.int
+        memset(places, 0, 8 << 16)
+        for at in range(digit, size, 16):
+            places[(src[at] << 8) | src[at + 1]] += 16
+        for value in range(65536):
+            count = places[value]
+            places[value] = place
+            place += count
         for at in range(0, size, 16):
-            if at == 0 or memcmp(out + at, out + kept - 16, 16) != 0:
-                if at != kept:
-                    memcpy(out + kept, out + at, 16)
-                kept += 16
-    return bytes(room[:kept])
+            value = (src[at + digit] << 8) | src[at + digit + 1]
+            memcpy(dst + places[value], src + at, 16)
+            places[value] += 16
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _finish(p: cython.p_uchar, size: cython.Py_ssize_t, one: cython.p_uchar) -> cython.Py_ssize_t:
+        """Sort what is sorted by its first bytes, and leave each once; bytes that remain. `one` has room for one."""
+        kept: cython.Py_ssize_t = 0
+        at: cython.Py_ssize_t
+        place: cython.Py_ssize_t
+        said: cython.int
+        for at in range(0, size, 16):
+            memcpy(one, p + at, 16)
+            place = kept
+            said = 1
+            while place > 0:
+                said = memcmp(one, p + place - 16, 16)
+                if said >= 0:
+                    break
+                place -= 16
+            if place > 0 and said == 0:
+                continue
+            memmove(p + place + 16, p + place, kept - place)
+            memcpy(p + place, one, 16)
+            kept += 16
+        return kept
 
 
 def without(data: bytes, others: bytes) -> bytes:

@@ -8,6 +8,10 @@ import cython
 
 from sync_tasks.errors import Malformed
 
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+    from cython.cimports.workers.codec.raw_cy import copy, decimal, digits
+
 MAX_ARGS = (1 << 31) - 1  # servers from 7.0 on take so many; before, 2^20
 MAX_BULK = 1 << 30
 
@@ -165,14 +169,30 @@ def arguments(data: bytes, pos: cython.Py_ssize_t) -> list:
 
 def encode(argv: list) -> bytes:
     """One command as RESP: an array of bulk strings. Arguments are bytes, str or int."""
-    parts: list = [b"*%d\r\n" % len(argv)]
-    for arg in argv:
-        if type(arg) is not bytes:
-            arg = str(arg).encode() if not isinstance(arg, (bytearray, memoryview)) else bytes(arg)
-        parts.append(b"$%d\r\n" % len(arg))
-        parts.append(arg)
-        parts.append(b"\r\n")
-    return b"".join(parts)
+    args: list = [arg if type(arg) is bytes else _raw(arg) for arg in argv]
+    if not cython.compiled:
+        return b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args)
+    one: bytes
+    size: cython.Py_ssize_t = 3 + digits(len(args))
+    for one in args:
+        size += 5 + digits(len(one)) + len(one)
+    made: bytes = PyBytes_FromStringAndSize(cython.NULL, size)
+    out: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(made))
+    at: cython.Py_ssize_t = 1
+    out[0] = 42
+    at = decimal(out, at, len(args), True)
+    for one in args:
+        out[at] = 36
+        at = decimal(out, at + 1, len(one), True)
+        at = copy(out, at, one, 0, len(one))
+        out[at] = 13
+        out[at + 1] = 10
+        at += 2
+    return made
+
+
+def _raw(arg: object) -> bytes:
+    return bytes(arg) if isinstance(arg, (bytearray, memoryview)) else str(arg).encode()
 
 
 @cython.cfunc

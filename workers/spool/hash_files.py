@@ -81,6 +81,7 @@ class HashFiles:
         self._number = 0  # of our files
         self._own: set[str] = set()  # files to which nobody else appends
         self._old: list[str] = []  # files of ours that are to go with the next state
+        self._unsafe: set[Path] = set()  # written, and perhaps not yet on the disk
 
     def remove(self) -> None:
         """Nothing is there any more, neither ours nor our predecessors'."""
@@ -93,7 +94,7 @@ class HashFiles:
     def append(self, found: Found, state: State) -> None:
         """Put hashes down; `state` says so, and is to be written."""
         for db, hashes in found.items():
-            data = distinct(b"".join(hashes))
+            data = b"".join(hashes)
             if not data:
                 continue
             files = state.files.setdefault(str(db), [])
@@ -121,7 +122,7 @@ class HashFiles:
         return name
 
     def _put(self, name: str, data: bytes, size: int) -> None:
-        """Write behind the first `size` bytes of a file, durably."""
+        """Write behind the first `size` bytes of a file; the next `write` makes it durable."""
         path = self._directory / name
         fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
         try:
@@ -130,10 +131,13 @@ class HashFiles:
             write_all(fd, [data], size)
         finally:
             os.close(fd)
-        make_durable(path)
+        self._unsafe.add(path)
 
     def write(self, state: State) -> None:
-        """From now on this holds."""
+        """From now on this holds, and what was put down."""
+        for path in self._unsafe:
+            make_durable(path)
+        self._unsafe.clear()
         self._directory.mkdir(parents=True, exist_ok=True)
         new, path = self._directory / f"new-{self._epoch}", self._directory / f"state-{self._epoch}"
         new.write_text(json.dumps(asdict(state)))

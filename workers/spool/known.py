@@ -188,12 +188,13 @@ class Known:
                 raise Malformed(f"the log begins at {log.start}", state.offset)
             if state.offset >= min(log.end or 0, 1 << 62 if stop is None else stop):
                 return
-            for found, after in self._read(log, deepcopy(state), stop):
-                self._files.append(found, after)
-                self._keep(after)
+            state = deepcopy(state)
+            for found in self._read(log, state, stop):
+                self._files.append(found, state)
+            self._keep(state)
 
-    def _read(self, log: Log, state: State, stop: int | None) -> Iterator[tuple[Found, State]]:
-        """What the log names, some at a time, and the state behind that."""
+    def _read(self, log: Log, state: State, stop: int | None) -> Iterator[Found]:
+        """What the log names, some at a time; the state is the one behind that."""
         assert state.offset is not None
         cursor, scanner = Cursor(log, state.offset, ours=False), Scanner(TABLE)
         data, want, more = b"", STEP_BYTES, True
@@ -218,8 +219,7 @@ class Known:
                 if done:
                     state.offset += done
                     state.begins = False
-                    yield found, state
-                    state = deepcopy(state)
+                    yield found
                 want = max(STEP_BYTES, 2 * len(data))
         finally:
             cursor.close()
@@ -229,7 +229,7 @@ class Known:
         while True:
             end, count, why, argv, after, kind = scanner.scan(data, pos, 1 << 62, 1 << 62)
             if count:
-                found.setdefault(state.home(state.db), []).append(command_hashes(data, pos, end, self.seed))
+                found.setdefault(state.home(state.db), []).append(command_hashes(data, pos, end, count, self.seed))
             if why == MORE:
                 return int(end)
             if kind == "select":

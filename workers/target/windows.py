@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sync_tasks.answers import classify
 from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side, named
@@ -24,6 +25,9 @@ EXEC = encode([b"EXEC"])
 FAR = 1 << 53
 GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
 TAIL_COMMANDS = 5  # SELECT, DEL, HSET, HINCRBY (or HSET), HSET
+QUEUED_BYTES = 9  # of +QUEUED; no refusal is shorter
+TURNS = 3
+"""Replies of so many parts of the windows in flight are waited for, one after the other."""
 
 
 @dataclass(slots=True)
@@ -156,12 +160,16 @@ class Chain:
         offset, db, replid = self.tip
         return Window(start=offset, end=offset, db=db, replid=replid, first=self.db, selected=self.db)
 
-    def pump(self, timeout_s: float) -> list[Window]:
+    def pump(self, timeout_s: float, patient: bool = False) -> list[Window]:
         """Send and receive what can be without waiting longer than the timeout; the windows committed.
 
+        Args:
+            patient: not to be woken for less than the replies of some windows; a target answers a few commands at a
+                time. Only for as long as the target does answer.
         Raises ConnectionLost, Fenced, TargetBusy, RefusedCommand, CannotContinue.
         """
-        readable, writable = self.link.ready(timeout_s, write=bool(self._out))
+        least = self._least() if patient else 1
+        readable, writable = self.link.ready(timeout_s, write=bool(self._out), least=least)
         if writable:
             self._write()
         if not readable:
@@ -171,6 +179,11 @@ class Chain:
             return self._read()
         self._in += self.link.receive()
         return self._read()
+
+    def _least(self) -> int:
+        """Bytes of replies without which some of the windows in flight cannot have been committed."""
+        some = islice(self.flying, max(1, len(self.flying) // TURNS))
+        return max(1, sum(QUEUED_BYTES * window.commands for window in some) - len(self._in))
 
     def _write(self) -> None:
         del self._out[: self.link.write(self._out)]

@@ -363,10 +363,15 @@ def test_values_that_do_not_fit_in_one_answer(
     assert until(lambda: made.events() == ["refused", "repaired"]), made.events()
 
 
-def test_a_queue_with_a_new_list_for_each_job(mirror: Callable[..., Mirrored], target: Server) -> None:
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_queue_with_a_new_list_for_each_job(
+    mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
     """Every answer is younger than a join with a key of a new name: the repair ends all the same."""
     made = mirror()
     made.extend_s = 600  # without an extension, a machine that stands still for a second leaves new names in doubt
+    if behind:  # what the stream names is looked at
+        monkeypatch.setattr(Applier, "_is_behind", lambda *_: (True, False))
     owner = made.own()
     made.do(0, [b"RPUSH", b"q", *[b"%d" % i for i in range(500)]])
     assert until(made.in_step), owner.error
