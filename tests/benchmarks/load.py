@@ -72,6 +72,12 @@ def wait_quiet(server: Server) -> None:
         time.sleep(0.1)
 
 
+def wait_no_backlog(server: Server) -> None:
+    """Until it no longer keeps what it executes for replicas, as one that was a replica itself does for a while."""
+    while server.client().info("replication")["repl_backlog_active"]:
+        time.sleep(0.1)
+
+
 class Native:
     """A replica of the source, the measure of all things here."""
 

@@ -17,7 +17,7 @@ class Ours:
     """One run of the command between two servers, its use of the machine watched."""
 
     def __init__(self, source: Server, target: Server, state: Path, load_workers: int | None) -> None:
-        self.source, self.target = source, target
+        self.source, self.target, self._state = source, target, state
         self.ferry = Keyferry(source.url(), target.url(), state, load_workers=load_workers)
         self.usage = Usage(self.ferry.processes)
         self._checkpoint: tuple[int, bytes] | None = None
@@ -29,7 +29,10 @@ class Ours:
         self.ferry.wait_phase("synchronizing", timeout=3600)
 
     def in_sync(self) -> None:
+        """Return when it only follows: the load's files have been taken in, too, and are gone."""
         self.ferry.wait_in_sync(timeout=3600)
+        while any(self._state.glob("**/gen-*")):
+            time.sleep(0.05)
 
     def applied(self) -> int:
         """The offset of the target's checkpoint: finer in time than the lines are."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import psutil
 
-EVERY_S = 0.2
+EVERY_S = 1.0
+"""A look takes some 30 ms of a processor, which is not to count much against us."""
 MB = 1e6
 
 
