@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def until(true: Callable[[], Any], what: str = "", timeout: float = 40.0) -> Any:
+def until(true: Callable[[], Any], what: str = "", timeout: float = 90.0) -> Any:
     """What `true` returns once that is true; fails, saying `what`, after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (found := true()):
@@ -16,7 +16,7 @@ def until(true: Callable[[], Any], what: str = "", timeout: float = 40.0) -> Any
     return found
 
 
-def seconds_until(true: Callable[[], Any], what: str = "", timeout: float = 40.0) -> float:
+def seconds_until(true: Callable[[], Any], what: str = "", timeout: float = 90.0) -> float:
     """How long it took."""
     began = time.monotonic()
     until(true, what, timeout)

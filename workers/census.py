@@ -32,6 +32,8 @@ Steps = Iterator[bool]
 """Of the work; each says whether there is nothing to do but to wait."""
 REST_S = 60.0
 """What went wrong is tried again after this long."""
+LEAST_REST_S, REST = 1.0, 10
+"""What came to nothing is tried again after so many times as long as it took, if that is less: a tenth of the time."""
 
 
 class Census:
@@ -58,6 +60,7 @@ class Census:
         self._source, self._known, self._log, self._scope = source, known, log, scope
         self._checkpoint, self._tell = checkpoint, tell
         self._work: Steps | None = None
+        self._began = 0.0
         self._rest_until = 0.0
         self._committed = 0
 
@@ -71,14 +74,17 @@ class Census:
         if self._known.whole or now < self._rest_until:
             return
         self._committed = committed
+        if self._work is None:
+            self._work, self._began = self._count(), now
+        rest = REST_S
         try:
-            self._work = self._work or self._count()
             for waits in self._work:
                 if waits or time.monotonic() - now > TURN_S:
                     return
+            rest = min(REST_S, LEAST_REST_S + REST * (time.monotonic() - self._began))
         except KeyferryError as error:
             logger.warning("the list of keys that were brought to the target cannot be made: %s", error)
-        self._work, self._rest_until = None, now + REST_S
+        self._work, self._rest_until = None, now + rest
         self.close()
 
     def close(self) -> None:

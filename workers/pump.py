@@ -25,7 +25,7 @@ FLYING_WINDOWS = 24
 FLYING_BYTES = 4 << 20
 GATHER_S = 0.002
 """With windows in flight, a small one waits this long for more commands."""
-PATIENCE_S = 0.2
+PATIENCE_S = 0.1
 """A target that has said nothing for so long is listened to word by word."""
 IDLE_S = 0.05
 CALM_S = 0.5
@@ -194,15 +194,15 @@ class Pump:
     def _next(self) -> Block | None:
         """The next block of the log; nothing behind the offset at which the target must come to a stop."""
         block, self._block = self._block or self.cursor.read(), None
+        stop = self._limit
+        if block is not None and stop is not None and block.offset >= stop:
+            self._block = block
+            return None
         if block is not None and self._is_behind(block):
             self._block, self._behind = block, True
             return None
-        stop = self._limit
         if block is not None and stop is not None and block.end > stop:
             size = stop - block.offset
-            if size <= 0:
-                self._block = block
-                return None
             self._block = replace(block, offset=stop, data=block.data[size:])
             block = replace(block, data=block.data[:size])
         if block is not None:
@@ -265,7 +265,7 @@ class Pump:
         self._committed_at = now
         self.applier.port.healed("target")
         last = done[-1]
-        if self.applier.clock.is_late(done[0].received_ms) and done[0].end > self.suspects.covered:
+        if any(self.applier.clock.is_late(w.received_ms) and w.end > self.suspects.covered for w in done):
             raise Behind(-1)
         self.progress.committed = last.end
         if last.received_ms:

@@ -125,7 +125,7 @@ class Suspects:
         comes in time as in any other life, or `Behind` is raised: nothing is to be looked at. Else a source that goes
         on naming new keys would never be done with.
         """
-        if offset == self._at != self._tip and not self._took_long:
+        if offset == self._at != self._tip and self._is_recent:
             self._at, self._tip, self._began = stop, -1, began
             return set()
         if offset != self._tip:
@@ -191,6 +191,12 @@ class Suspects:
     def _wide(self) -> bool:
         """Whether a key that has vanished may be renewed only behind where this look ends."""
         return self._clock.extend_ms == 0 or self._took_long
+
+    @property
+    def _is_recent(self) -> bool:
+        """Whether what was written since the look began comes in time, and with some to spare."""
+        extended = min(self._clock.extend_ms, self._clock.former_ms) > 0
+        return extended and (time.monotonic() - self._began) * 2000 < self._clock.lag_ms
 
     @property
     def _took_long(self) -> bool:

@@ -75,10 +75,7 @@ class Wire:
             return True, False
         poller = select.poll()
         poller.register(self._socket, select.POLLIN | (select.POLLOUT if write else 0))
-        try:
-            self._wake_at(min(least, WAKE_BYTES))
-        except OSError as e:
-            raise classify(e, self._side) from e
+        self._wake_at(min(least, WAKE_BYTES))
         for _, event in poller.poll(timeout_s * 1000):
             return bool(event & ~select.POLLOUT), bool(event & select.POLLOUT)
         return False, False
@@ -86,7 +83,8 @@ class Wire:
     def _wake_at(self, least: int) -> None:
         """Bytes to have before anybody who waits for the socket is woken; a blocking read waits for them, too."""
         if least != self._least:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+            with contextlib.suppress(OSError):  # a wish; what is wrong with the socket is told by the next read
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
             self._least = least
 
     def _lost(self, what: str) -> ConnectionLost:

@@ -18,7 +18,7 @@ else:
     from workers.codec.raw_cy import copy, load, store
 
 HASH_BYTES = 16
-RECENT = cython.declare(cython.int, 1024)  # hashes that are remembered while others are made
+RECENT = cython.declare(cython.int, 16384)  # hashes that are remembered while others are made
 FEW = cython.declare(cython.int, 64)  # hashes that are sorted as they are
 HEAD = cython.declare(cython.Py_ssize_t, 16)  # bytes of a chunk's record before the key
 _FULL = 0xFFFFFFFFFFFFFFFF
@@ -265,7 +265,7 @@ def _command_hashes(
             pos += 2
             if i == 1 and at + 16 <= size:
                 _hash(src, pos, length, seed, out, at)
-                place = (out[at] << 2 | out[at + 1] & 3) * 16
+                place = (out[at] << 6 | out[at + 1] & 63) * 16
                 if _order(out, at, recent, place) != 0:
                     copy(recent, place, out, at, 16)
                     at += 16

@@ -83,8 +83,14 @@ class HashFiles:
         self._old: list[str] = []  # files of ours that are to go with the next state
         self._unsafe: set[Path] = set()  # written, and perhaps not yet on the disk
 
+    @property
+    def superseded(self) -> bool:
+        """Whether there are files that the next state lets go."""
+        return bool(self._old)
+
     def remove(self) -> None:
         """Nothing is there any more, neither ours nor our predecessors'."""
+        self._old, self._unsafe = [], set()
         with suppress(OSError, KeyferryError):
             for epoch, path in self._states():
                 if epoch <= self._epoch:
@@ -126,6 +132,8 @@ class HashFiles:
         path = self._directory / name
         fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
         try:
+            if os.fstat(fd).st_size < size:
+                raise Malformed(f"{name} has lost its end")
             os.ftruncate(fd, size)
             os.lseek(fd, size, os.SEEK_SET)
             write_all(fd, [data], size)

@@ -191,6 +191,8 @@ class Known:
             state = deepcopy(state)
             for found in self._read(log, state, stop):
                 self._files.append(found, state)
+                if self._files.superseded:  # a long log would else fill the disk with them
+                    self._keep(deepcopy(state))
             self._keep(state)
 
     def _read(self, log: Log, state: State, stop: int | None) -> Iterator[Found]:

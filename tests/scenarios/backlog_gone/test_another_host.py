@@ -15,7 +15,8 @@ from tests.waiting import until
 
 def test_what_was_deleted_goes(here: Installation, server: StartServer) -> None:
     """Whether the first host brought it, or the second; the target's own stays."""
-    source, target = server("redis-7.0"), server("redis-7.0")
+    # Enough for the time that the second host takes, however busy the machine is.
+    source, target = server("redis-7.0", config={"repl-backlog-size": "2mb"}), server("redis-7.0")
     fill(source.client(), 400)
     mine, there = source.client(db=2), target.client(db=2)
     mine.mset({f"old:{i}": i for i in range(500)})

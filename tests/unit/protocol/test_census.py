@@ -12,7 +12,7 @@ import pytest
 
 from sync_tasks.errors import CannotContinue, Side
 from tests.servers import Server, start
-from tests.unit.protocol.conftest import UID, endpoint
+from tests.unit.protocol.conftest import UID, endpoint, until
 from tests.unit.protocol.test_resync import FOUND
 from tests.unit.spool.test_known import REPLID, has, write
 from workers import census, resync
@@ -165,6 +165,18 @@ def test_a_swap_in_a_block_of_which_the_target_has_a_part(source: Server, tmp_pa
         made.census.turn(swaps[-1] if swaps else 100)
     assert made.known.whole
     assert has(made.known, 0, "0:0", "3:0") == ["0:0", "3:0"]
+
+
+def test_what_came_to_nothing_is_soon_tried_again(
+    source: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how long it took: who swaps databases now and then is not to keep the list away for minutes."""
+    monkeypatch.setattr(census, "ROUNDS", 1)
+    fill(source)
+    made = Made(tmp_path, source)
+    swapping(made, source)
+    assert not made.run()
+    assert until(made.run, 30)
 
 
 def test_databases_that_are_swapped_all_the_time(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +17,14 @@ from tests.unit.protocol.conftest import REPLID, UID, Chained, until
 from tests.unit.protocol.faulty import NEW, Receiving
 from tests.unit.protocol.test_repair import Command, Mirrored
 from workers import repair, suspects
-from workers.apply import Applier
+from workers.apply import Applier, Progress
+from workers.clock import Clock
 from workers.codec.resp_cy import encode
 from workers.moment import now_ms
+from workers.pump import Pump
 from workers.source.ask import Position
 from workers.spool.log import BACKLOG
+from workers.suspects import Behind
 from workers.target.claim import ALL_HELD
 from workers.target.windows import Chain, Window
 
@@ -578,3 +582,16 @@ def test_fields_that_are_there_are_held(hashes: Mirrored, monkeypatch: pytest.Mo
     assert until(lambda: field_times(made, "h")), made.owners[-1].error
     assert pushed[0].count(b"HPEXPIREAT") == 2
     assert made.asked == 0
+
+
+@pytest.mark.parametrize("first_ms", [0, 1])
+def test_a_late_window_is_noticed_behind_another(first_ms: int) -> None:
+    """One with nothing but a PING has no moment, and one that was in time says nothing of the next."""
+    clock = Clock(3000, now_ms=lambda: 10_000)
+    chain = SimpleNamespace(seen=0)
+    applier = SimpleNamespace(clock=clock, port=SimpleNamespace(healed=lambda _: None), progress=Progress(), log=None)
+    pump = Pump(chain, None, SimpleNamespace(offset=0), None, None, applier, SimpleNamespace(covered=0))  # type: ignore[arg-type]
+    before = Window(end=1, received_ms=first_ms and 9500)
+    pump._done([before, Window(end=2, received_ms=9500)], 0.0)
+    with pytest.raises(Behind):
+        pump._done([before, Window(end=2, received_ms=8900)], 0.0)

@@ -264,6 +264,36 @@ def test_a_death_between_two_databases_leaves_what_was(
     assert (has(again, 0, "a"), has(again, 1, "b")) == (["a"], ["b"])
 
 
+def test_a_long_log_leaves_no_files_behind(
+    known: Known, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were sorted into one go at once: a log of days would fill the disk with them."""
+    monkeypatch.setattr(hash_files, "LOOSE_BYTES", 1600)
+    monkeypatch.setattr(module, "STEP_BYTES", 1000)
+    write(log, *[f"INCR {number % 50}" for number in range(5000)])
+    sizes = []
+    put = HashFiles._put
+
+    def measured(self: HashFiles, name: str, data: bytes, size: int) -> None:
+        put(self, name, data, size)
+        sizes.append(sum(path.stat().st_size for path in (tmp_path / "known").iterdir()))
+
+    monkeypatch.setattr(HashFiles, "_put", measured)
+    known.fold(log)
+    assert has(known, 0, *map(str, range(50))) == [*map(str, range(50))]
+    assert max(sizes) < 10_000, "of 80,000 bytes of hashes"
+
+
+def test_our_own_file_lost_its_end(known: Known, log: Log, tmp_path: Path) -> None:
+    """What is put down behind that would leave a hole of keys that nobody has."""
+    write(log, "SET a 1")
+    known.fold(log)
+    (tmp_path / "known" / "0-1-1").write_bytes(b"")
+    write(log, "SET b 1")
+    known.fold(log)
+    assert not known.whole
+
+
 def test_a_file_that_lost_its_end(known: Known, log: Log, tmp_path: Path) -> None:
     write(log, "SET a 1", "SET b 1")
     known.fold(log)
