@@ -63,6 +63,26 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_backlog_gone.py::test_in_mid_run",
+    "test_command.py::test_a_signal_stops_it_and_it_goes_on_later[15",
+    "test_cutover.py::test_an_older_copy_of_the_state_directory_writes_nothing",
+    "test_database_locked.py::test_in_follow",
+    "test_database_rolled_back.py::test_the_stream_goes_on[chunks are open]",
+    "test_failures.py::test_memory_does_not_depend_on_the_size_of_values",
+    *(
+        f"test_histories.py::test_the_model_notices_what_is_left_out[{name}"
+        for name in ("batches have no chain", "windows do not watch the token")
+    ),
+    "test_kill_load_worker.py::test_the_chunk_is_loaded_again[whole worker]",
+    "test_live.py::test_keys_that_never_rest_raise_no_alarm[valkey-8.1",
+    "test_outlived.py::test_a_hash_whose_last_field_expired_is_no_difference[redis-8.2-large",
+    "test_power_cut.py::test_chunk_files_are_torn[zeros]",
+    "test_among_commands_that_carry_the_foreign_value_on[killed-valkey-9.1",
+    "test_scheduler_killed.py::test_while_a_loader_is_dead[whole",
+    "test_sql.py::test_a_clock_that_jumps_all_day_fails_nobody",
+    "test_sql.py::test_a_task_fails_when_both_clocks_have_seen_its_window_and_never_else",
+    "test_target_failover.py::test_by_failover_and_back",
+    "test_target_restarted.py::test_with_its_data",
     "test_database_away.py::test_in_full_sync[silent-20]",
     "test_fuzz.py::test_damage_ends_in_typed_errors[60",
     "test_among_commands_that_carry_the_foreign_value_on[alive",
@@ -178,8 +198,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(LONG) and not any(brief in item.nodeid for brief in BRIEF):
             item.add_marker("long")
-            if any(rare in item.nodeid for rare in RARE):
-                item.add_marker("rare")
+        if item.get_closest_marker("long") and any(rare in item.nodeid for rare in RARE):
+            item.add_marker("rare")
 
 
 @pytest.fixture
