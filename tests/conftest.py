@@ -63,6 +63,13 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_command.py::test_two_at_once_on_one_directory",
+    "test_follow.py::test_every_write_takes_effect_once[redis-6.2-redis-6.2]",
+    "test_judge.py::test_memory_does_not_depend_on_the_number_of_keys",
+    "test_late_bytes.py::test_of_a_load_worker",
+    "test_target_restarted.py::test_without_what_was_loaded_last",
+    "test_up.py::test_a_state_directory_with_a_long_path",
+    "test_up.py::test_two_at_once_on_one_directory",
     "test_backlog_gone.py::test_in_mid_run",
     "test_command.py::test_a_signal_stops_it_and_it_goes_on_later[15",
     "test_cutover.py::test_an_older_copy_of_the_state_directory_writes_nothing",

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workers.codec.resp_cy import parse
 from workers.cutover import CutOver
 from workers.moment import now_ms
 from workers.reach import nowhere
@@ -229,9 +230,29 @@ class Pump:
         """All up to the stop has been read: what is there of a command must be a whole one."""
         self.translator.flush()
         if self.translator.window.end < self._fed:
-            if self.repair is not None:
+            if self.repair is None:
+                self.settler.give_up()
+            elif not (self.translator.inside and self._ends_next(self.repair)):
                 raise nowhere()
-            self.settler.give_up()
+
+    def _ends_next(self, repair: Repair) -> bool:
+        """Whether our question itself is the transaction: the stop is then behind its EXEC, once that has come.
+
+        Before 7.0 a master that finds a key's time to be over while it answers says MULTI and DEL right there, and EXEC
+        (perhaps with a SELECT before it) behind our INFO. No other transaction can be open then.
+        """
+        block = self._block = self._block or self.cursor.read()
+        if block is None:
+            return repair.asked_a_master
+        argv, size = parse(block.data, 0)
+        if size > 0 and argv[:1] == [b"SELECT"]:
+            argv, size = parse(block.data, size)
+        if size < 0 or argv != [b"EXEC"] or not repair.asked_a_master:
+            return False
+        if self.suspects.covered == self._fed:
+            self.suspects.covered += size
+        repair.move(self._fed + size)
+        return True
 
     def _worth_taking(self, now: float) -> bool:
         goal = self._limit or self.cutover.goal

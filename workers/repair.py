@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side, named
 from workers.compose import emit, select
@@ -207,6 +208,16 @@ class Repair:
     def limit(self) -> int | None:
         """The offset at which the stream must come to a stop; None: the values are on their way."""
         return self._said.at.offset if self._said is not None and self.put_in is None else None
+
+    @property
+    def asked_a_master(self) -> bool:
+        """Whether the values are a master's: none but our own EXEC is missing where it says that its stream stands."""
+        return self._said is not None and not self._said.replica
+
+    def move(self, offset: int) -> None:
+        """The values are true at `offset`, too, and only there the stream can come to a stop."""
+        assert self._said is not None
+        self._said = replace(self._said, at=replace(self._said.at, offset=offset))
 
     @property
     def done(self) -> bool:

@@ -59,6 +59,11 @@ class Translator:
         if self._need <= 0:
             self._join()
 
+    @property
+    def inside(self) -> bool:
+        """Whether what was fed ends with a whole command of a transaction that is open still."""
+        return self._transaction is not None and not self._data and not self._parts
+
     def flush(self) -> bool:
         """At the end of the log: a long command may be complete before as much came as was waited for."""
         if not self._parts:

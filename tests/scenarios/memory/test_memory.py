@@ -18,7 +18,7 @@ LARGE = 64 << 20  # bytes
 
 def large_values(source: Server) -> None:
     client = source.client()
-    client.eval("for i = 1, 400000 do redis.call('HSET', KEYS[1], 'f:' .. i, 'value ' .. i) end", 1, "hash")
+    client.eval("for i = 1, 1000000 do redis.call('HSET', KEYS[1], 'f:' .. i, 'value ' .. i) end", 1, "hash")
     client.eval("for i = 1, 300000 do redis.call('RPUSH', KEYS[1], string.rep('x', 300)) end", 1, "list")
     client.eval("for i = 1, 400000 do redis.call('ZADD', KEYS[1], i / 3, 'm' .. i) end", 1, "zset")
     client.set("string", bytes(range(256)) * (80 * 4096))

@@ -229,7 +229,7 @@ def follow(tmp_path: Path, source: Server) -> Iterator[Callable[..., Followed]]:
         one.close()
 
 
-def until(true: Callable[[], Any], seconds: float = 5.0) -> bool:
+def until(true: Callable[[], Any], seconds: float = 20.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if true():

@@ -430,7 +430,7 @@ def test_times_that_came_as_relative_ones(begin: Begin, monkeypatch: pytest.Monk
         asked = Source(endpoint(source, Side.SOURCE))
         exact = asked.times(0, names).times
         asked.close()
-        assert times(target, [n.decode() for n in names]) == [t + 600_000 for t in exact]
+        assert until(lambda: times(target, [n.decode() for n in names]) == [t + 600_000 for t in exact])
         finish(run)
         assert run.ended()
         assert times(target, [n.decode() for n in names]) == exact

@@ -235,6 +235,7 @@ def count(target: Server) -> str:
 
 def test_nothing_is_copied_when_no_error_was_answered(mirror: Callable[..., Mirrored]) -> None:
     made = mirror()
+    made.extend_s = 600  # else a machine that stands still for a second has every key looked at
     for turn in range(3):
         owner = made.own()
         made.do(turn, [b"INCR", b"n"])
@@ -345,6 +346,63 @@ def test_what_is_too_large_and_only_doubted_is_named(
     assert until(made.in_step), (owner.error, made.differences())
     assert until(lambda: made.events() == ["unverified", "repaired"]), made.events()
     assert "large" in made.ports[0].events[0]
+
+
+@pytest.mark.parametrize("before", [[], [[b"SELECT", b"0"]]])
+@pytest.mark.parametrize("later", [False, True])
+def test_the_question_is_a_transaction_of_the_stream(
+    mirror: Callable[..., Mirrored], target: Server, before: list[Command], later: bool
+) -> None:
+    """Before 7.0, where a key's time is found to be over: the values are true at a place between MULTI and EXEC."""
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"n", b"1"], [b"SET", b"over", b"1"])
+    assert until(made.in_step), owner.error
+    real, end = made.source.values, encode([b"EXEC"])
+
+    def within(keys: Any) -> Values:
+        made.client.delete("over")
+        begun = encode([b"MULTI"]) + encode([b"DEL", b"over"])
+        at = made.end + len(begun)
+        rest = b"".join(map(encode, before)) + end
+        if not later:
+            begun, rest = begun + rest, b""
+        made.log.append(begun, now_ms())
+        said = replace(real(keys), at=Position(REPLID, at))
+        if later:
+            threading.Timer(0.3, lambda: made.log.append(rest, now_ms())).start()
+        return said
+
+    made.source.values = within  # type: ignore[method-assign]
+    spoil(target, "n")
+    made.do(0, [b"INCR", b"n"])
+    assert until(made.in_step), (owner.error, made.differences(), made.events())
+    assert made.asked == 1
+    assert made.events() == ["refused", "repaired"]
+
+
+def test_the_answer_lies_in_another_clients_transaction(mirror: Callable[..., Mirrored], target: Server) -> None:
+    """It cannot be true anywhere: the source is asked again."""
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"n", b"1"])
+    assert until(made.in_step), owner.error
+    real = made.source.values
+
+    def within(keys: Any) -> Values:
+        made.source.values = real  # type: ignore[method-assign]
+        begun, rest = encode([b"MULTI"]) + encode([b"INCR", b"n"]), encode([b"INCR", b"n"]) + encode([b"EXEC"])
+        at = made.end + len(begun)
+        said = replace(real(keys), at=Position(REPLID, at))
+        made.client.incrby("n", 2)
+        made.log.append(begun + rest, now_ms())
+        return said
+
+    made.source.values = within  # type: ignore[method-assign]
+    spoil(target, "n")
+    made.do(0, [b"INCR", b"n"])
+    assert until(made.in_step), (owner.error, made.differences(), made.events())
+    assert made.asked == 2
 
 
 def test_values_that_do_not_fit_in_one_answer(
