@@ -37,6 +37,8 @@ NEAR_BYTES = 1 << 20
 """Fewer bytes than this behind the source counts as caught up."""
 ASK_S = 0.5
 STOP_S = 5.0
+EXEC_BYTES = 64
+"""SELECT and EXEC take less."""
 
 
 class Pump:
@@ -241,16 +243,22 @@ class Pump:
         Before 7.0 a master that finds a key's time to be over while it answers says MULTI and DEL right there, and EXEC
         (perhaps with a SELECT before it) behind our INFO. No other transaction can be open then.
         """
+        if not repair.asked_a_master:
+            return False
         block = self._block = self._block or self.cursor.read()
         if block is None:
-            return repair.asked_a_master
+            return True
         argv, size = parse(block.data, 0)
         if size > 0 and argv[:1] == [b"SELECT"]:
             argv, size = parse(block.data, size)
-        if size < 0 or argv != [b"EXEC"] or not repair.asked_a_master:
+        if size < 0 and len(block.data) < EXEC_BYTES:
+            more = self.cursor.read()
+            if more is not None and more.replid == block.replid:
+                self._block = replace(block, data=block.data + more.data, flags=block.flags | more.flags)
+            return more is None or more.replid == block.replid
+        if argv != [b"EXEC"]:
             return False
-        if self.suspects.covered == self._fed:
-            self.suspects.covered += size
+        self.suspects.move(self._fed, self._fed + size)
         repair.move(self._fed + size)
         return True
 

@@ -132,6 +132,13 @@ class Suspects:
             self.begin(offset, db)
         return self.upto(stop, began)
 
+    def move(self, stop: int, behind: int) -> None:
+        """What lies between these offsets, where a look has ended, names no key."""
+        if self._at == stop:
+            self._at = behind
+        if self.covered == stop:
+            self.covered = behind
+
     def upto(self, stop: int, began: float) -> set[Key]:
         """What is doubted for the first time; the databases' numbers are those where the target stands."""
         self._began = began

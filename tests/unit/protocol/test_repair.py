@@ -349,12 +349,24 @@ def test_what_is_too_large_and_only_doubted_is_named(
 
 
 @pytest.mark.parametrize("before", [[], [[b"SELECT", b"0"]]])
-@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("later", [None, 0, 5, 30])
+@pytest.mark.parametrize("behind", [False, True])
 def test_the_question_is_a_transaction_of_the_stream(
-    mirror: Callable[..., Mirrored], target: Server, before: list[Command], later: bool
+    mirror: Callable[..., Mirrored],
+    target: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[Command],
+    later: int | None,
+    behind: bool,
 ) -> None:
-    """Before 7.0, where a key's time is found to be over: the values are true at a place between MULTI and EXEC."""
+    """Before 7.0, where a key's time is found to be over: the values are true at a place between MULTI and EXEC.
+
+    later: so many bytes of what follows come with it, the others later; None: all.
+    """
     made = mirror()
+    made.extend_s = 600
+    if behind:  # what the stream names is looked at
+        monkeypatch.setattr(Applier, "_is_behind", lambda *_: (True, False))
     owner = made.own()
     made.do(0, [b"SET", b"n", b"1"], [b"SET", b"over", b"1"])
     assert until(made.in_step), owner.error
@@ -365,11 +377,10 @@ def test_the_question_is_a_transaction_of_the_stream(
         begun = encode([b"MULTI"]) + encode([b"DEL", b"over"])
         at = made.end + len(begun)
         rest = b"".join(map(encode, before)) + end
-        if not later:
-            begun, rest = begun + rest, b""
+        begun, rest = begun + rest[:later], b"" if later is None else rest[later:]
         made.log.append(begun, now_ms())
         said = replace(real(keys), at=Position(REPLID, at))
-        if later:
+        if rest:
             threading.Timer(0.3, lambda: made.log.append(rest, now_ms())).start()
         return said
 

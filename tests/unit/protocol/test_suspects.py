@@ -24,7 +24,7 @@ from workers.moment import now_ms
 from workers.pump import Pump
 from workers.source.ask import Position
 from workers.spool.log import BACKLOG
-from workers.suspects import Behind
+from workers.suspects import Behind, Suspects
 from workers.target.claim import ALL_HELD
 from workers.target.windows import Chain, Window
 
@@ -595,3 +595,14 @@ def test_a_late_window_is_noticed_behind_another(first_ms: int) -> None:
     pump._done([before, Window(end=2, received_ms=9500)], 0.0)
     with pytest.raises(Behind):
         pump._done([before, Window(end=2, received_ms=8900)], 0.0)
+
+
+def test_a_stop_that_moves_ends_the_look_there() -> None:
+    """What follows was written since the look, too, and is not looked at: there is no log here."""
+    look = Suspects(None, None, None, None, Clock(600_000), None, None, None)  # type: ignore[arg-type]
+    look.begin(0, 0)
+    look._at = look.covered = 10
+    look._began = time.monotonic()
+    look.move(10, 24)
+    assert look.again(24, 0, 30, time.monotonic()) == set()
+    assert look.covered == 24
