@@ -121,6 +121,7 @@ MIXES = {
     "exact": COUNTERS | KEYSPACE | SWAPS,
     "expiry": EXPIRY | {name: COUNTERS[name] for name in ("INCR", "APPEND", "LPUSH", "HINCRBY", "XADD")},
     "all": COUNTERS | KEYSPACE | EXPIRY | SWAPS,
+    "unswapped": COUNTERS | KEYSPACE | EXPIRY,
     "all-9": COUNTERS | KEYSPACE | EXPIRY | SWAPS | FIELD_EXPIRY,
     "sets": {"SET": (1, lambda r: ("SET", f"set:{r.randrange(20_000)}", r.randbytes(100)))},
 }

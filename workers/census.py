@@ -99,10 +99,12 @@ class Census:
         self._known.renew(found.offset, found.db, found.gen)
         for _ in range(ROUNDS):
             start, keys = self._source.position(), 0
+            hashes: dict[int, bytearray] = {}
             for db in self._source.databases():
                 if self._scope.target(db) is not None:
-                    keys += yield from self._walk(db)
+                    keys += yield from self._walk(db, hashes)
             libraries, end = self._source.libraries(), self._source.position()
+            self._known.put(hashes)
             if end.replid != start.replid:
                 continue
             while self._known.offset is not None and min(self._committed, self._known.offset) < end.offset:
@@ -116,16 +118,20 @@ class Census:
                 self._tell("listed", f"the list of the keys on the target was made anew: the source has {keys}")
                 return
 
-    def _walk(self, db: int) -> Generator[bool, None, int]:
-        """Over one database; returns how many keys it has, some counted twice."""
-        cursor, keys, hashes = -1, 0, bytearray()
+    def _walk(self, db: int, hashes: dict[int, bytearray]) -> Generator[bool, None, int]:
+        """Over one database; returns how many keys it has, some counted twice. `hashes`: to be put down.
+
+        Many at once: what is put down waits for the disk, and meanwhile databases may be swapped.
+        """
+        cursor, keys = -1, 0
         while cursor != 0 and self._known.offset is not None:
             cursor, names = self._source.scan(db, max(cursor, 0), SCANNED)
             keys += len(names)
+            mine = hashes.setdefault(db, bytearray())
             for name in names:
-                hashes += key_hash(name, self._known.seed)
-            if len(hashes) >= BATCH_BYTES or cursor == 0:
-                self._known.put(db, bytes(hashes))
+                mine += key_hash(name, self._known.seed)
+            if sum(map(len, hashes.values())) >= BATCH_BYTES:
+                self._known.put(hashes)
                 hashes.clear()
             yield False
         return keys

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -151,12 +151,15 @@ class Known:
                 gens = [*range(1, gen + 1)]
                 self._keep(State(offset, db, gens=gens, streamed=gens, partial=True))
 
-    def put(self, db: int, hashes: bytes) -> None:
-        """Hashes of keys that the source has in its database `db`."""
+    def put(self, hashes: Mapping[int, bytes | bytearray]) -> None:
+        """Hashes of keys that the source has, by its databases."""
         with self._lock, self._or_forget():
-            if self._state is not None:
+            if self._state is not None and hashes:
                 state = deepcopy(self._state)
-                self._files.append({state.home(db): [hashes]}, state)
+                found: Found = {}
+                for db, some in hashes.items():
+                    found.setdefault(state.home(db), []).append(bytes(some))
+                self._files.append(found, state)
                 self._keep(state)
 
     def complete(self, libraries: Iterable[str], end: int) -> None:
