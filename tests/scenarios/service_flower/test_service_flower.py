@@ -72,7 +72,7 @@ def test_it_is_replaced_at_the_same_address_and_sees_what_goes_on(service: Up, s
     killed = time.time()
 
     def beating() -> bool:
-        beats = [max(worker["heartbeats"]) for worker in service.flower("/workers?json=1")["data"]]
+        beats = [max(worker["heartbeats"], default=0) for worker in service.flower("/workers?json=1")["data"]]
         return len(beats) == 2 and min(beats) > killed + 0.5
 
     until(beating, "both workers, after the broker's death")
