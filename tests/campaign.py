@@ -178,5 +178,8 @@ def run(kind: type[Campaign], given: argparse.Namespace) -> None:
         campaign = kind(source, target, Path(place), given)
         try:
             campaign.run()
+        except AssertionError:
+            print(campaign.ferry.report(), campaign.ferry.rows("SELECT at, kind, text FROM event"), sep="\n")
+            raise
         finally:
             campaign.ferry.kill_tree()
