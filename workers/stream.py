@@ -335,7 +335,8 @@ class StreamJob:
                 return
             time.sleep(0.01)
         # Bytes that change nothing (PING) are committed a little later: one miss says nothing by itself.
-        if progress.committed is None or offset - progress.committed > IDLE_BYTES or progress.settled_at is None:
+        committed, settled = progress.committed, progress.settled_at
+        if committed is None or settled is None or offset - committed > IDLE_BYTES or settled < min(offset, committed):
             self._in_sync = False
 
     def _report(self) -> None:
