@@ -128,9 +128,10 @@ class Applier(threading.Thread):
                         raise
                     self._refused = error
                     self.port.event("refused", f"{error.message}; its keys are copied anew")
+                except resync.Wanted as wanted:
+                    self.stop_event.wait(self.port.failing(self._anew(str(wanted))))
                 except KeyferryError as error:
-                    if self.stop_event.wait(self.port.failing(error)):
-                        return
+                    self.stop_event.wait(self.port.failing(error))
         except BaseException as error:  # noqa: BLE001 - handed to the job, which ends with it
             self.error = error
 
@@ -164,9 +165,7 @@ class Applier(threading.Thread):
         with self.border:
             claimed, node = take_over(self.port, link, self._nonce), self.port.node()
             if resync.needed(node, claimed.found):
-                self.log.anew = True
-                self.log.wake()
-                raise resync.ask(claimed.found)
+                raise self._anew(resync.reason(claimed.found))
             self.reopened.clear()
             if claimed.found is None or claimed.found.state != STREAMING:
                 self.progress.committed, self.progress.prunable = None, 0  # of a stream that is over
@@ -175,6 +174,12 @@ class Applier(threading.Thread):
                 self.port.void_chunks(claimed.found.gen)
                 self.port.begin_stream()
             return claimed
+
+    def _anew(self, reason: str) -> KeyferryError:
+        """Have the receiver begin a full sync in place; the error to wait with."""
+        self.log.anew = True
+        self.log.wake()
+        return resync.ask(reason)
 
     def reopen(self, gen: int, former: str | None, replid: str, source_keys: int | None) -> None:
         """Begin a full sync in place by snapshot `gen`: no window behind an earlier one is executed any more.
@@ -352,6 +357,8 @@ class Applier(threading.Thread):
 
     def _await_log(self, found: Checkpoint) -> None:
         """The log may have lost its end with the power; the receiver then fetches it again."""
+        while self.log.anew:
+            self._pause(0.1)  # ends this life once the full sync in place has begun
         while not self.log.covers(found.replid, found.offset):
             self._pause(0.1)  # first: a full sync in place may have begun the log anew
             self.log.want(found.replid, found.offset, found.db)

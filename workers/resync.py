@@ -27,6 +27,10 @@ class Begun(Exception):
     """A full sync in place has begun: what the stream waits for will not come; not an error."""
 
 
+class Wanted(Exception):
+    """The target cannot be mended with less than a full sync in place; not an error. Its text says why."""
+
+
 def needed(node: NodeView, found: Checkpoint | None) -> bool:
     """Whether the target must be loaded by another snapshot than the database knows of.
 
@@ -47,13 +51,13 @@ def needed(node: NodeView, found: Checkpoint | None) -> bool:
     return found.state == STREAMING and found.gen < node.gen
 
 
-def ask(found: Checkpoint | None) -> ConnectionLost:
+def ask(reason: str) -> ConnectionLost:
     """What is told while the receiver fetches the snapshot that is needed."""
-    return lost(f"{_reason(found)}; it is loaded anew")
+    return lost(f"{reason}; it is loaded anew")
 
 
-def _reason(found: Checkpoint | None) -> str:
-    """What is wrong with the target."""
+def reason(found: Checkpoint | None) -> str:
+    """What is wrong with the target, if a full sync in place is `needed`."""
     if found is None:
         return "the target has lost its data, or Keyferry's keys"
     missing = found.number - found.windows
@@ -93,9 +97,9 @@ def check(
     offset = found.offset if found is not None and found.state == STREAMING else -1
     if not (known.whole if found is None else known.covers(found.gen, offset)):
         of_source = found is not None and found.state == STREAMING and not _lacks(found)
-        reason = "the source no longer has the stream that the target needs" if of_source else _reason(found)
+        why = "the source no longer has the stream that the target needs" if of_source else reason(found)
         raise CannotContinue(
-            f"{reason}; and the list of the keys that were brought to the target is not in this spool: what the source"
+            f"{why}; and the list of the keys that were brought to the target is not in this spool: what the source"
             " has deleted meanwhile could not be told",
             side=Side.SOURCE if of_source else Side.TARGET,
             hint="restart the task with an empty target; raise repl-backlog-size on the source, let hosts share their"

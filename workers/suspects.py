@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from sync_tasks.errors import CannotContinue, Side
 from sync_tasks.names import KEY_PREFIX
 from workers.clock import Clock
 from workers.compose import emit, select
@@ -27,6 +26,7 @@ from workers.expiry import REAL, REAL_FIELD, held, hold, hold_field
 from workers.keys_of import Key, keys_of
 from workers.mentions import Kind, fields_of, kind_of
 from workers.reach import reach
+from workers.resync import Wanted
 from workers.scope import Scope
 from workers.settle import Settler
 from workers.source.ask import Source
@@ -103,7 +103,7 @@ class Suspects:
         Args:
             found: where the target stands.
             executed: whether what lies between `seen` and the checkpoint may have been executed too late.
-        Raises what source, target and log raise; CannotContinue if there are too many.
+        Raises what source, target and log raise; Wanted if there are too many.
         """
         offset = self._live()
         self.begin(found.offset, found.db)
@@ -219,11 +219,9 @@ class Suspects:
     def _doubt(self, at: Key) -> None:
         self._doubted.add(at)
         if len(self._doubted) > MOST_DOUBTED:
-            raise CannotContinue(
+            raise Wanted(
                 f"the stream stood still for longer than extend_expiry_s, and over {MOST_DOUBTED} keys that it names"
-                " since are not on the target: which of them have expired there too early cannot be told",
-                side=Side.TARGET,
-                hint="restart the task; a longer extend_expiry_s bears a longer outage",
+                " since are not on the target"
             )
 
     def _mention(self, at: Key, kind: Kind, fields: list[bytes]) -> None:

@@ -17,6 +17,8 @@ from tests.run_keyferry import Keyferry
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import Server, StartServer
+from tests.waiting import until
+from workers.suspects import MOST_DOUBTED
 
 EXTEND_S = 2
 CONFIG = f"extend_expiry_s = {EXTEND_S}"
@@ -159,3 +161,31 @@ def test_for_longer_than_the_extension(
         run.settle(source, 90)
         equal(source, target, extended_ms=EXTEND_S * 1000)
         assert snapshots(source) == 1
+
+
+@pytest.mark.long
+@pytest.mark.rare
+def test_more_keys_than_are_looked_at(server: StartServer, ferry: StartFerry) -> None:
+    """A full sync in place costs less."""
+    many, source, target = MOST_DOUBTED + 1000, server("redis-7.0"), server("redis-7.0")
+    life_ms = 45_000
+
+    def every(*command: Any) -> None:
+        with source.client() as client, client.pipeline(transaction=False) as pipe:
+            for i in range(many):
+                pipe.execute_command(command[0], f"n:{i}", *command[1:])
+            pipe.execute()
+
+    run = ferry(source, target, config="extend_expiry_s = 1")
+    run.wait_in_sync()
+    every("SET", 1, "PX", life_ms)
+    run.settle(source)
+    run.kill_tree()
+    assert source.client().dbsize() == many, "on a machine so slow the source itself lost keys"
+    every("PEXPIRE", 3_600_000)
+    every("INCR")
+    until(lambda: not target.client().exists("n:0", f"n:{many - 1}"), "expired by the target")
+    run = ferry(source, target, config="extend_expiry_s = 1")
+    run.settle(source, timeout=120)
+    assert snapshots(source) == 2
+    equal(source, target, extended_ms=1000)

@@ -68,4 +68,4 @@ def test_a_window_too_many_is_told_from_one_that_is_missing(target: Server) -> N
     port = Port(node=replace(NODE, fresh=False), epoch=2)
     found = take_over(port, TargetLink(endpoint(target), "test", 0), "second").found
     assert resync.needed(port.node(), found)
-    assert "executed 1 windows of an owner that was none" in resync.ask(found).message
+    assert "executed 1 windows of an owner that was none" in resync.reason(found)

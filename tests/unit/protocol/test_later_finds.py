@@ -169,7 +169,7 @@ def test_a_window_that_was_refused_together_with_its_successors_gate_is_missed_b
         link = TargetLink(endpoint(target), "test", 0)
         found = take_over(port, link, f"nonce {epoch}").found  # type: ignore[arg-type]
         assert resync.needed(port.node(), found)
-        assert "lacks 1 windows before offset 20" in resync.ask(found).message
+        assert "lacks 1 windows before offset 20" in resync.reason(found)
         link.close()
     link = TargetLink(endpoint(target), "test", 0)
     begin_load(link, lambda: take_over(port, link, "nonce 3"), UID, 0, 3, 2)  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sync_tasks.errors import CannotContinue
 from sync_tasks.names import checkpoint_key
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import REPLID, UID, Chained, until
@@ -418,9 +417,13 @@ def test_too_many_to_tell(mirror: Make, monkeypatch: pytest.MonkeyPatch) -> None
     away(made, keys=6)
     made.do(0, *(timed(b"k%d" % i) for i in range(6)))
     owner = made.own()
-    owner.join(5)
-    assert isinstance(owner.error, CannotContinue)
-    assert "extend_expiry_s" in owner.error.message
+    assert until(lambda: made.log.anew), owner.error
+    assert until(lambda: len(made.ports[-1].failures) == 1)
+    assert "over 5 keys that it names since are not on the target; it is loaded" in made.ports[-1].failures[0].message
+    assert not made.committed()
+    owner.reopened.set()
+    assert until(lambda: not owner.reopened.is_set()), owner.error  # it claims for the new load
+    assert owner.error is None
 
 
 def test_more_than_is_remembered(mirror: Make, monkeypatch: pytest.MonkeyPatch) -> None:
