@@ -156,7 +156,7 @@ class Receiver(threading.Thread):
 
     def _goes_on(self, node: NodeView) -> bool:
         """Whether the stream goes on behind the log; else a snapshot is needed."""
-        if self.log.anew:
+        if self._is_anew():
             return False
         here = (self.log.replid, self.log.end)
         snapshot = self.snapshots / f"gen-{node.gen}"
@@ -174,6 +174,10 @@ class Receiver(threading.Thread):
             self._reset(found.replid, found.offset, found.db)  # the spool was lost
             return True
         return here != self._gone or self._skip_ahead(found)
+
+    def _is_anew(self) -> bool:
+        """Whether the target is to be loaded anew, and now: of a suspended task, by whoever resumes it."""
+        return self.log.anew and not self.alone.is_set()
 
     def _take_again(self, gen: int) -> None:
         """Raise ControlError when the disk has spoiled so many snapshots that another is no use."""
@@ -317,7 +321,7 @@ class Receiver(threading.Thread):
         heard = turn = time.monotonic()
         snapshot = self.snapshots / f"gen-{self.port.node().gen}"
         while not self.stop_event.is_set():
-            if self.log.wanted is not None or self.log.anew:
+            if self.log.wanted is not None or self._is_anew():
                 return
             if self._publisher and self._publisher.error:
                 return

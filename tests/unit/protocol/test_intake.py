@@ -149,6 +149,25 @@ def test_a_job_that_begins_suspended_never_touches_the_target(target: Server, em
     assert job.error is None
 
 
+def test_what_is_to_be_loaded_anew_waits_for_the_resumption(target: Server, empty: Server, tmp_path: Path) -> None:
+    """The applier had asked for it just before the task was suspended; the stream goes on to disk."""
+    port = Suspended(NEW)
+    job = Job(port, empty, target, tmp_path)
+    try:
+        assert until(job.streams, SECONDS), job.error
+        port.suspend(BIG)
+        assert until(lambda: port.rested, SECONDS)
+        job.job.log.anew = True
+        write(empty, 30_000)
+        assert received(job, empty)
+        assert int(_stats(empty, "sync_full")) == 1
+        port.resume()
+        assert until(lambda: int(_stats(empty, "sync_full")) == 2, SECONDS), job.error
+    finally:
+        job.stop()
+    assert job.error is None
+
+
 @pytest.mark.parametrize("why", ["the limit", "the disk"])
 def test_when_there_is_enough_the_link_is_closed(
     target: Server, empty: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
