@@ -1,16 +1,18 @@
 """Huge values: built in pieces under a key of their own, then put in place in one transaction.
 
-Memory is bounded by a piece. Types that cannot be rebuilt by commands travel as one RESTORE, streamed from disk.
+Memory is bounded by a piece, and for a stream by what is pending in it. Types that cannot be rebuilt by commands travel
+as one RESTORE, streamed from disk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sync_tasks.errors import TargetError, UnsupportedType
 from sync_tasks.names import tmp_key
-from workers.codec import can_piece, crc64, pieces
+from workers.codec import STREAM_TYPES, can_piece, crc64, pieces, stream_pieces
 from workers.codec.programs import INSTEAD, unheld
 from workers.codec.resp_cy import encode
 from workers.expiry import FIELD_HOLD, hold
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 LARGEST_BULK = 512 << 20
 """Redis's default proto-max-bulk-len: one argument may not be longer."""
 BLOCK = 1 << 20
+BATCH_BYTES, BATCH_COMMANDS = 256 << 10, 200
+"""Of small pieces so many go at once."""
 
 
 def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> None:
@@ -39,21 +43,30 @@ def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> None:
             what = f"key {key[:64]!r} is a hash of Redis whose fields expire, which cannot be held yet"
             raise UnsupportedType(what, hint=INSTEAD)
         written = hold(expire_ms) if expire_ms >= 0 else 0
+        start = file.tell()
         if can_piece(kind):
-            _in_pieces(port, batches, file, key, kind, written)
+            _in_pieces(port, batches, pieces(file.read, kind, BLOCK, 512, FIELD_HOLD), key, written)
+        elif kind in STREAM_TYPES:
+            _in_pieces(port, batches, stream_pieces(file.read, lambda: file.seek(start), kind), key, written)
         else:
             size = path.stat().st_size - RECORD.size - key_size - 1
             _whole(batches, file, key, kind, size, version, written)
 
 
 def _in_pieces(
-    port: ChunkPort, batches: FencedBatches, file: BinaryIO, key: bytes, kind: int, written: int
+    port: ChunkPort, batches: FencedBatches, found: Iterator[tuple[bytes, list[bytes]]], key: bytes, written: int
 ) -> None:
     """Two attempts never share a temporary name, and nobody sees half a key."""
     temporary = tmp_key(port.task.uid, port.chunk.id, port.chunk.epoch)
-    batches.send(encode([b"UNLINK", temporary]), 1)
-    for command, arguments in pieces(file.read, kind, BLOCK, 512, FIELD_HOLD):
-        batches.send(encode([command, temporary, *arguments]), 1)
+    body, commands = bytearray(encode([b"UNLINK", temporary])), 1
+    for command, arguments in found:
+        body += encode([*command.split(), temporary, *arguments])
+        commands += 1
+        if len(body) >= BATCH_BYTES or commands >= BATCH_COMMANDS:
+            batches.send(bytes(body), commands)
+            body, commands = bytearray(), 0
+    if commands:
+        batches.send(bytes(body), commands)
     last = [[b"RENAME", temporary, key]]
     if written:
         last.append([b"PEXPIREAT", key, b"%d" % written])

@@ -45,8 +45,11 @@ from workers.codec.lzf_cy import Expander, decompress  # noqa: E402
 from workers.codec.pieces_cy import can_piece, pieces  # noqa: E402
 from workers.codec.restore_cy import RestoreEncoder  # noqa: E402
 from workers.codec.slots_cy import shard, slot  # noqa: E402
+from workers.codec.stream_cy import TYPES as STREAM_TYPES  # noqa: E402
+from workers.codec.stream_cy import stream_pieces  # noqa: E402
 
 __all__ = [
+    "STREAM_TYPES",
     "Expander",
     "Framer",
     "RestoreEncoder",
@@ -59,6 +62,7 @@ __all__ = [
     "shard",
     "slot",
     "stale",
+    "stream_pieces",
 ]
 
 _SETTLE = 2.0

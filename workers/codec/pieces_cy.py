@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from struct import unpack_from
 
-import cython
-
 from sync_tasks.errors import Malformed, UnsupportedType
-from workers.codec.lzf_cy import Expander, decompress
+from workers.codec.lzf_cy import Expander
 from workers.codec.packed_cy import intset, listpack, ziplist, zipmap
+from workers.codec.reader_cy import BLOCK, Reader
 
-BLOCK = 256 << 10
-"""Bytes asked of `read` at a time."""
 FIELD_REAL = 1 << 44  # ms: a time from here on never comes, and takes no hold
 """Latest expiry of a hash field, in ms."""
 
@@ -26,7 +23,8 @@ _COMMANDS |= dict.fromkeys((4, 9, 13, 16), b"HSET")
 
 
 def can_piece(type: int) -> bool:
-    """Whether `pieces` can rebuild a value of this RDB type; streams, modules and what Redis added since 7.4 it cannot.
+    """Whether `pieces` can rebuild a value of this RDB type; modules and what Redis added since 7.4 it cannot, and
+    streams are for `stream_pieces`.
 
     Type 22 is that of Valkey here; in Redis it is another, of 7.4's release candidates.
     """
@@ -58,7 +56,7 @@ def pieces(
     """
     if not can_piece(type):
         raise UnsupportedType(f"a value of type {type} cannot be built in pieces")
-    source = _Source(read)
+    source = Reader(read)
     if type == 0:
         yield from _text(source, max(max_bytes, 1024))
     elif type == 22:
@@ -88,7 +86,7 @@ def _batches(
         yield args, starts
 
 
-def _timed(source: _Source, max_bytes: int, max_items: int, hold: int) -> Iterator[tuple[bytes, list[bytes]]]:
+def _timed(source: Reader, max_bytes: int, max_items: int, hold: int) -> Iterator[tuple[bytes, list[bytes]]]:
     """HSET of fields and values, each followed by HPEXPIREAT for those of them that expire."""
     times: list[int] = []
     for args, starts in _batches(_timed_fields(source, times), max_bytes, max_items):
@@ -103,14 +101,14 @@ def _timed(source: _Source, max_bytes: int, max_items: int, hold: int) -> Iterat
             yield b"HPEXPIREAT", [b"%d" % held, b"FIELDS", b"%d" % len(fields), *fields]
 
 
-def _timed_fields(source: _Source, times: list[int]) -> Iterator[tuple[bytes, ...]]:
+def _timed_fields(source: Reader, times: list[int]) -> Iterator[tuple[bytes, ...]]:
     for _ in range(source.length()):
         pair = (source.string(), source.string())
         times.append(unpack_from("<q", source.take(8))[0])
         yield pair
 
 
-def _elements(source: _Source, kind: int) -> Iterator[tuple[bytes, ...]]:
+def _elements(source: Reader, kind: int) -> Iterator[tuple[bytes, ...]]:
     """Elements of a container, each as the arguments that add it."""
     if kind in (1, 2):
         for _ in range(source.length()):
@@ -135,7 +133,7 @@ def _elements(source: _Source, kind: int) -> Iterator[tuple[bytes, ...]]:
         yield from _packed(source, kind)
 
 
-def _packed(source: _Source, kind: int) -> Iterator[tuple[bytes, ...]]:
+def _packed(source: Reader, kind: int) -> Iterator[tuple[bytes, ...]]:
     """Elements of a container that is one string."""
     blob = source.string()
     offset = source.offset
@@ -155,7 +153,7 @@ def _packed(source: _Source, kind: int) -> Iterator[tuple[bytes, ...]]:
             yield _parse_score(score, offset), member
 
 
-def _quicklist(source: _Source) -> Iterator[tuple[bytes, ...]]:
+def _quicklist(source: Reader) -> Iterator[tuple[bytes, ...]]:
     """Nodes of a list: 1 holds one element, 2 a listpack."""
     for _ in range(source.length()):
         container = source.length()
@@ -197,7 +195,7 @@ def _parse_score(text: bytes, offset: int) -> bytes:
         raise Malformed("a sorted set has a score that is not a number", offset) from None
 
 
-def _text_score(source: _Source) -> bytes:
+def _text_score(source: Reader) -> bytes:
     """Score of the oldest form: a length byte and text, or one of three marks."""
     size = source.take(1)[0]
     if size == 255:
@@ -207,7 +205,7 @@ def _text_score(source: _Source) -> bytes:
     return _parse_score(source.take(size) if size != 253 else b"nan", source.offset)
 
 
-def _text(source: _Source, max_bytes: int) -> Iterator[tuple[bytes, list[bytes]]]:
+def _text(source: Reader, max_bytes: int) -> Iterator[tuple[bytes, list[bytes]]]:
     """APPENDs of a string; an empty one still makes the key."""
     kind, size = source.head()
     if kind == 0:
@@ -229,100 +227,3 @@ def _text(source: _Source, max_bytes: int) -> Iterator[tuple[bytes, list[bytes]]
         while piece := expander.take():
             yield b"APPEND", [piece]
     expander.close()
-
-
-@cython.final
-@cython.cclass
-class _Source:
-    """Reads from `read` in blocks. A shortage is Malformed; memory is taken only for bytes that are there."""
-
-    _read: object
-    _block: bytes
-    _pos: cython.Py_ssize_t
-    _before: cython.longlong
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._read = read
-        self._block = b""
-        self._pos = 0
-        self._before = 0
-
-    @property
-    def offset(self) -> int:
-        """Bytes of the value consumed."""
-        return self._before + self._pos
-
-    @cython.ccall
-    def take(self, size: cython.longlong) -> bytes:
-        """The next `size` bytes."""
-        left: cython.longlong = size
-        if len(self._block) - self._pos >= left:
-            self._pos += left
-            return self._block[self._pos - left : self._pos]
-        parts: list = []
-        while left:
-            if self._pos == len(self._block):
-                self._before += self._pos
-                self._pos = 0
-                self._block = self._read(BLOCK)
-                if not self._block:
-                    raise Malformed("a value ends too early", self._before)
-            part = self._block[self._pos : self._pos + left]
-            self._pos += len(part)
-            left -= len(part)
-            parts.append(part)
-        return b"".join(parts)
-
-    def close(self) -> None:
-        """Malformed if bytes follow the value."""
-        if self._pos < len(self._block) or self._read(1):
-            raise Malformed("bytes follow a value", self.offset)
-
-    @cython.ccall
-    def head(self) -> tuple:
-        """Head of a string as (kind, size): 0 raw, 1, 2 or 4 an integer, 3 compressed and its length next."""
-        first: cython.int = self.take(1)[0]
-        if first < 192:
-            return 0, self._number(first)
-        if first > 195:
-            raise Malformed("a string has an unknown encoding", self.offset - 1)
-        if first == 195:
-            return 3, self.length()
-        return 1 << (first - 192), 0
-
-    @cython.ccall
-    def length(self) -> object:
-        """A length."""
-        first: cython.int = self.take(1)[0]
-        if first > 129:
-            raise Malformed("a length has an unknown form", self.offset - 1)
-        return self._number(first)
-
-    @cython.cfunc
-    def _number(self, first: cython.int) -> object:
-        """The rest of a length that begins with the byte `first`."""
-        if first < 64:
-            return first
-        if first < 128:
-            return ((first & 63) << 8) | self.take(1)[0]
-        if first > 129:
-            raise Malformed("a length has an unknown form", self.offset - 1)
-        value = int.from_bytes(self.take(4 if first == 128 else 8), "big")
-        if value >= 1 << 62:
-            raise Malformed("a length is impossible", self.offset)
-        return value
-
-    def integer(self, size: int) -> bytes:
-        """An integer of `size` bytes as text."""
-        return b"%d" % int.from_bytes(self.take(size), "little", signed=True)
-
-    @cython.ccall
-    def string(self) -> bytes:
-        """A string."""
-        kind, size = self.head()
-        if kind == 0:
-            return self.take(size)
-        if kind != 3:
-            return self.integer(kind)
-        wide = self.length()
-        return decompress(self.take(size), wide)

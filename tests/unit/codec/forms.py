@@ -13,8 +13,8 @@ import workers.codec
 
 FOLDER = Path(workers.codec.__file__).parent
 NAMES = (
-    "crc64", "slots", "lzf", "raw", "shard", "walk", "key", "packed", "template", "part", "frame", "restore", "pieces",
-    "resp", "volatile", "digest",
+    "crc64", "slots", "lzf", "raw", "shard", "walk", "key", "packed", "template", "part", "frame", "restore", "reader",
+    "pieces", "stream", "resp", "volatile", "digest",
 )  # fmt: skip
 """Each after those it imports."""
 
@@ -54,6 +54,7 @@ def form(name: str) -> Any:
         RestoreEncoder=modules["restore"].RestoreEncoder,
         pieces=modules["pieces"].pieces,
         can_piece=modules["pieces"].can_piece,
+        stream_pieces=modules["stream"].stream_pieces,
         packed=modules["packed"],
         resp=modules["resp"],
         volatile=modules["volatile"].volatile,
