@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -166,20 +167,19 @@ def options(prog: str, faults: str, *, every: float, gigabytes: float) -> argpar
 
 def run(kind: type[Campaign], given: argparse.Namespace) -> None:
     """One campaign on servers of its own."""
-    with (
-        start(given.source, config=SOURCE_CONFIG) as source,
-        start(given.target or given.source) as target,
-        tempfile.TemporaryDirectory(prefix="keyferry-campaign-") as place,
-    ):
+    place = Path(tempfile.mkdtemp(prefix="keyferry-campaign-"))
+    with start(given.source, config=SOURCE_CONFIG) as source, start(given.target or given.source) as target:
         fill(source.client(), 2000)
         populate(source, given.gigabytes)
         bank.open_accounts(source.client())
         print(f"source: {source.client().info('memory')['used_memory_human']}, seed {given.seed}", flush=True)
-        campaign = kind(source, target, Path(place), given)
+        campaign = kind(source, target, place, given)
         try:
             campaign.run()
         except AssertionError:
             print(campaign.ferry.report(), campaign.ferry.rows("SELECT at, kind, text FROM event"), sep="\n")
+            print(f"kept to look at: {place}")
             raise
         finally:
             campaign.ferry.kill_tree()
+    shutil.rmtree(place)

@@ -22,9 +22,10 @@ def test_it_wakes_up_late(server: StartServer, ferry: StartFerry) -> None:
         time.sleep(1)
         sleeper = run.one("stream worker", child=True)
         sleeper.suspend()
-        time.sleep(9)
-        sleeper.resume()
-        run.wait_for(lambda line: line["nodes"] and line["nodes"][0]["epoch"] > epoch, what="a new owner")
+        try:
+            run.wait_for(lambda line: line["nodes"] and line["nodes"][0]["epoch"] > epoch, what="a new owner")
+        finally:
+            sleeper.resume()
         time.sleep(2)
     run.settle(source)
 
