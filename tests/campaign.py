@@ -24,12 +24,12 @@ from tests.waiting import until
 
 SOURCE_CONFIG = {
     "repl-backlog-size": "512mb",
-    "rdb-key-save-delay": "50",  # µs: else a snapshot is over before anything can happen to it
     # With gigabytes the fork and the transfer take longer than the default's 60 s over 64 MB; so for any replica.
     "client-output-buffer-limit": "replica 2gb 1gb 60",
 }
 ROUND = 60  # faults of one sync, at most
 FULL, BEHIND, STEADY = "full sync", "catch-up", "steady state"
+SLEEPS = 500_000  # in a snapshot, at most, of about 0.1 ms
 BEHIND_MS = 1000  # from so late on it catches up
 LONG_S = 90.0  # that an act may last, if faults let no sync come on
 
@@ -42,6 +42,14 @@ def populate(source: Server, gigabytes: float) -> None:
     for name, share, size in (("small", 0.5, 200), ("middle", 0.3, 10_000), ("large", 0.2, 1_000_000)):
         count = max(1, int(gigabytes * 1e9 * share / (size + 80)))
         client.execute_command("DEBUG", "POPULATE", count, name, size)
+
+
+def slow_snapshots(source: Server) -> None:
+    """Let snapshots last long enough for something to happen, by a minute at most."""
+    client = source.client()
+    keys = sum(int(database["keys"]) for database in client.info("keyspace").values())
+    one_in = -(-keys // SLEEPS)
+    client.config_set("rdb-key-save-delay", 50 if one_in == 1 else -one_in)  # µs; negative: 1 µs at one key in so many
 
 
 class Campaign(ABC):
@@ -172,6 +180,7 @@ def run(kind: type[Campaign], given: argparse.Namespace) -> None:
         fill(source.client(), 2000)
         populate(source, given.gigabytes)
         bank.open_accounts(source.client())
+        slow_snapshots(source)
         print(f"source: {source.client().info('memory')['used_memory_human']}, seed {given.seed}", flush=True)
         campaign = kind(source, target, place, given)
         try:
