@@ -25,6 +25,7 @@ from sqlalchemy import NullPool, create_engine, text
 
 from sync_tasks.secrets import new_key
 from sync_tasks.store import migrate
+from tests import forked
 from tests.servers import die_with_parent, free_port
 
 PASSWORD = "of-the-page"
@@ -35,11 +36,15 @@ class Process:
 
     def __init__(self, words: tuple[str, ...], env: dict[str, str], log: Path) -> None:
         self.words, self.log = words, log
+        self.popen: subprocess.Popen[bytes] | forked.Forked
         with log.open("ab") as out:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "sync_tasks.cli.main", *words],
-                env=env, stdout=out, stderr=out, preexec_fn=die_with_parent,
-            )  # fmt: skip
+            if forked.can(forked.MODULE, env):
+                self.popen = forked.fork([*words], env, out.fileno())
+            else:
+                self.popen = subprocess.Popen(
+                    [sys.executable, "-m", forked.MODULE, *words],
+                    env=env, stdout=out, stderr=out, preexec_fn=die_with_parent,
+                )  # fmt: skip
 
     def kill(self) -> None:
         """SIGKILL to it and all below it."""

@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from tests import forked
 from tests.servers import die_with_parent
 
 Line = dict[str, Any]
@@ -73,21 +74,25 @@ class Keyferry:
         self.times: list[float] = []  # of the lines, monotonic seconds
         self.errors = ""
         self.seen: dict[int, psutil.Process] = {}
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | forked.Forked | None = None
         self._news = threading.Condition()
 
     # -- life
 
     def start(self) -> Keyferry:
-        self.process = subprocess.Popen(
-            self.command,
-            env=self.env,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=die_with_parent,
-        )
+        _, _, module, *words = self.command
+        if forked.can(module, self.env):
+            self.process = forked.fork(words, self.env)
+        else:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.env,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                preexec_fn=die_with_parent,
+            )
         todo = (self._read, self._read_errors)
         self._readers = [threading.Thread(target=read, daemon=True) for read in todo]
         for reader in self._readers:
