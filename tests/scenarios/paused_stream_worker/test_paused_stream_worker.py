@@ -9,6 +9,7 @@ from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import StartServer
 from tests.traffic import Traffic
+from tests.waiting import until
 
 
 def test_it_wakes_up_late(server: StartServer, ferry: StartFerry) -> None:
@@ -22,10 +23,11 @@ def test_it_wakes_up_late(server: StartServer, ferry: StartFerry) -> None:
         time.sleep(1)
         sleeper = run.one("stream worker", child=True)
         sleeper.suspend()
-        try:
-            run.wait_for(lambda line: line["nodes"] and line["nodes"][0]["epoch"] > epoch, what="a new owner")
-        finally:
-            sleeper.resume()
+        lease = "SELECT owner, epoch FROM lease WHERE name LIKE 'node:%'"
+        held = run.rows(lease)
+        until(lambda: run.rows(lease) != held, "its lease is taken away", 60)
+        sleeper.resume()
+        run.wait_for(lambda line: line["nodes"] and line["nodes"][0]["epoch"] > epoch, what="a new owner")
         time.sleep(2)
     run.settle(source)
 
