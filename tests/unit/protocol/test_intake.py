@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,23 @@ def received(job: Job, source: Server) -> bool:
     return until(lambda: (job.job.log.end or 0) >= end, SECONDS)
 
 
-def test_it_receives_and_applies_again_on_the_same_link(target: Server, empty: Server, tmp_path: Path) -> None:
-    port = Suspended(NEW)
-    job = Job(port, empty, target, tmp_path)
+@contextmanager
+def resting(port: Suspended, source: Server, target: Server, place: Path) -> Iterator[Job]:
+    """A job that was in step when its task was suspended; at the end it has met no error."""
+    job = Job(port, source, target, place)
     try:
         assert until(job.streams, SECONDS), job.error
         port.suspend(BIG)
         assert until(lambda: port.rested, SECONDS)
+        yield job
+    finally:
+        job.stop()
+    assert job.error is None
+
+
+def test_it_receives_and_applies_again_on_the_same_link(target: Server, empty: Server, tmp_path: Path) -> None:
+    port = Suspended(NEW)
+    with resting(port, empty, target, tmp_path) as job:
         before, links = written(target), int(_stats(empty, "sync_partial_ok"))
         for _ in range(10):
             write(empty, 50_000)
@@ -115,9 +126,6 @@ def test_it_receives_and_applies_again_on_the_same_link(target: Server, empty: S
         assert (int(_stats(empty, "sync_full")), int(_stats(empty, "sync_partial_ok"))) == (1, links)
         port.suspend(BIG)
         assert until(lambda: port.rested == 2, SECONDS), "it may be suspended again"
-    finally:
-        job.stop()
-    assert job.error is None
 
 
 def _stats(source: Server, name: str) -> str:
@@ -152,20 +160,13 @@ def test_a_job_that_begins_suspended_never_touches_the_target(target: Server, em
 def test_what_is_to_be_loaded_anew_waits_for_the_resumption(target: Server, empty: Server, tmp_path: Path) -> None:
     """The applier had asked for it just before the task was suspended; the stream goes on to disk."""
     port = Suspended(NEW)
-    job = Job(port, empty, target, tmp_path)
-    try:
-        assert until(job.streams, SECONDS), job.error
-        port.suspend(BIG)
-        assert until(lambda: port.rested, SECONDS)
+    with resting(port, empty, target, tmp_path) as job:
         job.job.log.anew = True
         write(empty, 30_000)
         assert received(job, empty)
         assert int(_stats(empty, "sync_full")) == 1
         port.resume()
         assert until(lambda: int(_stats(empty, "sync_full")) == 2, SECONDS), job.error
-    finally:
-        job.stop()
-    assert job.error is None
 
 
 @pytest.mark.parametrize("why", ["the limit", "the disk"])
@@ -215,17 +216,10 @@ def test_a_snapshot_that_is_offered_is_not_taken(target: Server, empty: Server, 
 
 def test_a_source_that_is_away_is_tried_again(target: Server, empty: Server, tmp_path: Path) -> None:
     port = Suspended(NEW)
-    job = Job(port, empty, target, tmp_path)
-    try:
-        assert until(job.streams, SECONDS), job.error
-        port.suspend(BIG)
-        assert until(lambda: port.rested, SECONDS)
+    with resting(port, empty, target, tmp_path) as job:
         with empty.client() as client:
             client.client_kill_filter(_type="replica")
         assert until(lambda: port.failures, SECONDS)
         write(empty, 10_000)
         assert received(job, empty)
         assert job.thread.is_alive()
-    finally:
-        job.stop()
-    assert job.error is None
