@@ -1,0 +1,35 @@
+"""When a stream job says that source and target are in sync."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from workers import stream
+from workers.stream import StreamJob
+
+
+def asked(committed: int, settled: int) -> bool:
+    """What a job that was in sync says with the source at 1000."""
+    job: Any = SimpleNamespace(
+        applier=SimpleNamespace(progress=SimpleNamespace(streaming=True, committed=committed, settled_at=settled)),
+        receiver=SimpleNamespace(connected=True),
+        source=SimpleNamespace(offset=lambda: 1000),
+        _in_sync=True,
+    )
+    StreamJob._ask(cast("StreamJob", job))
+    return bool(job._in_sync)
+
+
+@pytest.mark.parametrize(
+    ("committed", "settled", "said"),
+    [(1000, 1000, True), (990, 990, True), (1000, 500, False), (990, 500, False)],
+    ids=["all is there", "a PING is missing", "an expiry is held", "both"],
+)
+def test_it_is_in_sync_only_while_nothing_is_held(
+    monkeypatch: pytest.MonkeyPatch, committed: int, settled: int, said: bool
+) -> None:
+    monkeypatch.setattr(stream, "ASK_S", 0.02)
+    assert asked(committed, settled) is said
