@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.names import KEY_PREFIX, checkpoint_key, closed_key, is_gate, over_key, tmp_key
+from sync_tasks.names import KEY_PREFIX, checkpoint_key, closed_key, is_gate, over_key
 from sync_tasks.views import ChunkView, NodeView, TaskView
+from workers.huge import remove_pieces
 from workers.scope import Scope
 from workers.takeover import STRIDE
 from workers.target.claim import ENDED, FINISHED, OVER_S, claim, peek_epoch
@@ -70,7 +71,7 @@ def remove_keys(endpoint: Endpoint, task: TaskView, chunks: list[ChunkView], hom
     """
     link = TargetLink(endpoint, f"keyferry-{task.uid}-release", home)
     try:
-        removed = _remove_pieces(link, task, chunks)
+        removed = remove_pieces(link, task.uid, Scope(task.databases), chunks)
         link.ask(b"SELECT", home)
         mine = KEY_PREFIX + task.uid.encode() + b":"
         cursor = b"0"
@@ -86,14 +87,3 @@ def remove_keys(endpoint: Endpoint, task: TaskView, chunks: list[ChunkView], hom
                 return removed
     finally:
         link.close()
-
-
-def _remove_pieces(link: TargetLink, task: TaskView, chunks: list[ChunkView]) -> int:
-    """Huge values that were being built when their loader died."""
-    scope, removed = Scope(task.databases), 0
-    for chunk in chunks:
-        db = scope.target(chunk.db)
-        names = [tmp_key(task.uid, chunk.id, epoch) for epoch in range(1, chunk.epoch + 1)]
-        if chunk.huge and db is not None and names:
-            removed += int(link.ask_all([[b"SELECT", db], [b"UNLINK", *names]])[1])
-    return removed

@@ -15,6 +15,8 @@ import mmap
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 from sync_tasks.answers import classify
@@ -22,18 +24,22 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError, Malformed, Side, TargetError, named
 from sync_tasks.names import begun, closed_key, load_key, marks_key
 from workers.beat import Beat
-from workers.codec import RestoreEncoder
+from workers.codec import RestoreEncoder, Transcriber
+from workers.codec.reads import Reads
 from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
-from workers.expiry import FIELD_HOLD, HOLD
-from workers.huge import load_huge
+from workers.expiry import FIELD_HOLD, HOLD, hold
+from workers.huge import build, can_build, load_huge, unbuilt
 from workers.ports import ChunkPort
-from workers.spool.chunks import count_keys
+from workers.spool.chunks import RECORD, count_keys, whole
 from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
 from workers.target.link import TargetLink, lost
 
 BATCH_KEYS = 200
 BATCH_BYTES = 128 << 10
+LARGEST = 1 << 20
+"""Bytes of a value, as the source packs it, that is converted in memory; it may unpack to many times as much."""
+LEFT_OUT = "expiries of hash fields and the like, which the target's version does not have, were left out"
 FLYING = 4
 FAR = 1 << 53
 GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
@@ -75,14 +81,16 @@ class FencedBatches:
         self._watch = encode([b"WATCH", self._closed, self._tok]) + encode([b"PEXPIREAT", self._closed, FAR])
         self._rightful = rightful
         rightful()  # who has lost its right must not take the token from its successor
-        link.ask_all([
+        *_, done = link.ask_all([
             [b"MULTI"],
             [b"DEL", self._tok],
             [b"HSET", self._tok, self._step(0), b"1"],
             [b"EXPIRE", self._tok, TOKEN_S],
+            [b"DUMP", self._tok],
             [b"HSETNX", marks_key(uid, node, gen), begun(what), b"1"],
             [b"EXEC"],
         ])  # fmt: skip
+        self.reads = Reads(int.from_bytes(done[3][-10:-8], "little"))
         rightful()
         self._select = encode([b"SELECT", db]) if db != home else b""
         self._back = encode([b"SELECT", home]) if db != home else b""
@@ -205,7 +213,7 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
             batches.end(encode([b"HSET", marks_key(uid, number, gen), seq, port.chunk.keys]), 1)
         finally:
             link.close()
-    port.done(port.chunk.keys)
+    port.done(port.chunk.keys, loader.left_out)
 
 
 def _prove(link: TargetLink, db: int, home: int) -> None:
@@ -227,6 +235,7 @@ class _Loader:
         self._port, self._chunk = port, port.chunk
         self._path = Path(port.chunk.path)
         self.keys = 0  # so far
+        self._lost, self._first = 0, b""
 
     def check(self) -> None:
         """Raise ControlError, the snapshot marked, if the file is not what was recorded, as far as can be told at once.
@@ -250,30 +259,82 @@ class _Loader:
         """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded."""
         version, _, _ = read_tables(self._path.parent)
         if self._chunk.huge:
-            load_huge(self._port, batches, version)
+            self._lose(*load_huge(self._port, batches, version))
             return
         try:
-            self._send(batches, RestoreEncoder(version, HOLD, FIELD_HOLD))
+            if batches.reads.takes_all(version):
+                self._send(batches, RestoreEncoder(batches.reads.footer(version), HOLD, FIELD_HOLD))
+            else:
+                self._convert(batches, version)
         except Malformed as e:
             self.keys = count_keys(self._path)  # the source's fault, unless the records are other ones
             self._compare(e)
             raise
         self._compare()
 
-    def _send(self, batches: FencedBatches, encoder: RestoreEncoder) -> None:
+    @contextmanager
+    def _data(self) -> Iterator[memoryview]:
         with (
             self._path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
             memoryview(pages) as data,
         ):
+            yield data
+
+    def _send(self, batches: FencedBatches, encoder: RestoreEncoder) -> None:
+        with self._data() as data:
             position, keys = 0, 1
             while keys and position < len(data):
                 body, keys, position = encoder.encode(data, position, BATCH_KEYS, BATCH_BYTES)
                 if keys:
                     batches.send(body, keys)
                 self.keys += keys
-            if position < len(data):
-                raise damaged(self._path, f"ends in the middle of a key, behind byte {position}")
+            self._at_end(data, position)
+
+    def _at_end(self, data: memoryview, position: int) -> None:
+        if position < len(data):
+            raise damaged(self._path, f"ends in the middle of a key, behind byte {position}")
+
+    def _convert(self, batches: FencedBatches, version: int) -> None:
+        """Send everything in forms that the target reads."""
+        reads = batches.reads
+        encoder = RestoreEncoder(reads.footer(version), HOLD)
+        transcriber = Transcriber(reads.table(version), version, reads.timed, reads.stream, FIELD_HOLD)
+        with self._data() as data:
+            position, keys = 0, 1
+            while keys and position < len(data):
+                records, keys, position = transcriber.take(data, position, BATCH_KEYS, BATCH_BYTES, LARGEST)
+                sent = 0
+                while sent < len(records):
+                    body, some, sent = encoder.encode(records, sent, BATCH_KEYS, BATCH_BYTES)
+                    batches.send(body, some)
+                if not keys and (size := whole(data, position)):
+                    self._build(batches, data[position : position + size], version)
+                    keys, position = 1, position + size
+                self.keys += keys
+            self._at_end(data, position)
+        self._lose(transcriber.lost, transcriber.first)
+
+    def _build(self, batches: FencedBatches, record: memoryview, version: int) -> None:
+        """One value that is too large to be converted in memory."""
+        expire_ms, key_size, _ = RECORD.unpack_from(record)
+        value = RECORD.size + key_size
+        key, kind = bytes(record[RECORD.size : value]), record[value]
+        if not can_build(kind):
+            raise unbuilt(key, kind)
+        written = hold(expire_ms) if expire_ms >= 0 else 0
+        lost = build(self._port, batches, BytesIO(record[value + 1 :]), key, kind, version, written)
+        self._lose(lost, key)
+
+    def _lose(self, lost: int, key: bytes) -> None:
+        self._lost += lost
+        self._first = self._first or (key if lost else b"")
+
+    @property
+    def left_out(self) -> str:
+        """What the target has no place for, for people; empty: nothing."""
+        first = self._first[:64].decode(errors="backslashreplace")
+        return f"{self._lost} {LEFT_OUT}, first those of key {first}" if self._lost else ""
 
     def _compare(self, cause: Exception | None = None) -> None:
         if self.keys != self._chunk.keys:

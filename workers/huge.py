@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from sync_tasks.errors import TargetError, UnsupportedType
 from sync_tasks.names import tmp_key
 from workers.codec import STREAM_TYPES, can_piece, crc64, pieces, stream_pieces
-from workers.codec.programs import INSTEAD, unheld
 from workers.codec.resp_cy import encode
 from workers.expiry import FIELD_HOLD, hold
 from workers.ports import ChunkPort
@@ -21,7 +20,10 @@ from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import damaged
 
 if TYPE_CHECKING:
+    from sync_tasks.views import ChunkView
     from workers.full import FencedBatches
+    from workers.scope import Scope
+    from workers.target.link import TargetLink
 
 LARGEST_BULK = 512 << 20
 """Redis's default proto-max-bulk-len: one argument may not be longer."""
@@ -30,8 +32,11 @@ BATCH_BYTES, BATCH_COMMANDS = 256 << 10, 200
 """Of small pieces so many go at once."""
 
 
-def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> None:
-    """Load the one value of a huge chunk, whose file is as long as recorded. Raises as load_chunk."""
+def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> tuple[int, bytes]:
+    """Load the one value of a huge chunk, whose file is as long as recorded.
+
+    Returns how many expiries of fields the target has no place for, and its key. Raises as load_chunk.
+    """
     path = Path(port.chunk.path)
     with path.open("rb") as file:
         expire_ms, key_size, value_size = RECORD.unpack(file.read(RECORD.size))
@@ -39,18 +44,66 @@ def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> None:
             raise damaged(path, "does not begin as a long value does")
         key = file.read(key_size)
         kind = file.read(1)[0]
-        if unheld(kind, version):
-            what = f"key {key[:64]!r} is a hash of Redis whose fields expire, which cannot be held yet"
-            raise UnsupportedType(what, hint=INSTEAD)
         written = hold(expire_ms) if expire_ms >= 0 else 0
-        start = file.tell()
-        if can_piece(kind):
-            _in_pieces(port, batches, pieces(file.read, kind, BLOCK, 512, FIELD_HOLD), key, written)
-        elif kind in STREAM_TYPES:
-            _in_pieces(port, batches, stream_pieces(file.read, lambda: file.seek(start), kind), key, written)
-        else:
-            size = path.stat().st_size - RECORD.size - key_size - 1
-            _whole(batches, file, key, kind, size, version, written)
+        if can_build(kind):
+            return build(port, batches, file, key, kind, version, written), key
+        if not batches.reads.takes(kind, version):
+            raise unbuilt(key, kind)
+        size = path.stat().st_size - RECORD.size - key_size - 1
+        _whole(batches, file, key, kind, size, batches.reads.footer(version), written)
+        return 0, key
+
+
+def can_build(kind: int) -> bool:
+    """Whether commands can rebuild a value of this type."""
+    return can_piece(kind) or kind in STREAM_TYPES
+
+
+def unbuilt(key: bytes, kind: int) -> UnsupportedType:
+    """A value that this target cannot have."""
+    what = f"key {key[:64]!r} is of type {kind}, which the source's line of servers alone has"
+    return UnsupportedType(what, hint="name a target of the source's line and version, or delete it on the source")
+
+
+def build(
+    port: ChunkPort, batches: FencedBatches, file: BinaryIO, key: bytes, kind: int, version: int, written: int
+) -> int:
+    """Rebuild the value that `file` goes on with, to its end, by commands. `can_build` is true.
+
+    Args:
+        version: RDB version of the source.
+        written: the key's expiry with its hold, 0: none.
+
+    Returns how many expiries of fields the target has no place for.
+    """
+    start, reads = file.tell(), batches.reads
+    if kind in STREAM_TYPES:
+        found = stream_pieces(file.read, lambda: file.seek(start), kind, reads.counters)
+    else:
+        found = pieces(file.read, kind, BLOCK, 512, FIELD_HOLD, version)
+    lost = 0
+
+    def kept() -> Iterator[tuple[bytes, list[bytes]]]:
+        nonlocal lost
+        for command, arguments in found:
+            if command == b"HPEXPIREAT" and not reads.timed:
+                lost += int(arguments[2])
+            else:
+                yield command, arguments
+
+    _in_pieces(port, batches, kept(), key, written)
+    return lost
+
+
+def remove_pieces(link: TargetLink, uid: str, scope: Scope, chunks: list[ChunkView]) -> int:
+    """Remove values that were being built when their loader died; how many. The link's database is another one then."""
+    removed = 0
+    for chunk in chunks:
+        db = scope.target(chunk.db)
+        names = [tmp_key(uid, chunk.id, epoch) for epoch in range(1, chunk.epoch + 1)]
+        if db is not None and names:
+            removed += int(link.ask_all([[b"SELECT", db], [b"UNLINK", *names]])[1])
+    return removed
 
 
 def _in_pieces(

@@ -96,7 +96,8 @@ class ChunkPort(Protocol):
     def renew(self, keys_done: int) -> None:
         """Beat and progress; raises `Fenced` when taken away or void."""
 
-    def done(self, keys: int) -> None: ...
+    def done(self, keys: int, left_out: str = "") -> None:
+        """All is on the target, but for what it has no place for, in words."""
 
 
 class OpPort(Protocol):

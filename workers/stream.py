@@ -11,12 +11,12 @@ from typing import Any
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, KeyferryError, is_away
-from sync_tasks.names import tmp_key
 from sync_tasks.views import Orders
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.census import Census
 from workers.gates import Gates
+from workers.huge import remove_pieces
 from workers.intake import Intake
 from workers.moment import now_ms
 from workers.ports import StreamPort
@@ -300,17 +300,11 @@ class StreamJob:
         self._remove_pieces(node.gen)
 
     def _remove_pieces(self, gen: int) -> None:
-        """Huge values that were being built when their loader died."""
-        chunks = [c for g in range(1, gen + 1) for c in self.port.chunks(g) if c.huge]
-        if not chunks:
-            return
+        """Values that were being built when their loader died."""
+        chunks = [c for g in range(1, gen + 1) for c in self.port.chunks(g)]
         link = TargetLink(self.target, "keyferry-tidy", self.home)
         try:
-            for chunk in chunks:
-                db = self.applier.scope.target(chunk.db)
-                names = [tmp_key(self.port.task.uid, chunk.id, epoch) for epoch in range(1, chunk.epoch + 1)]
-                if db is not None and names:
-                    link.ask_all([[b"SELECT", db], [b"UNLINK", *names]])
+            remove_pieces(link, self.port.task.uid, self.applier.scope, chunks)
         except KeyferryError:
             self._tidied = False  # next tick tries again
         finally:

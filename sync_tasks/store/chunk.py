@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import aliased
 
+from sync_tasks import lifecycle
 from sync_tasks.errors import Fenced, Side
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.states import RUNNING, ChunkState
@@ -38,11 +39,15 @@ class ChunkHandle:
         of = f" of {self._total}" if self._total else ""
         self.say(f"chunk {self.chunk.seq + 1}{of}: {keys_done} of {self.chunk.keys} keys")
 
-    def done(self, keys: int) -> None:
-        """The chunk is marked on the target; `keys` were written. Raises Fenced as `renew`."""
-        self._update([], state=ChunkState.DONE, keys_done=keys, owner=None, next_at=None)
+    def done(self, keys: int, left_out: str = "") -> None:
+        """The chunk is marked on the target; `keys` were written. Raises Fenced as `renew`.
 
-    def _update(self, asked: Sequence[ColumnElement[Any]], **values: Any) -> Sequence[Any]:
+        Args:
+            left_out: what of them the target has no place for, in words, for an event.
+        """
+        self._update([], left_out, state=ChunkState.DONE, keys_done=keys, owner=None, next_at=None)
+
+    def _update(self, asked: Sequence[ColumnElement[Any]], left_out: str = "", **values: Any) -> Sequence[Any]:
         """Write these columns; what is `asked` besides, as it is then."""
         with self._db.write() as session:
             task = session.get_one(Task, self.task.id, with_for_update=True)
@@ -63,6 +68,8 @@ class ChunkHandle:
             if values.get("state") == ChunkState.DONE:
                 # The target took a whole chunk: whatever ailed it has passed.
                 windows.close(session, task, or_(RetryWindow.side == Side.TARGET, RetryWindow.origin == windows.LOAD))
+            if left_out:
+                lifecycle.note(session, task.id, "left-out", f"chunk {self.chunk.seq + 1}: {left_out}")
             return found[1:]
 
     def _count(self) -> ColumnElement[int | None]:

@@ -20,6 +20,7 @@ from tests.unit.codec.newer import redis_types
 from tests.unit.codec.old import VERSIONS, old
 from tests.unit.codec.rdb import compress, frame
 from tests.unit.codec.samples import VALUES, all_types, intset, listpack, ziplist, zipmap
+from workers.codec.reads import Reads
 
 TWIN = 40
 """Of so many cases one is tried in plain Python, too."""
@@ -53,6 +54,8 @@ def _framed(codec: Any, data: bytes, rng: random.Random) -> object:
     for buf in framed.buffers.values():
         told.append(_tried(lambda buf=buf: codec.volatile(buf)))
         told.append(_tried(lambda buf=buf: _encoded(codec, buf)))
+        for version in (9, 10, 12, 80):
+            told.append(_tried(lambda buf=buf, version=version: _transcribed(codec, buf, version)))
     for _, value in list(framed.entries().values())[:40]:
         if codec.can_piece(value[0]):
             told.append(_tried(lambda value=value: list(codec.pieces(io.BytesIO(value[1:]).read, value[0], 1024, 9))))
@@ -64,6 +67,18 @@ def _encoded(codec: Any, buf: bytes) -> list[object]:
     while pos < len(buf):
         out, keys, pos = encoder.encode(buf, pos, 50, 1 << 20)
         found.append((out, keys))
+    return found
+
+
+def _transcribed(codec: Any, buf: bytes, version: int) -> list[object]:
+    """In the forms of a target of this version; both lines stand for the source."""
+    reads, found = Reads(version), []
+    for source in (14, 80):
+        transcriber = codec.Transcriber(reads.table(source), source, reads.timed, reads.stream, 9)
+        pos, keys = 0, 1
+        while keys:
+            out, keys, pos = transcriber.take(buf, pos, 50, 1 << 20, 1 << 20)
+            found.append((bytes(out), keys, pos, transcriber.lost, transcriber.first))
     return found
 
 
@@ -90,8 +105,9 @@ def _lzf(codec: Any, data: bytes, rng: random.Random) -> object:
 
 
 def _pieces(codec: Any, data: bytes, rng: random.Random) -> object:
-    kind = rng.choice([0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 16, 17, 18, 20, 22])
-    return list(codec.pieces(io.BytesIO(data).read, kind, rng.choice([1024, 1 << 20]), rng.choice([1, 50]), 9))
+    kind = rng.choice([0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 16, 17, 18, 20, 22, 23, 24, 25])
+    sizes = rng.choice([1024, 1 << 20]), rng.choice([1, 50])
+    return list(codec.pieces(io.BytesIO(data).read, kind, *sizes, 9, rng.choice([12, 80])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ class ChunkPort:
         self._guard()
         self.control.has_asked()
 
-    def done(self, keys: int) -> None:
+    def done(self, keys: int, left_out: str = "") -> None:
         self.control.put(self._guard(), state=ChunkState.DONE)
         self.control.loaded()
 

@@ -12,8 +12,8 @@ from sync_tasks.errors import ControlError
 
 # These share C structures and functions: all of them are compiled, or none.
 _LINKED = (
-    "crc64_cy", "digest_cy", "frame_cy", "key_cy", "lzf_cy", "part_cy", "raw_cy", "restore_cy", "shard_cy",
-    "slots_cy", "template_cy", "walk_cy",
+    "convert_cy", "crc64_cy", "digest_cy", "frame_cy", "key_cy", "lzf_cy", "part_cy", "raw_cy", "restore_cy",
+    "shard_cy", "slots_cy", "template_cy", "walk_cy",
 )  # fmt: skip
 
 
@@ -39,6 +39,7 @@ def _whole(modules: dict[str, Path]) -> None:
 
 _whole(_modules())
 
+from workers.codec.convert_cy import Transcriber, convert  # noqa: E402
 from workers.codec.crc64_cy import crc64  # noqa: E402
 from workers.codec.frame_cy import Framer  # noqa: E402
 from workers.codec.lzf_cy import Expander, decompress  # noqa: E402
@@ -53,7 +54,9 @@ __all__ = [
     "Expander",
     "Framer",
     "RestoreEncoder",
+    "Transcriber",
     "can_piece",
+    "convert",
     "core",
     "crc64",
     "decompress",

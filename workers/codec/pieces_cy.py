@@ -11,6 +11,7 @@ from struct import unpack_from
 from sync_tasks.errors import Malformed, UnsupportedType
 from workers.codec.lzf_cy import Expander
 from workers.codec.packed_cy import intset, listpack, ziplist, zipmap
+from workers.codec.programs import TIMED_HASHES, VALKEY_VERSIONS
 from workers.codec.reader_cy import BLOCK, Reader
 
 FIELD_REAL = 1 << 44  # ms: a time from here on never comes, and takes no hold
@@ -23,12 +24,9 @@ _COMMANDS |= dict.fromkeys((4, 9, 13, 16), b"HSET")
 
 
 def can_piece(type: int) -> bool:
-    """Whether `pieces` can rebuild a value of this RDB type; modules and what Redis added since 7.4 it cannot, and
-    streams are for `stream_pieces`.
-
-    Type 22 is that of Valkey here; in Redis it is another, of 7.4's release candidates.
-    """
-    return type in _COMMANDS or type in (0, 22)
+    """Whether `pieces` can rebuild a value of this RDB type; modules and arrays it cannot, and streams are for
+    `stream_pieces`."""
+    return type in _COMMANDS or type == 0 or type in TIMED_HASHES
 
 
 def pieces(
@@ -37,6 +35,7 @@ def pieces(
     max_bytes: int = 1 << 20,
     max_items: int = 512,
     field_hold: int = 0,
+    source: int = VALKEY_VERSIONS[0],
 ) -> Iterator[tuple[bytes, list[bytes]]]:
     """Commands that build a value, in order, as (name, arguments after the key).
 
@@ -47,6 +46,7 @@ def pieces(
         max_bytes: of arguments in a command; only a single element may be longer. At least 1024.
         max_items: elements, or pairs, in a command.
         field_hold: ms added to the expiry of hash fields below 2**44; later ones stay as they are.
+        source: RDB version of whoever wrote it: Valkey and Redis write hashes whose fields expire each in their way.
 
     Holds one command, one block and, of packed containers, one node.
 
@@ -56,15 +56,15 @@ def pieces(
     """
     if not can_piece(type):
         raise UnsupportedType(f"a value of type {type} cannot be built in pieces")
-    source = Reader(read)
+    reader = Reader(read)
     if type == 0:
-        yield from _text(source, max(max_bytes, 1024))
-    elif type == 22:
-        yield from _timed(source, max_bytes, max_items, field_hold)
+        yield from _text(reader, max(max_bytes, 1024))
+    elif type in TIMED_HASHES:
+        yield from _timed(reader, type, source, max_bytes, max_items, field_hold)
     else:
-        for args, _ in _batches(_elements(source, type), max_bytes, max_items):
+        for args, _ in _batches(_elements(reader, type), max_bytes, max_items):
             yield _COMMANDS[type], args
-    source.close()
+    reader.close()
 
 
 def _batches(
@@ -86,10 +86,14 @@ def _batches(
         yield args, starts
 
 
-def _timed(source: Reader, max_bytes: int, max_items: int, hold: int) -> Iterator[tuple[bytes, list[bytes]]]:
+def _timed(
+    reader: Reader, kind: int, source: int, max_bytes: int, max_items: int, hold: int
+) -> Iterator[tuple[bytes, list[bytes]]]:
     """HSET of fields and values, each followed by HPEXPIREAT for those of them that expire."""
     times: list[int] = []
-    for args, starts in _batches(_timed_fields(source, times), max_bytes, max_items):
+    valkey = source >= VALKEY_VERSIONS[0]
+    found = _timed_fields(reader, times) if valkey else _redis_fields(reader, kind, times)
+    for args, starts in _batches(found, max_bytes, max_items):
         yield b"HSET", args
         by_time: dict[int, list[bytes]] = {}
         for start, time in zip(starts, times, strict=False):
@@ -102,10 +106,30 @@ def _timed(source: Reader, max_bytes: int, max_items: int, hold: int) -> Iterato
 
 
 def _timed_fields(source: Reader, times: list[int]) -> Iterator[tuple[bytes, ...]]:
+    """Valkey's: field, value, and eight bytes of time, -1: none."""
     for _ in range(source.length()):
         pair = (source.string(), source.string())
         times.append(unpack_from("<q", source.take(8))[0])
         yield pair
+
+
+def _redis_fields(source: Reader, kind: int, times: list[int]) -> Iterator[tuple[bytes, ...]]:
+    """Redis's: since the release behind the first time of all; then as numbers from there on, field and value, or as a
+    listpack of field, value and time. 0: none."""
+    least = unpack_from("<q", source.take(8))[0] if kind >= 24 else 1
+    if kind % 2 == 0:
+        for _ in range(source.length()):
+            number = source.number()
+            times.append(least + number - 1 if number else -1)
+            yield source.string(), source.string()
+        return
+    entries = listpack(source.string(), source.offset)
+    for field in entries:
+        value, time = next(entries, None), next(entries, b"")
+        if value is None or not time.isdigit():
+            raise Malformed("a packed hash whose fields expire does not follow its format before", source.offset)
+        times.append(int(time) or -1)
+        yield field, value
 
 
 def _elements(source: Reader, kind: int) -> Iterator[tuple[bytes, ...]]:

@@ -108,11 +108,6 @@ def name(kind: int) -> str:
     return _NAMES.get(kind, "not known")
 
 
-def unheld(kind: int, version: int) -> bool:
-    """Whether a value may be a hash of Redis whose fields expire: they cannot be held on the target yet."""
-    return kind in TIMED_HASHES and version < VALKEY_VERSIONS[0]
-
-
 def header(magic: bytes) -> tuple[str, int, bool]:
     """Family, version, and whether that is known, of the nine bytes that begin an RDB. Raises Malformed."""
     family = "VALKEY" if magic.startswith(b"VALKEY") else "REDIS"

@@ -11,9 +11,8 @@ from struct import unpack_from
 
 import cython
 
-from sync_tasks.errors import Malformed, UnsupportedType
+from sync_tasks.errors import Malformed
 from workers.codec.crc64_cy import crc64
-from workers.codec.programs import INSTEAD, VALKEY_VERSIONS
 
 if cython.compiled:
     from cython.cimports.workers.codec.crc64_cy import crc_bytes
@@ -47,7 +46,6 @@ KEY_REAL = cython.declare(cython.longlong, 1 << 48)  # ms: a time from here on n
 FIELD_REAL = cython.declare(cython.longlong, 1 << 44)
 OVERHEAD = cython.declare(cython.Py_ssize_t, 192)  # bytes: the most a command adds to its key and value
 HASH_WITH_TTL = cython.declare(cython.int, 22)
-LAST_TIMED = cython.declare(cython.int, 25)  # Redis has four types of hashes whose fields may expire
 
 
 @cython.final
@@ -60,7 +58,8 @@ class RestoreEncoder:
     Args:
         rdb_version: written into RESTORE payloads, as the source's own DUMP states it.
         key_hold: ms added to the expiry of keys below 2**48; later ones stay as they are.
-        field_hold: ms added to the expiry of hash fields below 2**44; later ones stay as they are.
+        field_hold: ms added to the expiry of hash fields below 2**44 in values of Valkey; later ones stay as they are.
+            Those of Redis `Transcriber` holds.
     """
 
     rdb_version = cython.declare(cython.int, visibility="readonly")
@@ -96,7 +95,6 @@ class RestoreEncoder:
         Raises:
             Malformed: a huge record; a record, plain string or hash with field times that does not follow its
                 format. The offset is the position in `buf`.
-            UnsupportedType: a hash with field times of Redis, which cannot be held yet; nothing is encoded.
         """
         if pos < 0:
             raise ValueError("pos must not be negative")
@@ -154,7 +152,6 @@ class RestoreEncoder:
         data: cython.Py_ssize_t = 0
         klen: cython.Py_ssize_t
         vlen: cython.Py_ssize_t
-        unheld: cython.bint = self.field_hold != 0 and self.rdb_version < VALKEY_VERSIONS[0]
         while keys < max_keys and data < max_bytes and end - pos >= 16:
             klen = load(p, pos + 8, 4)
             vlen = load(p, pos + 12, 4)
@@ -166,19 +163,12 @@ class RestoreEncoder:
                 raise Malformed("a record has no value", pos)
             if klen + vlen > end - pos - 16:
                 break
-            if unheld and HASH_WITH_TTL <= p[pos + 16 + klen] <= LAST_TIMED:
-                raise self._unheld(bytes(p[pos + 16 : pos + 16 + min(klen, cython.cast(cython.Py_ssize_t, 64))]), pos)
             keys += 1
             data += klen + vlen + 64
             pos += 16 + klen + vlen
         self._stop = pos
         self._size = data + keys * OVERHEAD
         return keys
-
-    @cython.cfunc
-    def _unheld(self, key: bytes, pos: cython.Py_ssize_t) -> object:
-        what = f"key {key!r} is a hash of Redis whose fields expire, which cannot be held yet"
-        return UnsupportedType(what, pos, hint=INSTEAD)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

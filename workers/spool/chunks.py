@@ -93,6 +93,15 @@ def key_hashes(path: Path, seed: bytes, bits: int = 0, part: int = 0) -> bytes:
             return record_hashes(data, seed, bits, part)
 
 
+def whole(data: memoryview, position: int) -> int:
+    """Bytes of the record at `position`; 0: it is not all there, or a huge one."""
+    if len(data) - position < RECORD.size:
+        return 0
+    _, key_size, value_size = RECORD.unpack_from(data, position)
+    size = RECORD.size + key_size + value_size
+    return 0 if value_size == TO_THE_END or not value_size or size > len(data) - position else int(size)
+
+
 def count_keys(path: Path) -> int:
     """How many whole records a chunk file holds."""
     return sum(1 for _ in keys_of(path))

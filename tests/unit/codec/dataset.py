@@ -127,3 +127,23 @@ def _field_times(client: redis.Redis, key: bytes) -> dict[bytes, int]:
     fields = client.hkeys(key)
     times = client.execute_command("HPEXPIRETIME", key, "FIELDS", len(fields), *fields)
     return dict(zip(fields, times, strict=True))
+
+
+def shown(client: redis.Redis, key: bytes, counters: bool) -> Any:
+    """What a server tells of a stream, but for its layout and when consumers were seen."""
+
+    def table(flat: list[Any]) -> dict[bytes, Any]:
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def only(full: dict[bytes, Any], *names: bytes) -> list[Any]:
+        return [full.get(name) for name in names]
+
+    full = table(client.execute_command("XINFO", "STREAM", key, "FULL", "COUNT", 0))
+    counts = (b"entries-added", b"max-deleted-entry-id", b"recorded-first-entry-id") if counters else ()
+    groups = []
+    for group in map(table, full[b"groups"]):
+        name, kept = group[b"name"], (b"last-delivered-id", *((b"entries-read",) if counters else ()))
+        consumers = sorted(table(consumer)[b"name"] for consumer in group[b"consumers"])
+        pel = [tuple(one) for one in group.get(b"pel", group.get(b"pending"))]
+        groups.append((name, only(group, *kept), consumers, pel))
+    return client.xrange(key), only(full, b"length", b"last-generated-id", *counts), groups

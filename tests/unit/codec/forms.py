@@ -13,8 +13,8 @@ import workers.codec
 
 FOLDER = Path(workers.codec.__file__).parent
 NAMES = (
-    "crc64", "slots", "lzf", "raw", "shard", "walk", "key", "packed", "template", "part", "frame", "restore", "reader",
-    "pieces", "stream", "resp", "volatile", "digest",
+    "crc64", "slots", "lzf", "raw", "shard", "walk", "key", "packed", "template", "part", "frame", "convert", "restore",
+    "reader", "pieces", "stream", "resp", "volatile", "digest",
 )  # fmt: skip
 """Each after those it imports."""
 
@@ -51,6 +51,8 @@ def form(name: str) -> Any:
         decompress=modules["lzf"].decompress,
         Expander=modules["lzf"].Expander,
         Framer=modules["frame"].Framer,
+        convert=modules["convert"].convert,
+        Transcriber=modules["convert"].Transcriber,
         RestoreEncoder=modules["restore"].RestoreEncoder,
         pieces=modules["pieces"].pieces,
         can_piece=modules["pieces"].can_piece,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sync_tasks.errors import Malformed, UnsupportedType
 from tests.unit.codec.forms import form
 from tests.unit.codec.keyspace import run
+from tests.unit.codec.newer import MIN, NEWER
 from tests.unit.codec.rdb import integer, length, lzf, raw
 from tests.unit.codec.samples import MEANINGS, VALUES, listpack, timed_hash, ziplist, zipmap
 
@@ -33,7 +34,16 @@ def test_every_type_is_rebuilt(codec: Any, kind: int) -> None:
     assert run(small) == MEANINGS[kind]
 
 
-@pytest.mark.parametrize("kind", [7, 15, 19, 21, 6, 8, 23, 245])
+@pytest.mark.parametrize("kind", [22, 23, 24, 25])
+def test_hashes_of_redis_whose_fields_expire(codec: Any, kind: int) -> None:
+    found = list(codec.pieces(_reader(NEWER[kind], lambda: 7), kind, 1024, 2, 9, 12))
+    times = {b"f": -1, b"g": MIN + 9, b"h": MIN + 14}
+    values = {b"f": b"v", b"g": b"w", b"h": b"x" * 200}
+    assert run(found) == {field: (values[field], time) for field, time in times.items()}
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("kind", [7, 15, 19, 21, 6, 8, 28, 245])
 def test_streams_and_modules_are_not(codec: Any, kind: int) -> None:
     assert not codec.can_piece(kind)
     with pytest.raises(UnsupportedType, match=f"type {kind} "):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync_tasks.errors import Malformed, UnsupportedType
+from sync_tasks.errors import Malformed
 from tests.unit.codec.forms import form
 from tests.unit.codec.newer import NEWER
 from tests.unit.codec.rdb import commands, crc64, integer, length, lzf, raw, record
@@ -237,14 +237,12 @@ def test_both_forms_agree(items: Any, key_hold: int, max_bytes: int) -> None:
     assert [argv[1] for argv in commands(outs[0])] == [key for key, _, _, _ in items]
 
 
-@pytest.mark.parametrize("kind", [22, 23, 24, 25])
-def test_fields_of_redis_that_expire_are_restored_but_not_held(codec: Any, kind: int) -> None:
+@pytest.mark.parametrize("kind", [23, 24, 25])
+def test_fields_of_redis_that_expire_are_restored_as_they_stand(codec: Any, kind: int) -> None:
+    """Whoever holds them has done so before."""
     buf = record(b"before", 0, raw(b"v")) + record(b"the-key", kind, NEWER[kind])
-    argvs = list(commands(codec.RestoreEncoder(12).encode(buf, 0, 10, 1 << 20)[0]))
+    argvs = list(commands(codec.RestoreEncoder(12, KEY_HOLD).encode(buf, 0, 10, 1 << 20)[0]))
     assert argvs[1][3] == _payload(kind, NEWER[kind], 12)
-    with pytest.raises(UnsupportedType, match="b'the-key' is a hash of Redis whose fields expire") as caught:
-        codec.RestoreEncoder(12, KEY_HOLD, FIELD_HOLD).encode(buf, 0, 10, 1 << 20)
-    assert caught.value.offset == len(record(b"before", 0, raw(b"v")))
 
 
 @pytest.mark.parametrize("kind", [26, 27, 28])

@@ -12,6 +12,7 @@ import redis
 
 from sync_tasks.errors import Malformed, UnsupportedType
 from tests.servers import Server, start
+from tests.unit.codec.dataset import shown
 
 KINDS = ("redis-6.2", "redis-7.0", "redis-8.2", "valkey-8.1", "valkey-9.1")
 
@@ -86,26 +87,6 @@ def server(servers: dict[str, Server]) -> Any:
         return client
 
     return begin
-
-
-def shown(client: redis.Redis, key: bytes, counters: bool) -> Any:
-    """What a server tells of a stream, but for its layout and when consumers were seen."""
-
-    def table(flat: list[Any]) -> dict[bytes, Any]:
-        return dict(zip(flat[::2], flat[1::2], strict=True))
-
-    def only(full: dict[bytes, Any], *names: bytes) -> list[Any]:
-        return [full.get(name) for name in names]
-
-    full = table(client.execute_command("XINFO", "STREAM", key, "FULL", "COUNT", 0))
-    counts = (b"entries-added", b"max-deleted-entry-id", b"recorded-first-entry-id") if counters else ()
-    groups = []
-    for group in map(table, full[b"groups"]):
-        name, kept = group[b"name"], (b"last-delivered-id", *((b"entries-read",) if counters else ()))
-        consumers = sorted(table(consumer)[b"name"] for consumer in group[b"consumers"])
-        pel = [tuple(one) for one in group.get(b"pel", group.get(b"pending"))]
-        groups.append((name, only(group, *kept), consumers, pel))
-    return client.xrange(key), only(full, b"length", b"last-generated-id", *counts), groups
 
 
 def build(codec: Any, payload: bytes, client: redis.Redis, key: bytes, counters: bool) -> int:

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from sync_tasks.errors import ControlError, Fenced, KeyferryError, UnsupportedType
+from sync_tasks.errors import ControlError, Fenced, KeyferryError
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
 from tests.servers import Server
+from tests.unit.codec.dataset import FAR
 from tests.unit.codec.newer import NEWER
+from tests.unit.codec.rdb import raw
+from tests.unit.codec.samples import MEANINGS, VALUES
 from tests.unit.protocol.conftest import TASK, UID, endpoint
 from tests.unit.protocol.faulty import record
 from workers import beat, full
+from workers.expiry import HOLD
 from workers.full import FencedBatches, load_chunk
 from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import is_damaged
@@ -51,8 +55,8 @@ class Chunk:
         if self.lost:
             raise Fenced("taken away")
 
-    def done(self, keys: int) -> None:
-        self.ended = keys
+    def done(self, keys: int, left_out: str = "") -> None:
+        self.ended, self.left_out = keys, left_out
 
     def load(self, target: Server) -> None:
         load_chunk(self, endpoint(target), 0, 0)
@@ -119,20 +123,32 @@ def test_a_huge_chunk_that_lost_its_end_is_not_done(target: Server, tmp_path: Pa
         chunk.load(target)
 
 
-@pytest.mark.parametrize("huge", [False, True])
-def test_a_hash_of_redis_whose_fields_expire_is_refused_before_it_is_written(
-    target: Server, tmp_path: Path, huge: bool
+@pytest.mark.parametrize("size", ["small", "large", "huge"])
+@pytest.mark.parametrize("kind", [20, 24, 25])
+def test_values_that_the_target_does_not_read(
+    target: Server, tmp_path: Path, size: str, kind: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its fields could not be held: they would expire on the target before the source says so."""
-    value = b"\x18" + NEWER[24]
-    data = RECORD.pack(-1, 8, TO_THE_END if huge else len(value)) + b"the-hash" + value
-    chunk = Chunk(tmp_path / "gen", data, 1, huge=huge)
-    with pytest.raises(UnsupportedType, match="b'the-hash' is a hash of Redis whose fields expire"):
-        chunk.load(target)
-    assert not chunk.ended
-    assert not is_damaged(tmp_path / "gen")
+    """Redis 7.0 has no listpacks of sets, and no fields that expire: these are left out, and it is said."""
+    if size == "large":
+        monkeypatch.setattr(full, "LARGEST", 50)
+    value = bytes([kind]) + (VALUES | NEWER)[kind]
+    data = RECORD.pack(FAR, 9, TO_THE_END if size == "huge" else len(value)) + b"the-value" + value
+    if size != "huge":
+        string = b"\x00" + raw(b"plain")
+        data = RECORD.pack(-1, 1, len(string)) + b"a" + string + data + RECORD.pack(-1, 1, len(string)) + b"b" + string
+    chunk = Chunk(tmp_path / "gen", data, data.count(b"plain") + 1, huge=size == "huge")
+    write_tables(tmp_path / "gen", 12, [], [])
+    chunk.load(target)
+    assert chunk.ended == chunk.chunk.keys
+    lost = "2 expiries of hash fields and the like" in chunk.left_out and chunk.left_out.endswith("of key the-value")
+    assert lost == bool(chunk.left_out) == (kind != 20)
     with target.client() as client:
-        assert not client.exists("the-hash")
+        if kind == 20:
+            assert client.smembers("the-value") == MEANINGS[20]
+        else:
+            assert client.hgetall("the-value") == {b"f": b"v", b"g": b"w", b"h": b"x" * 200}
+        assert client.pexpiretime("the-value") == FAR + HOLD
+        assert client.dbsize() - len(client.keys("keyferry:*")) == chunk.ended
 
 
 def test_a_target_that_stands_still_does_not_cost_a_loader_its_chunk(
