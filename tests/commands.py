@@ -123,5 +123,10 @@ MIXES = {
     "all": COUNTERS | KEYSPACE | EXPIRY | SWAPS,
     "unswapped": COUNTERS | KEYSPACE | EXPIRY,
     "all-9": COUNTERS | KEYSPACE | EXPIRY | SWAPS | FIELD_EXPIRY,
+    "uncopied-9": {
+        name: one
+        for name, one in (COUNTERS | KEYSPACE | EXPIRY | SWAPS | FIELD_EXPIRY).items()
+        if not name.startswith("COPY")
+    },
     "sets": {"SET": (1, lambda r: ("SET", f"set:{r.randrange(20_000)}", r.randbytes(100)))},
 }

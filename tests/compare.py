@@ -169,7 +169,7 @@ class Batch:
         self.a, self.b = Half(a, dbs[0], args), Half(b, dbs[1], args)
         self.both = (self.a, self.b)
         self.counters = a.counters and b.counters
-        self.timed = a.has_field_expiry or b.has_field_expiry
+        self.timed = b.has_field_expiry  # a target without has nothing to be wrong
         for half in self.both:
             half.side.ask_heads(half.db, args)
         for half in self.both:
@@ -250,7 +250,7 @@ class Batch:
     def _read_times(self, places: Sequence[int]) -> None:
         """Expiries of the fields of hashes, of both sides at once."""
         for half in self.both:
-            half.ask_times(half.timed(places))
+            half.ask_times(half.timed(places) if self.timed else ())
         for half in self.both:
             half.take_times()
 

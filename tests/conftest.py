@@ -63,6 +63,17 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    *(
+        f"test_other_versions.py::test_every_write_takes_effect_once[{pair}]"
+        for pair in (
+            "redis-8.2-redis-8.2",
+            "redis-8.2-redis-7.0",
+            "redis-7.0-redis-6.2",
+            "valkey-8.1-redis-7.0",
+            "valkey-9.1-valkey-8.1",
+        )
+    ),
+    *(f"test_commands_that_the_target_does_not_know[{kind}]" for kind in ("redis-6.2", "valkey-9.1")),
     "test_command.py::test_two_at_once_on_one_directory",
     "test_follow.py::test_every_write_takes_effect_once[redis-6.2-redis-6.2]",
     "test_judge.py::test_memory_does_not_depend_on_the_number_of_keys",
@@ -200,13 +211,55 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return (name.startswith(LONG) and not any(brief.partition("::")[0] in name for brief in BRIEF)) or None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `make test-long`, and those of `make test-all` alone."""
+SLOW = (
+    "test_load_and_stream_without_a_compiled_core",
+    "test_memory.py::test_huge_values",
+    "test_the_source_does_not_feel_it",
+    "test_many_tasks.py::test_their_memory",
+    "test_three_tasks_outlive_a_host",
+    "test_stalled.py::test_in_follow",
+    "test_expiry_renewed.py::test_none_is_lost",
+    "test_life.py::test_from_create_to_release",
+    "test_database_away.py::test_in_follow",
+    "test_cutover.py::test_killed_on_the_way",
+    "test_out_of_memory.py::test_in_follow",
+    "test_another_host.py::test_what_was_deleted_goes",
+    "test_cut_connection.py::test_at_a_random_byte",
+    "test_link_down.py::test_for_longer",
+    "test_target_emptied.py::test_somebody",
+    "test_suspended.py::test_it_goes_on_from_disk",
+    "test_lasting_differences_are_found_under_traffic",
+    "test_power_cut.py::test_the_log_is_torn",
+    "test_kill_tree.py::test_while_the_source_is_idle",
+)
+"""Half a minute and more each: one that begins last would keep all others waiting."""
+WORKERS = 3
+"""pytest-xdist gives each of them a part of the list, in its order, before they take from each other."""
+
+
+def begin_with_the_slow(items: list[pytest.Item]) -> list[pytest.Item]:
+    """As many parts as there are workers, the slow tests dealt out to their beginnings."""
+    slow = [item for item in items if any(name in item.nodeid for name in SLOW)]
+    rest = [item for item in items if item not in slow]
+    ordered: list[pytest.Item] = []
+    for number in range(WORKERS):
+        mine = slow[number::WORKERS]
+        upto = len(items) * (number + 1) // WORKERS - len(ordered) - len(mine)
+        ordered += mine + rest[:upto]
+        rest = rest[upto:]
+    return ordered
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests of `make test-long`, and those of `make test-all` alone; order those that were asked for."""
     for item in items:
         if item.nodeid.startswith(LONG) and not any(brief in item.nodeid for brief in BRIEF):
             item.add_marker("long")
         if item.get_closest_marker("long") and any(rare in item.nodeid for rare in RARE):
             item.add_marker("rare")
+    yield
+    items[:] = begin_with_the_slow(items)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ class Client:
         names = MIXES[plan.mix]
         self.operations: list[Operation] = [operation for _weight, operation in names.values()]
         self.weights = [weight for weight, _operation in names.values()]
-        self.swaps = plan.mix in ("exact", "all", "all-9")
+        self.swaps = plan.mix in ("exact", "all", "all-9", "uncopied-9")
         self.batch = max(1, min(200, plan.rate // 50)) if plan.rate else 200
         self.written = 0
         self.batches = 0

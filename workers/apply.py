@@ -16,6 +16,8 @@ from workers.clock import Clock
 from workers.closing import Closing
 from workers.cutover import CutOver
 from workers.inquire import Inquiry
+from workers.left_out import LeftOut
+from workers.older import OLD
 from workers.own_keys import own_keys
 from workers.ports import StreamPort
 from workers.pump import Pump
@@ -32,7 +34,7 @@ from workers.spool.known import Known
 from workers.spool.log import Cursor, Log
 from workers.suspects import Behind, Suspects
 from workers.takeover import take_over
-from workers.target import replicas
+from workers.target import knows, replicas
 from workers.target.claim import ALL_HELD, STREAMING, Checkpoint, Claim, Finished, begin_load, look
 from workers.target.databases import Databases
 from workers.target.error_count import error_count, unchanged
@@ -40,7 +42,7 @@ from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
-from workers.target.windows import Chain
+from workers.target.windows import Chain, UnknownCommand
 from workers.translate import Translator
 
 
@@ -102,6 +104,8 @@ class Applier(threading.Thread):
         self._nonce = secrets.token_hex(8)
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
+        self._unknown: frozenset[bytes] = frozenset()  # names of commands that the target does not know
+        self.left_out = LeftOut(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
         self._evictions = Evictions(port.event, first=port.node().gen == 0)
@@ -127,7 +131,11 @@ class Applier(threading.Thread):
                     if error.final:
                         raise
                     self._refused = error
-                    self.port.event("refused", f"{error.message}; its keys are copied anew")
+                    if error.argv[0].upper() not in self._unknown:  # of those it is said once
+                        self.port.event("refused", f"{error.message}; its keys are copied anew")
+                except UnknownCommand as error:
+                    if not self._learn(error):
+                        self.stop_event.wait(self.port.failing(error))
                 except resync.Wanted as wanted:
                     self.stop_event.wait(self.port.failing(self._anew(str(wanted))))
                 except KeyferryError as error:
@@ -138,6 +146,16 @@ class Applier(threading.Thread):
     def _still_owner(self) -> bool:
         self.port.renew()  # raises Fenced when the lease is lost
         self.chain = None
+        return True
+
+    def _learn(self, error: UnknownCommand) -> bool:
+        """Whether the command is one that the target may rightly not know: then it is not sent again."""
+        name = error.argv[0].upper()
+        if name in OLD or name in self._unknown:
+            return False
+        self._unknown |= {name}
+        text = f"{error.message}; whatever keys {name.decode(errors='replace')} may name are copied anew each time"
+        self.port.event("unknown-command", text)
         return True
 
     def _life(self) -> None:
@@ -292,14 +310,17 @@ class Applier(threading.Thread):
         chain.tip = (found.offset, found.db, found.replid)
         chain.held = found.held
         self.clock.begin(found)
-        fields = measure(link, self.clock)
-        expiries = Expiries(self.endpoint, self.home, fields, self.clock.observe, self._evictions.look)
+        measure(link, self.clock)
+        known = knows.ask(link, chain.ck, self._unknown)
+        expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
         search = Search(expiries, self.scope, found.held, loaded)
         inquiry = Inquiry(self.source, self.scope)
         settler = Settler(self.clock, chain, expiries, search, inquiry)
         own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
-        rewriter = Rewriter(self.scope, self.clock, self.home, own, settler.touch, settler.disturb)
+        rewriter = Rewriter(
+            self.scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add
+        )
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
@@ -332,8 +353,9 @@ class Applier(threading.Thread):
             chain.trust(chain.errors)
         chain.refused = []
         repair = Repair(
-            chain.link, self.log, self.source, self.scope, found, refused, suspects, self._pause, self.port.event
-        )
+            chain.link, self.log, self.source, self.scope, found, refused, suspects, self._pause, self.port.event,
+            self._unknown,
+        )  # fmt: skip
         doubted = unread and repair.doubt()
         if (behind and repair.suspect(executed)) or doubted:
             repair.aim(found.offset, found.db)
@@ -364,12 +386,14 @@ class Applier(threading.Thread):
             self.log.want(found.replid, found.offset, found.db)
 
     def _await_seen(self, found: Checkpoint) -> None:
-        """What lies between `seen` and the checkpoint is needed, too; the log covers the checkpoint.
+        """What lies between `seen` and the checkpoint is needed, too; the log covered the checkpoint a moment ago.
 
         It is asked for under the id by which the log goes on: the source may have another one since, and that it has
         the stream up to the checkpoint, it says of the checkpoint alone.
         """
-        replid = self.log.replid_at(found.offset)
+        while (replid := self.log.replid_at(found.offset)) is None:
+            self._pause(0.1)  # a full sync in place has begun the log anew
+            self._await_log(found)
         while (self.log.start or 0) > found.seen or not self.log.covers(replid, found.offset):
             if (self.log.start or 0) <= found.seen and (self.log.end or 0) > found.offset:
                 raise nowhere()

@@ -123,6 +123,10 @@ class Closing:
     def first_window(self, link: TargetLink) -> Window:
         """Window 1 of a stream: fences the loaders, brings function libraries and scripts, writes the checkpoint."""
         _, functions, scripts = read_tables(self._directory / f"gen-{self.gen}")
+        if functions and not link.ask(b"COMMAND", b"INFO", b"FUNCTION")[0]:
+            names = ", ".join(sorted(self.libraries()))
+            self._port.event("left-out", f"function libraries, which the target's version does not have: {names}")
+            functions = []
         window = Window(start=self.offset, end=self.offset, db=self._node.stream_db, replid=self.replid, held=True)
         for name in self._former(link):
             emit(window, [b"FUNCTION", b"DELETE", name], self.offset)

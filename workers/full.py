@@ -25,7 +25,6 @@ from sync_tasks.errors import Fenced, KeyferryError, Malformed, Side, TargetErro
 from sync_tasks.names import begun, closed_key, load_key, marks_key
 from workers.beat import Beat
 from workers.codec import RestoreEncoder, Transcriber
-from workers.codec.reads import Reads
 from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
 from workers.expiry import FIELD_HOLD, HOLD, hold
 from workers.huge import build, can_build, load_huge, unbuilt
@@ -33,6 +32,7 @@ from workers.ports import ChunkPort
 from workers.spool.chunks import RECORD, count_keys, whole
 from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
+from workers.target.knows import reads_of
 from workers.target.link import TargetLink, lost
 
 BATCH_KEYS = 200
@@ -90,7 +90,7 @@ class FencedBatches:
             [b"HSETNX", marks_key(uid, node, gen), begun(what), b"1"],
             [b"EXEC"],
         ])  # fmt: skip
-        self.reads = Reads(int.from_bytes(done[3][-10:-8], "little"))
+        self.reads = reads_of(done[3])
         rightful()
         self._select = encode([b"SELECT", db]) if db != home else b""
         self._back = encode([b"SELECT", home]) if db != home else b""
@@ -161,7 +161,6 @@ class FencedBatches:
                 code="refused-value",
                 hint="is the target's version older than the source's, or does it lack a module?",
             )
-
 
     def _spoiled(self) -> KeyferryError:
         """Why a batch was not executed; those behind it were not, either."""

@@ -306,6 +306,7 @@ class Pump:
         oldest = next((w.received_ms for w in flying if w.received_ms), 0) or self.translator.window.received_ms
         self.progress.oldest_ms = oldest or None
         self.progress.held, self.progress.settled_at = (None, None) if self.repair else self.settler.state()
+        self.applier.left_out.tell()
 
     def _catch_up(self, now: float) -> None:
         """Once near the source, new times carry the extension alone, and the held ones are settled."""

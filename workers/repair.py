@@ -57,6 +57,7 @@ class Repair:
         suspects: looks at keys that the target may have expired too early.
         pause: sleeps so many seconds; raises when the job is to stop.
         tell: an event for people: kind and text.
+        unknown: names of commands that the target does not know: each is refused.
     Raises `refused` if it names no key.
     """
 
@@ -71,9 +72,11 @@ class Repair:
         suspects: Suspects,
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
+        unknown: frozenset[bytes] = frozenset(),
     ) -> None:
         self._link, self._log, self._source, self._scope = link, log, source, scope
         self._found, self._suspects, self._pause, self._tell = found, suspects, pause, tell
+        self._unknown = unknown
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
         if refused is not None:
             self._proven |= next(keys_of(link, [(refused.db, refused.argv)]))[1]
@@ -164,16 +167,17 @@ class Repair:
         reach(self._log, said.at, self._pause)
 
     def _join(self, start: int, stop: int, db: int) -> None:
-        """Doubt what the commands between two offsets join with doubted keys."""
+        """Doubt what the commands between two offsets join with doubted keys, and what unknown ones name."""
         for command in self._named(start, stop, db):
             argv = command[1]
             name = argv[0].upper()
             if name in SINGLE:
                 continue
             self._swap(argv)
-            if reads_more(argv) or not self._names.isdisjoint(argv):
+            sure = reads_more(argv) or name in self._unknown
+            if sure or not self._names.isdisjoint(argv):
                 _, places = next(keys_of(self._link, [command]))
-                if reads_more(argv) or not places.isdisjoint(self._doubted):
+                if sure or not places.isdisjoint(self._doubted):
                     self._add(places)
 
     def _named(self, start: int, stop: int, db: int) -> Iterator[Command]:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from sync_tasks.errors import CannotContinue, Side
 from workers.clock import Clock
 from workers.compose import emit, select
+from workers.older import Older, refuse
 from workers.scope import Scope
+from workers.target.knows import Knows
 from workers.target.windows import Window
 from workers.times import TIMED, Retimed, restore, retime
 
@@ -41,6 +43,8 @@ class Rewriter:
             called with the target databases concerned.
         touched: told of each key whose expiry is held, or may be: (target db, key, stream offset, whether it is).
         disturbed: told when held keys may have moved anywhere (SWAPDB).
+        knows: the target, as the stream meets it; None: one that knows everything.
+        left_out: told of what the target has no place for: how much, what, of which key.
     """
 
     def __init__(
@@ -51,9 +55,14 @@ class Rewriter:
         own: Callable[[list[int]], list[list[bytes]]],
         touched: Callable[[int, bytes, int, bool], None],
         disturbed: Callable[[int], None],
+        knows: Knows | None = None,
+        left_out: Callable[[int, str, bytes], None] = lambda *_: None,
     ) -> None:
         self.scope, self.clock, self.home = scope, clock, home
         self._own, self._touched, self._disturbed = own, touched, disturbed
+        knows = knows or Knows()
+        self.older = Older(knows, left_out)
+        self._reads, self._left_out = knows.reads, left_out
 
     def write(self, kind: str, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """Rewrite one command into the window.
@@ -69,9 +78,16 @@ class Rewriter:
         if kind == "whole":
             self._whole(argv, target, before, window)
         elif kind == "server-wide":
-            emit(window, argv, before)
+            for command in self.older.rewrite(argv) or []:
+                emit(window, command, before)
         elif kind == "timed" and target is not None:
-            self._timed(retime(argv, self.clock), target, before, after, window)
+            done = retime(argv, self.clock, self._reads)
+            self._timed(done, argv, target, before, after, window)
+        elif kind == "older" and target is not None:
+            self._older(argv, argv, target, before, window)
+        elif kind == "unknown" and target is not None:
+            select(window, target, before)
+            refuse(window, argv, before)
         elif kind == "moving":
             self._moving(argv, db, before, after, window)
 
@@ -79,15 +95,29 @@ class Rewriter:
         """A key of the source's database `db` as it is at offset `at`; the rest as for `workers.times.restore`."""
         target = self.scope.target(db)
         assert target is not None
-        self._timed(restore(key, payload, when, exact, self.clock), target, at, at, window)
+        done = restore(key, payload, when, exact, self.clock, self._reads)
+        self._timed(done, [b"RESTORE", key], target, at, at, window)
 
-    def _timed(self, done: Retimed, target: int, before: int, after: int, window: Window) -> None:
+    def _timed(
+        self, done: Retimed, argv: list[bytes], target: int, before: int, after: int, window: Window
+    ) -> None:
         window.held |= bool(done.keys)
         for key in done.keys:
             self._touched(target, key, after, True)
-        select(window, target, before)
+        if done.lost:
+            self._left_out(done.lost, "expiries of hash fields and the like", argv[1])
         for command in done.commands:
-            emit(window, command, before)
+            self._older(command, argv, target, before, window)
+
+    def _older(self, command: list[bytes], argv: list[bytes], target: int, before: int, window: Window) -> None:
+        """A command as the target knows it; `argv` is the stream's."""
+        commands = self.older.rewrite(command)
+        select(window, target, before)
+        if commands is None:
+            refuse(window, argv, before)
+            return
+        for one in commands:
+            emit(window, one, before)
 
     def _moving(self, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """RENAME, COPY, MOVE: the other key, and perhaps another database."""

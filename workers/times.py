@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from sync_tasks.errors import CannotContinue, Side
 from workers.clock import Clock
-from workers.codec import RestoreEncoder
-from workers.codec.resp_cy import arguments
+from workers.codec import convert, crc64
+from workers.codec.programs import TIMED_HASHES
+from workers.codec.reads import Reads
 from workers.expiry import FIELD_HOLD, held, held_field
-from workers.spool.chunks import RECORD
 
-HASH_WITH_EXPIRY = 22  # RDB type of Valkey 9
 UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
 
 
@@ -25,11 +24,14 @@ class Retimed:
 
     commands: list[list[bytes]]
     keys: list[bytes]
+    lost: int = 0  # what the target has no place for, as `workers.codec.convert_cy.convert` counts
 
 
-def retime(argv: list[bytes], clock: Clock) -> Retimed:
-    """One command that may carry a time, rewritten for the target. Raises CannotContinue, ValueError."""
+def retime(argv: list[bytes], clock: Clock, reads: Reads) -> Retimed:
+    """One command that may carry a time, rewritten for the target. Raises CannotContinue, ValueError, Malformed."""
     name = argv[0].upper()
+    if name in RESTORING:
+        return _restore(argv, clock, reads)
     return _HOW[name](name, argv, clock)
 
 
@@ -77,40 +79,45 @@ def _getex(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
     return _key(argv[1], [b"PEXPIREAT", argv[1], b""], 2, clock, when, not relative)
 
 
-def _restore(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
+def _restore(argv: list[bytes], clock: Clock, reads: Reads) -> Retimed:
     options = [a.upper() for a in argv[4:]]
     relative = b"ABSTTL" not in options
     when = -1 if int(argv[2]) == 0 else clock.absolute(argv[2], 1, relative)
-    return restore(argv[1], argv[3], when, not relative, clock, replace=b"REPLACE" in options)
+    return restore(argv[1], argv[3], when, not relative, clock, reads, replace=b"REPLACE" in options)
 
 
-def restore(key: bytes, payload: bytes, when: int, exact: bool, clock: Clock, *, replace: bool = True) -> Retimed:
+def restore(
+    key: bytes, payload: bytes, when: int, exact: bool, clock: Clock, reads: Reads, *, replace: bool = True
+) -> Retimed:
     """A RESTORE of what DUMP gave.
 
     Args:
         when: its expiry in ms since the epoch; -1: none.
         exact: whether that is to the millisecond.
         clock: decides what is written.
+        reads: which forms of values the target takes.
         replace: whether over what is there.
     """
-    keys: list[bytes] = []
-    if payload[:1] == bytes([HASH_WITH_EXPIRY]):
-        # Always held, also when caught up: settling gives each field its extension.
-        payload = _held_fields(key, payload)
-        keys = [key]
+    payload, lost = _fitting(payload, reads)
+    # Fields are always held, also when caught up: settling gives each its extension.
+    keys = [key] if payload[0] in TIMED_HASHES else []
     command = [b"RESTORE", key, b"0", payload, *([b"REPLACE"] if replace else [])]
     if when < 0:
-        return Retimed([command], keys)
+        return Retimed([command], keys, lost)
     done = _key(key, [*command, b"ABSTTL"], 2, clock, when, exact)
-    return Retimed(done.commands, done.keys or keys)
+    return Retimed(done.commands, done.keys or keys, lost)
 
 
-def _held_fields(key: bytes, payload: bytes) -> bytes:
-    """A hash payload with the hold on each field's expiry, its checksum made anew."""
-    value = payload[:-10]
-    encoder = RestoreEncoder(int.from_bytes(payload[-10:-8], "little"), 0, FIELD_HOLD)
-    out, _, _ = encoder.encode(RECORD.pack(-1, len(key), len(value)) + key + value, 0, 1, len(payload) + 1)
-    return bytes(arguments(out, 0)[3])
+def _fitting(payload: bytes, reads: Reads) -> tuple[bytes, int]:
+    """What DUMP gave in a form that the target reads, the expiries of fields held; and how much that has left out."""
+    kind, value, source = payload[0], payload[1:-10], int.from_bytes(payload[-10:-8], "little")
+    footer, lost = reads.footer(source), 0
+    if kind in TIMED_HASHES or not reads.takes(kind, source):
+        kind, value, lost = convert(kind, value, source, reads.timed, reads.stream, FIELD_HOLD)
+    elif footer == source:
+        return payload, 0
+    body = bytes([kind]) + value + footer.to_bytes(2, "little")
+    return body + crc64(body).to_bytes(8, "little"), lost
 
 
 def _fields(argv: list[bytes]) -> int:
@@ -183,8 +190,6 @@ _HOW: dict[bytes, Callable[[bytes, list[bytes], Clock], Retimed]] = {
     b"PEXPIRE": _expire,
     b"EXPIREAT": _expire,
     b"PEXPIREAT": _expire,
-    b"RESTORE": _restore,
-    b"RESTORE-ASKING": _restore,
     b"HEXPIRE": _hexpire,
     b"HPEXPIRE": _hexpire,
     b"HEXPIREAT": _hexpire,
@@ -193,4 +198,5 @@ _HOW: dict[bytes, Callable[[bytes, list[bytes], Clock], Retimed]] = {
     b"HGETEX": _hgetex,
     b"MSETEX": _msetex,
 }
-TIMED = tuple(_HOW)
+RESTORING = (b"RESTORE", b"RESTORE-ASKING")
+TIMED = (*_HOW, *RESTORING)

@@ -30,7 +30,7 @@ class Translator:
     """
 
     def __init__(self, offset: int, db: int, rewriter: Rewriter) -> None:
-        self._scanner = Scanner(TABLE)
+        self._scanner = Scanner(TABLE | rewriter.older.kinds)
         self.rewriter = rewriter
         self._scope, self._clock, self._home = rewriter.scope, rewriter.clock, rewriter.home
         self._data = b""
@@ -164,7 +164,9 @@ class Translator:
         if tx.first is not None:
             select(window, tx.first, self.offset)
         commands, position = window.commands, len(window.body)
-        window.runs += [Run(r.command + commands, r.position + position, r.offset, r.verbatim) for r in tx.runs]
+        window.runs += [
+            Run(r.command + commands, r.position + position, r.offset, r.verbatim, r.instead) for r in tx.runs
+        ]
         window.body += tx.body
         window.commands += tx.commands
         window.changes += tx.changes

@@ -76,6 +76,7 @@ class Foreground:
         self._prechecks = Prechecks(self._precheck, self._screen.checking, self._pause)
         self._store: Store | None = None
         self._watch: Watch | None = None  # once there is a task
+        self._lacks: list[str] = []  # of the target, as the precheck has found
         self._decided: Reading | None = None  # on which `until` was found to be fulfilled
 
     def run(self) -> int:
@@ -121,6 +122,8 @@ class Foreground:
         self._children.start(roles.stream_worker(settings))
         store = self._open_store(settings)
         task_id = self._open_task(store)
+        for lack in self._lacks:
+            store.note(task_id, "lacking", lack)
         self._watch = Watch(store, task_id, self._directory)
         before = {node.id: node.epoch for node in store.nodes(task_id)}
         self._pause(0.0)
@@ -157,7 +160,7 @@ class Foreground:
         from sync_tasks.precheck import check
 
         request = self._request
-        check(request.scope, request.spec.conflict_mode, request.source, request.target, pause)
+        self._lacks = check(request.scope, request.spec.conflict_mode, request.source, request.target, pause)
 
     def _open_task(self, store: Store) -> int:
         from sync_tasks.supervise.opening import Wanted, open_task

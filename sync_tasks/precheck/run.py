@@ -24,13 +24,16 @@ def check(
     source: Endpoint,
     target: Endpoint,
     pause: Callable[[float], None],
-) -> None:
+) -> list[str]:
     """Both servers are reachable and fit for the task. Ends within twenty seconds.
 
     Args:
         scope: source to target database; None: all, each to its own number.
         conflict_mode: as in SPEC 3.
         pause: called while it waits; may raise to give up.
+
+    Returns:
+        What the target will lack, for people.
 
     Raises:
         KeyferryError: the first thing that is wrong.
@@ -41,7 +44,7 @@ def check(
         pause,
     )
     topology.check(source_facts, target_facts)
-    versions.check(source_facts, target_facts)
+    lacks = versions.check(source_facts, target_facts)
     ask_both(
         (
             source,
@@ -54,6 +57,7 @@ def check(
         pause,
         within_s=4.0,
     )
+    return lacks
 
 
 def _source(client: Redis, endpoint: Endpoint) -> Facts:

@@ -44,6 +44,11 @@ class Tasks(StoreBase):
             lifecycle.note(session, task.id, "created", f"{task.source_safe} to {task.target_safe}")
             return rows.task_view(task)
 
+    def note(self, task_id: int, kind: str, text: str) -> None:
+        """Record an event of a task."""
+        with self._task(task_id) as (session, task):
+            lifecycle.note(session, task.id, kind, text)
+
     def tasks(self) -> list[TaskView]:
         """All tasks, oldest first."""
         with self.database.read() as session:

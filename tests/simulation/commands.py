@@ -365,7 +365,21 @@ def info(c: Connection, argv: Argv) -> bytes:
     return bulk(b"\r\n".join(lines) + b"\r\n")
 
 
+@command("COMMAND", -2)
+def command_info(c: Connection, argv: Argv) -> bytes:
+    """COMMAND INFO: how many arguments each takes."""
+    known = [COMMANDS.get(name) for name in argv[2:]]
+    told = (b"*1\r\n:%d\r\n" % one.arity if one is not None else b"*-1\r\n" for one in known)
+    return b"*%d\r\n" % len(known) + b"".join(told)
+
+
 # --- payloads
+
+
+@command("DUMP", 2)
+def dump(c: Connection, argv: Argv) -> bytes:
+    """Its version is all that is asked for."""
+    return bulk(b"\x00\x00" + b"\x0a\x00" + b"checksum" if argv[1] in c.data.dbs[c.db] else None)
 
 
 @command("RESTORE", -4, grows=True)

@@ -19,6 +19,7 @@ FOUND = {
     288: ("claims", "a claim that arrived behind another put its token's name in place of the chain's that went on"),
     1_001_757: (None, "the target fell back between the look at a load's marks and the first window"),
     1_000_573: (None, "a claim of our own came late, in the middle of the beginning of a full sync in place"),
+    20_274_464: (None, "a full sync in place began between two looks of an owner at the log"),
     300_693: ("memory", "an owner that was asleep removed a file of the log that its successors read"),
 }
 """Seeds of histories that once went wrong, with the faults in them."""

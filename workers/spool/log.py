@@ -171,9 +171,9 @@ class Log:
             return False
         return any(s.replid == replid and s.start <= offset <= s.end for s in self.segments)
 
-    def replid_at(self, offset: int) -> str:
-        """The id under which reading goes on behind `offset`, which the log covers."""
-        return next(s.replid for s in reversed(self.segments) if s.start <= offset <= s.end)
+    def replid_at(self, offset: int) -> str | None:
+        """The id under which reading goes on behind `offset`; None: it is not in the log."""
+        return next((s.replid for s in reversed(self.segments) if s.start <= offset <= s.end), None)
 
     def want(self, replid: str, offset: int, db: int) -> None:
         """A reader needs what follows (replid, offset), and waiting will not bring it: who appends begins anew there.

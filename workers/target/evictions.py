@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable
 
-from sync_tasks.errors import KeyferryError, Retry
+from workers.saying import said
 from workers.target.link import TargetLink
 
 AGAIN_S = 60.0
@@ -41,7 +41,8 @@ class Evictions:
     def _warn(self, memory: bytes) -> None:
         limit, policy = MAXMEMORY.search(memory), POLICY.search(memory)
         if limit and policy and int(limit[1]) and policy[1] != NONE:
-            self._say(
+            said(
+                self._event,
                 "may-evict",
                 f"the target may evict keys (maxmemory-policy {policy[1].decode()}, maxmemory {int(limit[1])}):"
                 " set maxmemory-policy noeviction there",
@@ -63,20 +64,11 @@ class Evictions:
             self._told = 0  # the target has started anew, or its count was reset
         if count == self._told or (self._told_at is not None and now - self._told_at < AGAIN_S):
             return
-        told = self._say(
+        told = said(
+            self._event,
             "evicted",
             f"the target has evicted {count - self._told} keys for want of memory; they are missing there until the"
             " source writes them anew: set maxmemory-policy noeviction, give it more memory, then run keyferry verify",
         )
         if told:
             self._told, self._told_at = count, now
-
-    def _say(self, kind: str, text: str) -> bool:
-        """Whether it was recorded: a database that is away now is told later, and the stream goes on."""
-        try:
-            self._event(kind, text)
-        except KeyferryError as error:
-            if error.retry is Retry.FATAL:
-                raise
-            return False
-        return True

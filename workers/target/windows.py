@@ -9,12 +9,22 @@ refused like the window before it proves nothing: so the target counts windows, 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 
 from sync_tasks.answers import classify
-from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side, named
+from sync_tasks.errors import (
+    CannotContinue,
+    Fenced,
+    KeyferryError,
+    RefusedCommand,
+    Retry,
+    Side,
+    TargetError,
+    named,
+)
 from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
@@ -30,6 +40,25 @@ TURNS = 3
 """Replies of so many parts of the windows in flight are waited for, one after the other."""
 
 
+UNKNOWN = re.compile(rb"-ERR unknown (command|subcommand)", re.IGNORECASE)
+
+
+class UnknownCommand(TargetError):
+    """The target does not know a command of the stream; nothing of its window was executed.
+
+    Args:
+        argv: the command.
+        cause: what the target's answer says.
+    """
+
+    code = "unknown-command"
+    retry = Retry.OTHER
+
+    def __init__(self, argv: list[bytes], cause: KeyferryError) -> None:
+        super().__init__(cause.message, hint=cause.hint)
+        self.argv = argv
+
+
 @dataclass(slots=True)
 class Run:
     """Commands of a window that lie behind each other in the stream as they do in the window's body."""
@@ -38,6 +67,7 @@ class Run:
     position: int  # of it in the body, bytes
     offset: int  # of the stream byte before it
     verbatim: bool  # the body's bytes are the stream's
+    instead: list[bytes] | None = None  # the stream's command, which the body's one command stands for
 
 
 @dataclass(slots=True)
@@ -60,9 +90,15 @@ class Window:
     selected: int | None = None  # and in which it ends
     wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
 
+    def stands_in(self, index: int) -> bool:
+        """Whether a command of the body stands for one that the target does not know."""
+        return next(r for r in reversed(self.runs) if r.command <= index).instead is not None
+
     def command(self, index: int) -> tuple[list[bytes], int]:
         """Arguments of a command of the body, and the stream offset where it began."""
         run = next(r for r in reversed(self.runs) if r.command <= index)
+        if run.instead is not None:
+            return run.instead, run.offset
         body, position = bytes(self.body), run.position
         for _ in range(index - run.command):
             position += len(encode(arguments(body, position)))
@@ -233,6 +269,8 @@ class Chain:
             if index < window.commands:
                 argv, offset = window.command(index)
                 error.message += f" [{named(argv)} at offset {offset}]"
+                if UNKNOWN.match(line) and window.start != window.end:
+                    raise UnknownCommand(argv, error)
             raise error
         assert outcome == COMMITTED
         for index, line in failed.items():
@@ -244,7 +282,7 @@ class Chain:
                 )
             argv, offset = window.command(index)
             final = window.start == window.end  # a window of our own
-            answer = line.decode(errors="replace").lstrip("-")
+            answer = "it has no such command" if window.stands_in(index) else line.decode(errors="replace").lstrip("-")
             error = RefusedCommand(argv, window.database(index), offset, answer, final)
             if final or self.refused is None:
                 raise error

@@ -33,5 +33,5 @@ class Sides:
 
     @property
     def timed_fields(self) -> bool:
-        """Whether fields of hashes can expire on either side."""
-        return self.source.field_expiry or self.target.field_expiry
+        """Whether expiries of fields are compared: a target that has none cannot have wrong ones."""
+        return self.target.field_expiry

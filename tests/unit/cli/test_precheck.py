@@ -23,34 +23,36 @@ def facts(endpoint: Endpoint, name: str) -> Facts:
 
 
 @pytest.mark.parametrize(
-    ("source", "target"),
+    ("source", "target", "lacks"),
     [
-        ("Redis 6.2", "Redis 6.2"),
-        ("Redis 6.2", "Redis 7.4"),
-        ("Redis 7.0", "Redis 8.0"),
-        ("Redis 7.0", "Valkey 8.1"),
-        ("Redis 7.2", "Valkey 7.2"),
-        ("Valkey 7.2", "Redis 7.2"),
-        ("Valkey 8.1", "Valkey 9.1"),
+        ("Redis 6.2", "Redis 6.2", []),
+        ("Redis 6.2", "Redis 7.4", []),
+        ("Redis 7.0", "Valkey 8.1", []),
+        ("Valkey 7.2", "Redis 7.2", []),
+        ("Valkey 8.1", "Valkey 9.1", []),
+        ("Redis 7.4", "Valkey 9.0", []),
+        ("Valkey 9.1", "Redis 8.2", []),
+        ("Valkey 8.1", "Redis 7.0", []),
+        ("Redis 7.0", "Redis 6.2", ["function libraries"]),
+        ("Valkey 9.1", "Valkey 8.1", ["hash fields that expire"]),
+        ("Redis 7.4", "Redis 7.2", ["hash fields that expire"]),
+        ("Redis 8.2", "Redis 6.2", ["hash fields that expire", "function libraries"]),
     ],
 )
-def test_the_same_or_a_later_version_of_the_same_line_fits(source: str, target: str) -> None:
-    versions.check(facts(SOURCE, source), facts(TARGET, target))
+def test_what_a_target_will_lack_is_said(source: str, target: str, lacks: list[str]) -> None:
+    said = versions.check(facts(SOURCE, source), facts(TARGET, target))
+    assert len(said) == len(lacks)
+    for text, lack in zip(said, lacks, strict=True):
+        assert lack in text
+        assert source in text
+        assert target in text
 
 
 @pytest.mark.parametrize(
     ("source", "target", "error"),
-    [
-        ("Redis 7.0", "Redis 6.2", TargetError),
-        ("Valkey 9.1", "Valkey 8.1", TargetError),
-        ("Valkey 8.1", "Redis 7.0", TargetError),
-        ("Valkey 8.1", "Redis 8.2", TargetError),
-        ("Redis 6.0", "Redis 7.0", SourceError),
-        ("Redis 7.4", "Redis 7.4", SourceError),
-        ("Redis 6.2", "Redis 5.0", TargetError),
-    ],
+    [("Redis 6.0", "Redis 7.0", SourceError), ("Redis 6.2", "Redis 5.0", TargetError)],
 )
-def test_others_do_not_and_say_which_they_are(source: str, target: str, error: type[KeyferryError]) -> None:
+def test_others_do_not_fit_and_say_which_they_are(source: str, target: str, error: type[KeyferryError]) -> None:
     with pytest.raises(error) as caught:
         versions.check(facts(SOURCE, source), facts(TARGET, target))
     assert (source if error is SourceError else target) in caught.value.message

@@ -29,6 +29,7 @@ from tests.unit.protocol.conftest import (
 from workers import settle
 from workers.apply import Applier
 from workers.clock import Clock
+from workers.codec.reads import Reads
 from workers.codec.resp_cy import encode, parse, transaction
 from workers.expiry import FIELD_HOLD, HOLD
 from workers.inquire import Inquiry
@@ -346,7 +347,7 @@ def test_gt_on_a_field_that_is_still_held_takes_effect() -> None:
             clock.loading = loading
             argv = [b"HPEXPIREAT", b"h", b"%d" % at, *condition, b"FIELDS", b"1", b"f"]
             try:
-                for command in retime(argv, clock).commands:
+                for command in retime(argv, clock, Reads(80)).commands:
                     client.execute_command(*command)
             except KeyferryError:
                 return  # to refuse is right, too

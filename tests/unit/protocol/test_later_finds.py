@@ -20,6 +20,7 @@ from workers import resync
 from workers.apply import Applier
 from workers.clock import Clock
 from workers.closing import Closing
+from workers.codec.reads import Reads
 from workers.codec.resp_cy import encode
 from workers.expiry import HOLD
 from workers.fence import fence, remove_keys
@@ -120,7 +121,7 @@ def test_a_restored_hash_with_field_times_is_settled_also_when_caught_up() -> No
         client.execute_command("HPEXPIREAT", "h", hour, "FIELDS", 1, "f")
         clock = Clock(600_000)
         clock.loading = clock.behind = False
-        done = retime([b"RESTORE", b"copy", b"0", client.dump("h")], clock)
+        done = retime([b"RESTORE", b"copy", b"0", client.dump("h")], clock, Reads(80))
         assert done.keys == [b"copy"], "or nobody would look at it again"
         client.execute_command(*done.commands[0])
         assert client.execute_command("HPEXPIRETIME", "copy", "FIELDS", 1, "f")[0] > hour + 10**12

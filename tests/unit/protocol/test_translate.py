@@ -7,11 +7,13 @@ import pytest
 from sync_tasks.errors import CannotContinue, Malformed
 from tests.unit.protocol.conftest import REPLID, translator
 from workers.clock import Clock
+from workers.codec.reads import Reads
 from workers.codec.resp_cy import arguments, encode
 from workers.expiry import FIELD_HOLD, HOLD, INEXACT
 from workers.spool.log import Block
 from workers.target.windows import Window
-from workers.times import retime
+from workers.times import Retimed
+from workers.times import retime as retime_for
 from workers.translate import Translator
 
 NOW = 1_700_000_000_000
@@ -177,6 +179,13 @@ FORMS: list[tuple[list[bytes], list[bytes], int, bool]] = [
 ]
 
 
+PAYLOAD = b"\x00\x01v" + b"\x0b\x00" + b"checksum"
+
+
+def retime(argv: list[bytes], clock: Clock, version: int = 80) -> Retimed:
+    return retime_for(argv, clock, Reads(version))
+
+
 @pytest.mark.parametrize(
     ("argv", "head", "time_ms", "exact"), FORMS, ids=lambda x: str(x) if isinstance(x, int) else ""
 )
@@ -194,13 +203,13 @@ def test_forms_without_a_time() -> None:
         ([b"SET", b"k", b"v", b"XX", b"GET"], [[b"SET", b"k", b"v"]]),
         ([b"GETEX", b"k", b"PERSIST"], [[b"PERSIST", b"k"]]),
         ([b"GETEX", b"k"], []),
-        ([b"RESTORE", b"k", b"0", b"x" * 20, b"REPLACE"], [[b"RESTORE", b"k", b"0", b"x" * 20, b"REPLACE"]]),
+        ([b"RESTORE", b"k", b"0", PAYLOAD, b"REPLACE"], [[b"RESTORE", b"k", b"0", PAYLOAD, b"REPLACE"]]),
     ):
         assert retime(argv, clock(loading=True)).commands == want
 
 
 def test_restore_and_several_keys() -> None:
-    payload = b"\x00" + b"x" * 20
+    payload = PAYLOAD
     got = retime([b"RESTORE", b"k", b"5000", payload, b"REPLACE"], clock(loading=True)).commands[0]
     assert got == [b"RESTORE", b"k", b"%d" % (REL + INEXACT), payload, b"REPLACE", b"ABSTTL"]
     got = retime([b"RESTORE", b"k", b"%d" % ABS, payload, b"ABSTTL"], clock(loading=True)).commands[0]

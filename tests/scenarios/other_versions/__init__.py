@@ -1,0 +1,1 @@
+"""Targets that are older than the source, or of the other line."""

@@ -1,0 +1,210 @@
+"""What becomes of commands that a target does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from sync_tasks.errors import ControlError, RefusedCommand, Retry, TargetError
+from tests.servers import Server, start
+from tests.unit.protocol.conftest import REPLID, Chained, Followed, endpoint, until
+from tests.unit.protocol.test_translate import ABS, clock, commands, feed
+from workers import left_out
+from workers.codec.reads import Reads
+from workers.left_out import LeftOut
+from workers.older import OLD, REFUSED
+from workers.rewrite import Rewriter
+from workers.scope import Scope
+from workers.source.ask import Position
+from workers.target import knows
+from workers.target.knows import ASKED, Knows
+from workers.target.link import TargetLink
+from workers.target.windows import UnknownCommand, Window
+from workers.translate import Translator
+
+REDIS_6_2 = Knows(Reads(9), frozenset())
+REDIS_7_0 = Knows(Reads(10), frozenset((b"FUNCTION",)))
+REDIS_7_4 = Knows(Reads(12), frozenset((b"FUNCTION", b"HPEXPIREAT")))
+VALKEY_9 = Knows(Reads(80), frozenset(ASKED))
+
+
+def split(text: str) -> list[bytes]:
+    return text.encode().split()
+
+
+class Told(list[tuple[int, str, bytes]]):
+    def __call__(self, count: int, what: str, key: bytes) -> None:
+        self.append((count, what, key))
+
+
+def translated(known: Knows, *texts: str, told: Told | None = None) -> tuple[list[str], list[Window]]:
+    rewriter = Rewriter(
+        Scope(None), clock(), 0, lambda _: [], lambda *_: None, lambda *_: None, known, Told() if told is None else told
+    )
+    windows = feed(Translator(0, 0, rewriter), *map(split, texts))
+    return [b" ".join(argv).decode() for window in windows for argv in commands(window)], windows
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "becomes"),
+    [
+        ("XSETID s 9-1 ENTRIESADDED 7 MAXDELETEDID 5-0", REDIS_6_2, ["XSETID s 9-1"]),
+        ("XSETID s 9-1 ENTRIESADDED 7 MAXDELETEDID 5-0", REDIS_7_0, None),
+        ("XGROUP SETID s g 4-0 ENTRIESREAD 4", REDIS_6_2, ["XGROUP SETID s g 4-0"]),
+        ("XGROUP CREATE s g $ MKSTREAM ENTRIESREAD 4", REDIS_6_2, ["XGROUP CREATE s g $ MKSTREAM"]),
+        ("XGROUP CREATE s entriesread 0", REDIS_6_2, None),
+        ("XGROUP SETID s g 4-0 ENTRIESREAD 4", REDIS_7_0, None),
+        ("FUNCTION DELETE lib", REDIS_6_2, []),
+        ("FUNCTION DELETE lib", REDIS_7_0, None),
+        (f"HPEXPIREAT h {ABS} FIELDS 2 f g", REDIS_7_0, []),
+        (f"HPEXPIREAT h {ABS} FIELDS 2 f g", REDIS_7_4, None),
+        ("HPERSIST h FIELDS 1 f", REDIS_7_0, []),
+        ("HPERSIST h FIELDS 1 f", REDIS_7_4, None),
+        ("HGETDEL h FIELDS 2 f g", REDIS_7_4, ["HDEL h f g"]),
+        ("HGETDEL h FIELDS 2 f g", VALKEY_9, None),
+        (f"HSETEX h PXAT {ABS} FIELDS 2 f 1 g 2", REDIS_7_0, ["HSET h f 1 g 2"]),
+        (f"HSETEX h PXAT {ABS} FIELDS 2 f 1 g 2", REDIS_7_4, ["HSET h f 1 g 2", f"HPEXPIREAT h {ABS} FIELDS 2 f g"]),
+        (f"HSETEX h PXAT {ABS} FIELDS 2 f 1 g 2", VALKEY_9, None),
+        ("HSETEX h FIELDS 1 f 1", REDIS_7_4, ["HSET h f 1"]),
+        ("HSETEX h KEEPTTL FIELDS 1 f 1", REDIS_7_0, ["HSET h f 1"]),
+        ("HSETEX h KEEPTTL FIELDS 1 f 1", REDIS_7_4, [b" ".join(REFUSED).decode()]),
+    ],
+)
+def test_each_becomes_what_it_does(text: str, known: Knows, becomes: list[str] | None) -> None:
+    assert translated(known, text)[0] == ([text] if becomes is None else becomes)
+
+
+def test_what_is_left_out_is_told() -> None:
+    told = Told()
+    translated(REDIS_6_2, f"HSETEX h PXAT {ABS} FIELDS 2 f 1 g 2", f"HPEXPIREAT i {ABS} FIELDS 1 f", told=told)
+    translated(REDIS_6_2, "FUNCTION DELETE lib", "HPERSIST h FIELDS 1 f", told=told)
+    assert told == [
+        (2, "expiries of hash fields", b"h"),
+        (1, "expiries of hash fields", b"i"),
+        (1, "FUNCTION commands", b"DELETE"),
+    ]
+
+
+def test_it_is_told_at_once_and_then_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    away = [True]
+
+    def event(kind: str, text: str) -> None:
+        if away[0]:
+            raise ControlError("away", retry=Retry.OTHER)
+        events.append(f"{kind}: {text}")
+
+    now = [0.0]
+    monkeypatch.setattr(left_out.time, "monotonic", lambda: now[0])
+    what = LeftOut(event)
+    what.tell()
+    what.add(2, "expiries", b"h")
+    what.tell()
+    assert not events
+    away[0] = False
+    what.add(3, "expiries", b"i")
+    what.tell()
+    what.add(1, "expiries", b"j")
+    what.tell()
+    assert len(events) == 1
+    assert events[0].endswith(": 5 expiries, first of h")
+    now[0] = 61.0
+    what.tell()
+    assert events[1].endswith(": 1 expiries, first of j")
+    what.tell()
+    assert len(events) == 2
+
+
+def test_a_learned_command_is_one_that_is_refused_for_certain() -> None:
+    known = Knows(Reads(10), frozenset(), frozenset((b"NEWCMD",)))
+    texts = ("SELECT 3", "INCR a", "newcmd k x", "MULTI", "INCR b", "NEWCMD l", "EXEC", "INCR c")
+    got, (window,) = translated(known, *texts)
+    refused = b" ".join(REFUSED).decode()
+    assert got == ["SELECT 3", "INCR a", refused, "INCR b", refused, "INCR c"]
+    for index, text in ((2, "newcmd k x"), (4, "NEWCMD l")):
+        assert window.stands_in(index)
+        assert window.command(index)[0] == split(text)
+        assert window.database(index) == 3
+    assert not window.stands_in(3)
+    assert window.command(5)[0] == [b"INCR", b"c"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "commands"),
+    [
+        ("redis-6.2", 9, ()),
+        ("redis-7.0", 10, (b"FUNCTION",)),
+        ("valkey-8.1", 11, (b"FUNCTION",)),
+        ("redis-8.2", 12, ASKED),
+        ("valkey-9.1", 80, (b"FUNCTION", b"HGETDEL", b"HPEXPIREAT", b"HSETEX")),
+    ],
+)
+def test_the_target_is_asked(kind: str, version: int, commands: tuple[bytes, ...]) -> None:
+    with start(kind) as server:
+        client = server.client()
+        client.hset("key", "f", 1)
+        found = knows.ask(TargetLink(endpoint(server), "test", 0), b"key", frozenset((b"X",)))
+        assert found.reads.version in (version, version + 1)
+        assert found.commands == frozenset(commands)
+        assert found.learned == {b"X"}
+        for name in OLD:
+            assert name.decode().lower() in client.execute_command("COMMAND", "INFO", name)
+
+
+def test_an_unknown_command_spoils_its_window(target: Server) -> None:
+    chained = Chained(target)
+    chained.push(10, [b"INCR", b"a"], [b"NEWCMD", b"k", b"x"])
+    chained.push(20, [b"INCR", b"a"])
+    with pytest.raises(UnknownCommand, match="NEWCMD k at offset 9") as raised:
+        chained.drain()
+    assert raised.value.argv == [b"NEWCMD", b"k", b"x"]
+    assert not target.client().exists("a")
+
+
+def test_what_stands_for_it_is_refused_by_its_name(target: Server) -> None:
+    chained = Chained(target)
+    known = Knows(Reads(10), frozenset(), frozenset((b"NEWCMD",)))
+    _, (window,) = translated(known, "INCR a", "NEWCMD k x")
+    chained.chain.push(window)
+    with pytest.raises(RefusedCommand, match=r"NEWCMD k of the stream .* has no such command") as raised:
+        chained.drain()
+    assert raised.value.argv == [b"NEWCMD", b"k", b"x"]
+    assert not raised.value.final
+    assert target.client().get("a") == b"1"
+    assert not target.client().exists(REFUSED[1])
+
+
+def test_its_keys_are_copied_anew(target: Server, source: Server, follow: Callable[..., Followed]) -> None:
+    """Each time it comes; it is told once."""
+    client, there = source.client(), target.client()
+    client.flushall()
+    client.mset({"k": "theirs", "other": "theirs"})
+    stream = follow(target)
+    values = stream.source.values
+    at = lambda: Position(REPLID, stream.log.end or 0)  # noqa: E731
+    stream.source.values = lambda keys: replace(values(keys), at=at())  # type: ignore[method-assign]
+    for text in (b"first", b"second"):
+        client.set("k", text)
+        client.incrby("n", 2)
+        stream.write([b"SELECT", b"0"], [b"INCR", b"n"], [b"NEWCMD", b"k", text], [b"INCR", b"n"])
+        assert until(lambda text=text: there.get("k") == text), stream.port.events
+    assert until(lambda: there.get("n") == b"4")
+    assert not there.exists("other")
+    assert not stream.port.failures
+    kinds = [event.partition(":")[0] for event in stream.port.events]
+    assert kinds.count("unknown-command") == 1
+    assert "refused" not in kinds
+
+
+def test_a_command_that_every_target_has_is_not_learned(
+    target: Server, source: Server, follow: Callable[..., Followed]
+) -> None:
+    """It is forbidden to us, by a new name: an operator is to hear of it."""
+    stream = follow(target)
+    error = UnknownCommand([b"lset", b"k"], TargetError("no"))
+    assert not stream.applier._learn(error)
+    error = UnknownCommand([b"NEWCMD", b"k"], TargetError("no"))
+    assert stream.applier._learn(error)
+    assert not stream.applier._learn(error), "then it is our own doing"
