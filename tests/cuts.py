@@ -33,8 +33,8 @@ class Cuts(Campaign):
         side = self.rng.choice(sorted(self.proxies))
         towards = self.rng.choice(("server", "us"))
         living = [connection for connection in self.proxies[side].connections if connection.alive]
-        if not living or not self.ferry.lines:  # before, a cut is an answer: it cannot be reached
-            return None
+        if not living or not self.ferry.lines or self.ferry.last["phase"] == "prechecking":
+            return None  # a cut is an answer then: it cannot be reached
         connection = self.rng.choice(living)
         where = self._cut(connection, towards)
         return f"cut {'from' if towards == 'us' else 'to'} the {side}, {where}"
