@@ -178,6 +178,22 @@ class RefusedCommand(TargetError):
         self.argv, self.db, self.offset, self.final = argv, db, offset, final
 
 
+class UnknownCommand(TargetError):
+    """The target does not know a command of the stream; nothing of its transaction was executed.
+
+    Args:
+        argv: the command.
+        cause: what the target's answer says.
+    """
+
+    code = "unknown-command"
+    retry = Retry.OTHER
+
+    def __init__(self, argv: list[bytes], cause: KeyferryError) -> None:
+        super().__init__(cause.message, hint=cause.hint)
+        self.argv = argv
+
+
 class TargetBusy(TargetError):
     """LOADING, READONLY, OOM, MISCONF, ...: an answer that stops the stream until it heals."""
 

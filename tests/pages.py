@@ -10,6 +10,7 @@ from sync_tasks import errors
 from sync_tasks.error_table import ANSWERS, ANYTHING_ELSE, CONNECTIONS, Kind
 from sync_tasks.errors import EXIT_CODES, KeyferryError
 from sync_tasks.settings import PREFIX, Settings
+from tests import versions
 
 DOCS = Path(__file__).parents[1] / "docs"
 AGAIN = {"fatal": "no", "connection": "for the connection window", "other": "for the other window"}
@@ -91,7 +92,7 @@ def _table() -> Iterator[str]:
         yield f"| {title} | {side} | {AGAIN[row.retry]} | {row.hint}{differs} |"
 
 
-PAGES = {"settings.md": settings, "errors.md": error_tree}
+PAGES = {"settings.md": settings, "errors.md": error_tree, "versions.md": versions.page}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, RefusedCommand
+from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, RefusedCommand, UnknownCommand
 from sync_tasks.views import NodeView, TaskView
 from workers import resync
 from workers.clock import Clock
@@ -42,7 +42,7 @@ from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
-from workers.target.windows import Chain, UnknownCommand
+from workers.target.windows import Chain
 from workers.translate import Translator
 
 

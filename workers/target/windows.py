@@ -15,16 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from sync_tasks.answers import classify
-from sync_tasks.errors import (
-    CannotContinue,
-    Fenced,
-    KeyferryError,
-    RefusedCommand,
-    Retry,
-    Side,
-    TargetError,
-    named,
-)
+from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side, UnknownCommand, named
 from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
@@ -41,22 +32,6 @@ TURNS = 3
 
 
 UNKNOWN = re.compile(rb"-ERR unknown (command|subcommand)", re.IGNORECASE)
-
-
-class UnknownCommand(TargetError):
-    """The target does not know a command of the stream; nothing of its window was executed.
-
-    Args:
-        argv: the command.
-        cause: what the target's answer says.
-    """
-
-    code = "unknown-command"
-    retry = Retry.OTHER
-
-    def __init__(self, argv: list[bytes], cause: KeyferryError) -> None:
-        super().__init__(cause.message, hint=cause.hint)
-        self.argv = argv
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sync_tasks.errors import ControlError, RefusedCommand, Retry, TargetError
+from sync_tasks.errors import ControlError, RefusedCommand, Retry, TargetError, UnknownCommand
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import REPLID, Chained, Followed, endpoint, until
 from tests.unit.protocol.test_translate import ABS, clock, commands, feed
@@ -21,7 +21,7 @@ from workers.source.ask import Position
 from workers.target import knows
 from workers.target.knows import ASKED, Knows
 from workers.target.link import TargetLink
-from workers.target.windows import UnknownCommand, Window
+from workers.target.windows import Window
 from workers.translate import Translator
 
 REDIS_6_2 = Knows(Reads(9), frozenset())
