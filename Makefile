@@ -15,7 +15,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long test-all lint bench bench-service chaos cuts simulation fuzz picture clean help
+.PHONY: sync test test-long test-all old-servers lint bench bench-service chaos cuts simulation fuzz picture clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -44,6 +44,9 @@ sync: $(VENV)/.run  ## SOURCE=redis://.. TARGET=redis://..: keep TARGET in step 
 	@if [ -n "$$SOURCE" ] && [ -n "$$TARGET" ]; then exec $(BIN)/keyferry sync --state "$$STATE" "$$SOURCE" "$$TARGET"; \
 	elif [ -z "$$SOURCE$$TARGET" ]; then exec $(BIN)/keyferry demo; \
 	else echo "give both: make sync SOURCE=redis://host:port TARGET=redis://host:port" >&2; exit 2; fi
+
+old-servers: $(VENV)/.test  ## compiles Redis 5.0, which no wheel brings, for the tests: a minute
+	@$(BIN)/python -m tests.old_servers
 
 lint: $(VENV)/.test  ## ruff, mypy, layers
 	@$(BIN)/ruff check --quiet .

@@ -126,8 +126,8 @@ class Half:
         self.fields: dict[int, dict[bytes, Range]] = {}
         self.asked: list[tuple[int, list[list[bytes]]]] = []  # hashes, by place, and their fields in parts
 
-    def reading(self, type: bytes, places: Sequence[int]) -> bytes:
-        return reading(type, [self.args[i] for i in places])
+    def reading(self, type: bytes, places: Sequence[int], full: bool) -> bytes:
+        return reading(type, [self.args[i] for i in places], full)
 
     def take(self, type: bytes, places: Sequence[int], answer: bytes, counters: bool) -> None:
         """Take values from raw answers."""
@@ -168,7 +168,7 @@ class Batch:
         args = [arg(key) for key in keys]
         self.a, self.b = Half(a, dbs[0], args), Half(b, dbs[1], args)
         self.both = (self.a, self.b)
-        self.counters = a.counters and b.counters
+        self.counters, self.full = a.counters and b.counters, a.full and b.full
         self.timed = b.has_field_expiry  # a target without has nothing to be wrong
         for half in self.both:
             half.side.ask_heads(half.db, args)
@@ -222,7 +222,7 @@ class Batch:
                 for half in self.both:
                     if (type := half.heads.types[i]) != GONE:
                         single.setdefault((half, type), []).append(i)
-        requests = [self.a.reading(type, group) for type, group in alike.items()]
+        requests = [self.a.reading(type, group, self.full) for type, group in alike.items()]
         for half in self.both:
             half.wire.send(*requests)
         for (type, group), mine, theirs in zip(
@@ -230,7 +230,7 @@ class Batch:
         ):
             self._take(type, group, mine, theirs)
         for (half, type), group in single.items():
-            (answer,) = half.wire.ask(half.reading(type, group))
+            (answer,) = half.wire.ask(half.reading(type, group, self.full))
             half.take(type, group, answer, self.counters)
         self._read_times(places)
 

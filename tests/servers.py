@@ -44,6 +44,10 @@ WHEELS = {
 }
 
 
+OLD = Path(__file__).parents[1] / ".venv" / "old-servers"
+"""Where `make old-servers` puts those that must be compiled."""
+
+
 def die_with_parent() -> None:
     """In a forked child: be killed when the thread that forked it ends, however it ends."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -51,6 +55,7 @@ def die_with_parent() -> None:
 
 def _candidates() -> list[Path]:
     paths = [Path(found) for name in ("redis-server", "valkey-server") if (found := shutil.which(name))]
+    paths += sorted(OLD.glob("*/redis-server"))
     for package, inside in WHEELS.items():
         spec = importlib.util.find_spec(package)
         for root in (spec.submodule_search_locations or []) if spec else []:

@@ -52,6 +52,7 @@ class Side:
         said = str(info["valkey_version"] if self.valkey else info["redis_version"])
         self.version = tuple(int(part) for part in said.split(".")[:2])
         self.dbs = {int(name[2:]) for name in info if name.startswith("db") and name[2:].isdigit()}
+        self.full = self.version >= (6, 0)  # shows all of a stream at once
         self.counters = self.version >= (7, 0)  # stream counters: unknown to a server before 7.0
         self.has_field_expiry = self.version >= (9, 0) if self.valkey else self.version >= (7, 4)
 
@@ -135,10 +136,10 @@ class Unread:
         return f"unread: {self.why!r}"
 
 
-def reading(type: bytes, args: Sequence[bytes]) -> bytes:
-    """The commands that read values of a type."""
+def reading(type: bytes, args: Sequence[bytes], full: bool = True) -> bytes:
+    """The commands that read values of a type; not `full`: of a stream its entries alone, before 6.0."""
     assert type in READS, f"a type this comparison does not know: {type!r}"
-    words, end = READS[type]
+    words, end = READS[type] if full or type != b"stream" else ((b"XRANGE",), (b"-", b"+"))
     return for_each(args, *words, end=end)
 
 
@@ -182,9 +183,11 @@ def _named(flat: Sequence[Any]) -> dict[str, Any]:
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _stream(answer: Any, counters: bool) -> dict[str, Any]:
+def _stream(answer: Any, counters: bool) -> Any:
     """Entries, counters, groups, pending entries. Left out: when a consumer was last seen, which no server
     replicates, and the shape of the tree."""
+    if not answer or isinstance(answer[0], list):
+        return answer  # of XRANGE
     info = _named(answer)
     kept = ["length", "last-generated-id", "entries"]
     kept += ["max-deleted-entry-id", "entries-added"] if counters else []

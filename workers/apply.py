@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from dataclasses import dataclass, replace
@@ -105,6 +106,7 @@ class Applier(threading.Thread):
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
         self._unknown: frozenset[bytes] = frozenset()  # names of commands that the target does not know
+        self._old: bool | None = None  # whether the source is older than 6.0, once it was asked
         self.left_out = LeftOut(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
@@ -319,8 +321,9 @@ class Applier(threading.Thread):
         settler = Settler(self.clock, chain, expiries, search, inquiry)
         own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
         rewriter = Rewriter(
-            self.scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add
-        )
+            self.scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
+            self._may_be_old(),
+        )  # fmt: skip
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
@@ -399,6 +402,13 @@ class Applier(threading.Thread):
                 raise nowhere()
             self._pause(0.1)
             self.log.want(replid, found.seen, found.seen_db)
+
+    def _may_be_old(self) -> bool:
+        """Whether the source may be older than 6.0; one that cannot be asked now may be."""
+        if self._old is None:
+            with contextlib.suppress(KeyferryError):
+                self._old = self.source.is_before((6, 0))
+        return self._old is not False
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint on the target as it is now, without a claim."""

@@ -232,18 +232,20 @@ class Pump:
         """All up to the stop has been read: what is there of a command must be a whole one."""
         self.translator.flush()
         if self.translator.window.end < self._fed:
-            if self.repair is None:
-                self.settler.give_up()
-            elif not (self.translator.inside and self._ends_next(self.repair)):
+            if self.translator.inside and self._ends_next(self.repair or self.settler):
+                return
+            if self.repair is not None:
                 raise nowhere()
+            self.settler.give_up()
 
-    def _ends_next(self, repair: Repair) -> bool:
+    def _ends_next(self, asker: Repair | Settler) -> bool:
         """Whether our question itself is the transaction: the stop is then behind its EXEC, once that has come.
 
         Before 7.0 a master that finds a key's time to be over while it answers says MULTI and DEL right there, and EXEC
-        (perhaps with a SELECT before it) behind our INFO. No other transaction can be open then.
+        (perhaps with a SELECT before it) behind our INFO; before 6.0 it says MULTI and EXEC of every transaction that
+        asks for TIME or INFO. No other transaction can be open then.
         """
-        if not repair.asked_a_master:
+        if not asker.asked_a_master:
             return False
         block = self._block = self._block or self.cursor.read()
         if block is None:
@@ -259,7 +261,7 @@ class Pump:
         if argv != [b"EXEC"]:
             return False
         self.suspects.move(self._fed, self._fed + size)
-        repair.move(self._fed + size)
+        asker.move(self._fed + size)
         return True
 
     def _worth_taking(self, now: float) -> bool:

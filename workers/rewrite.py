@@ -11,7 +11,7 @@ from workers.older import Older, refuse
 from workers.scope import Scope
 from workers.target.knows import Knows
 from workers.target.windows import Window
-from workers.times import TIMED, Retimed, restore, retime
+from workers.times import TIMED, Retimed, restore, retime, unknown_time
 
 IGNORED = {b"PING", b"REPLCONF", b"PUBLISH", b"SPUBLISH", b"CLUSTER"}
 STREAM = {b"SELECT", b"MULTI", b"EXEC"}
@@ -45,6 +45,8 @@ class Rewriter:
         disturbed: told when held keys may have moved anywhere (SWAPDB).
         knows: the target, as the stream meets it; None: one that knows everything.
         left_out: told of what the target has no place for: how much, what, of which key.
+        floats: the source may be older than 6.0, where INCRBYFLOAT comes as a SET that says nothing of the time
+            which the key keeps: the source is to be asked.
     """
 
     def __init__(
@@ -57,12 +59,13 @@ class Rewriter:
         disturbed: Callable[[int], None],
         knows: Knows | None = None,
         left_out: Callable[[int, str, bytes], None] = lambda *_: None,
+        floats: bool = False,
     ) -> None:
         self.scope, self.clock, self.home = scope, clock, home
         self._own, self._touched, self._disturbed = own, touched, disturbed
         knows = knows or Knows()
         self.older = Older(knows, left_out)
-        self._reads, self._left_out = knows.reads, left_out
+        self._reads, self._left_out, self.floats = knows.reads, left_out, floats
 
     def write(self, kind: str, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """Rewrite one command into the window.
@@ -81,8 +84,8 @@ class Rewriter:
             for command in self.older.rewrite(argv) or []:
                 emit(window, command, before)
         elif kind == "timed" and target is not None:
-            done = retime(argv, self.clock, self._reads)
-            self._timed(done, argv, target, before, after, window)
+            done = unknown_time(argv) if self.floats else None
+            self._timed(done or retime(argv, self.clock, self._reads), argv, target, before, after, window)
         elif kind == "older" and target is not None:
             self._older(argv, argv, target, before, window)
         elif kind == "unknown" and target is not None:

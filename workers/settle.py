@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from workers.clock import Clock
 from workers.compose import emit, select
@@ -265,6 +265,17 @@ class Settler:
         goal = asked.said.at
         gone_by = offset > goal.offset or (offset == goal.offset and replid != goal.replid)
         return gone_by or self._clock.holding or time.monotonic() > asked.by
+
+    @property
+    def asked_a_master(self) -> bool:
+        """As `Repair.asked_a_master`."""
+        return self._asked is not None and not self._asked.said.replica
+
+    def move(self, offset: int) -> None:
+        """The answer is true at `offset`, too, and only there the stream can come to a stop."""
+        assert self._asked is not None
+        said = self._asked.said
+        self._asked = replace(self._asked, said=replace(said, at=replace(said.at, offset=offset)))
 
     def give_up(self) -> None:
         """The target cannot stop where the answer is true: ask anew, later."""

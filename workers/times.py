@@ -5,6 +5,7 @@ Conditions (NX, XX, GT, LT, FNX, FXX, IFEQ) are dropped where a master propagate
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +14,9 @@ from workers.clock import Clock
 from workers.codec import convert, crc64
 from workers.codec.programs import TIMED_HASHES
 from workers.codec.reads import Reads
-from workers.expiry import FIELD_HOLD, held, held_field
+from workers.expiry import FIELD_HOLD, held, held_field, hold
 
+NUMBER = re.compile(rb"-?\d+(\.\d+)?")
 UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
 
 
@@ -66,6 +68,14 @@ def _set(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
             return Retimed([[*command, word]], [])
         option += 2 if word in (b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE") else 1
     return Retimed([command], [])
+
+
+def unknown_time(argv: list[bytes]) -> Retimed | None:
+    """A SET of a number that may be an INCRBYFLOAT, after which the key has the time it had, or none: held until the
+    source is asked. None: it is another command."""
+    if argv[0].upper() != b"SET" or len(argv) != 3 or not NUMBER.fullmatch(argv[2]):
+        return None
+    return Retimed([[*argv, b"PXAT", b"%d" % hold(1, exact=False)]], [argv[1]])
 
 
 def _getex(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:

@@ -30,7 +30,7 @@ class Translator:
     """
 
     def __init__(self, offset: int, db: int, rewriter: Rewriter) -> None:
-        self._scanner = Scanner(TABLE | rewriter.older.kinds)
+        self._scanner = Scanner(TABLE | rewriter.older.kinds, rewriter.floats)
         self.rewriter = rewriter
         self._scope, self._clock, self._home = rewriter.scope, rewriter.clock, rewriter.home
         self._data = b""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from sync_tasks.errors import Side
 from sync_tasks.precheck.facts import Facts, refusal
 
-OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
+OLDEST = {
+    Side.SOURCE: {"Redis": (5, 0), "Valkey": (7, 2)},
+    Side.TARGET: {"Redis": (6, 2), "Valkey": (7, 2)},
+}
 FIELD_TIMES = {"Redis": (7, 4), "Valkey": (9, 0)}
 FUNCTIONS = {"Redis": (7, 0), "Valkey": (7, 2)}
 
@@ -12,8 +16,9 @@ FUNCTIONS = {"Redis": (7, 0), "Valkey": (7, 2)}
 def check(source: Facts, target: Facts) -> list[str]:
     """What the target will lack, for people. Raises SourceError or TargetError."""
     for facts in (source, target):
-        if facts.version < OLDEST[facts.product]:
-            oldest = ".".join(map(str, OLDEST[facts.product]))
+        first = OLDEST[facts.endpoint.side][facts.product]
+        if facts.version < first:
+            oldest = ".".join(map(str, first))
             raise refusal(
                 facts.endpoint.side,
                 f"{facts.endpoint.address()} is {facts.name}, which is not supported yet",

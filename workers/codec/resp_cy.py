@@ -59,15 +59,18 @@ class Scanner:
 
     Args:
         table: upper-case command name to a kind, any object; those commands are special. `SET` with three
-            arguments is plain whatever the table says.
+            arguments is plain whatever the table says, unless `numbers`.
+        numbers: a `SET` of three arguments is special, too, if its value begins as a number does.
     """
 
     table: dict
+    numbers: cython.bint
     mask: cython.uchar[1024]
     names: list
 
-    def __init__(self, table: dict) -> None:
+    def __init__(self, table: dict, numbers: bool = False) -> None:
         self.table = table
+        self.numbers = numbers
         self.names = []
         if not cython.compiled:
             self.mask = [0] * 1024
@@ -96,6 +99,7 @@ class Scanner:
         i: cython.longlong
         name: cython.Py_ssize_t
         name_size: cython.Py_ssize_t
+        last: cython.Py_ssize_t = 0
         while True:
             if count >= max_commands or (count and pos - start >= max_bytes):
                 return (pos, count, LIMIT, None, pos, None)
@@ -130,6 +134,7 @@ class Scanner:
                     name_size = size
                 if cur + size + 2 > end:
                     return (pos, count, MORE, None, pos, None)
+                last = cur
                 cur += size
                 if buf[cur] != 13 or buf[cur + 1] != 10:
                     raise Malformed("replication stream: an argument does not end with CR LF", cur)
@@ -138,7 +143,13 @@ class Scanner:
             if (
                 0 < name_size < 32
                 and self.mask[(name_size << 5) | (buf[name] & 31)]
-                and not (argc == 3 and name_size == 3 and (buf[name] & 223) == 83 and (buf[name + 1] & 223) == 69)
+                and not (
+                    argc == 3
+                    and name_size == 3
+                    and (buf[name] & 223) == 83
+                    and (buf[name + 1] & 223) == 69
+                    and not (self.numbers and (buf[last] == 45 or 48 <= buf[last] <= 57))
+                )
             ):
                 kind = self.table.get(data[name : name + name_size].upper())
                 if kind is not None:

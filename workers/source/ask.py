@@ -38,11 +38,12 @@ class Position:
 class Times:
     """Expiries in ms since the epoch; all true at one place of the stream.
 
-    -1: none; -2 (GONE): no such key or field; -3 (NO_HASH): no such hash.
+    -1: none; -2 (GONE): no such key or field; -3 (NO_HASH): no such hash. replica: whether one was asked.
     """
 
     at: Position
     times: list[int]
+    replica: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,12 @@ class Source:
         """Whether it hides keys whose time has passed for as long as its master has not deleted them."""
         return self._info(b"replication").get("role") == "slave"
 
+    def is_before(self, version: tuple[int, int]) -> bool:
+        """Whether it is a Redis older than that."""
+        info = self._info(b"server")
+        major, minor = (int(part) for part in info.get("redis_version", "0.0").split(".")[:2])
+        return (major, minor) < version  # what Valkey says here is 7.2
+
     def keys(self, databases: Collection[int] | None = None) -> int | None:
         """Keys in some databases, or in all, roughly."""
         mine = None if databases is None else {f"db{db}" for db in databases}
@@ -139,7 +146,7 @@ class Source:
         if answers is None:
             return self._old_times(db, keys)
         *times, info = answers
-        return Times(_position(_fields(info)), times)
+        return _times(info, times)
 
     def field_times(self, db: int, hashes: Hashes) -> Times:
         """Expiries of fields, hash by hash. A server whose fields have none is said to have no such hash.
@@ -156,7 +163,7 @@ class Source:
         for (_, names), said, there in zip(hashes, answers[: len(hashes)], answers[len(hashes) :], strict=True):
             known = there and not isinstance(said, ReplyError)
             times += said if known else [NO_HASH] * len(names)
-        return Times(_position(_fields(info)), times)
+        return _times(info, times)
 
     def values(self, keys: Sequence[tuple[int, bytes]]) -> Values:
         """Keys (database, name), all at one place of the stream. It blocks the source for as long as it reads them."""
@@ -205,7 +212,7 @@ class Source:
             before, *ttls, after, info = answers
             now = _ms(before)
             if now == _ms(after):
-                return Times(_position(_fields(info)), [ttl if ttl < 0 else now + ttl for ttl in ttls])
+                return _times(info, [ttl if ttl < 0 else now + ttl for ttl in ttls])
             keys = keys[: max(LEAST, len(keys) // 2)]
 
     def _at_once(self, db: int, commands: list[Command], newest: bytes | None = None) -> list[Any] | None:
@@ -244,6 +251,11 @@ def _fields(info: bytes) -> dict[str, str]:
     """INFO's text as a table."""
     lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
     return {name: value for name, colon, value in lines if colon}
+
+
+def _times(info: bytes, times: list[int]) -> Times:
+    fields = _fields(info)
+    return Times(_position(fields), times, fields.get("role") == "slave")
 
 
 def _position(info: dict[str, str]) -> Position:

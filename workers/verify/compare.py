@@ -112,13 +112,16 @@ class Comparer:
             types = self.source.types(pair.source, args)
             their_types = self.target.types(pair.target, args)
             alike: list[tuple[Candidate, bytes]] = []
+            in_pieces: list[Candidate] = []
             for candidate, ours, theirs in zip(some, types, their_types, strict=True):
-                if ours == theirs:
+                if ours == theirs == b"stream" and not self.sides.counters.whole:
+                    in_pieces.append(candidate)
+                elif ours == theirs:
                     if ours != b"none":
                         alike.append((candidate, ours))
                 else:
                     found.append(Finding(pair, candidate.key, _kind(ours, theirs)))
-            found += self._read_values(pair, alike)
+            found += self._read_values(pair, alike) + self._large(pair, in_pieces)
         return found
 
     def _read_values(self, pair: Pair, candidates: list[tuple[Candidate, bytes]]) -> list[Finding]:

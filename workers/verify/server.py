@@ -49,6 +49,7 @@ class Server:
         self.version = _version(info.get("valkey_version") or info.get("redis_version", ""))
         self.exact_expiry = self._knows(b"PEXPIRETIME", PROBE)  # 7.0
         self.field_expiry = self._knows(b"HPEXPIRETIME", PROBE, b"FIELDS", b"1", b"f")  # Valkey 9, Redis 7.4
+        self.whole_streams = self.version >= (6, 0)  # XINFO STREAM FULL
         self.stream_counters = self.version >= (7, 0)
         self.passes_on_entries_read = self.version >= (7, 2, 5)  # redis/redis#12898
         self.functions = self.version >= (7, 0)

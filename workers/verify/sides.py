@@ -29,7 +29,8 @@ class Sides:
     def counters(self) -> Counters:
         """The counters of streams that can be compared."""
         both = self.source.stream_counters and self.target.stream_counters
-        return Counters(both, both and self.source.passes_on_entries_read)
+        whole = self.source.whole_streams and self.target.whole_streams
+        return Counters(both, both and self.source.passes_on_entries_read, whole)
 
     @property
     def timed_fields(self) -> bool:

@@ -96,7 +96,7 @@ class States:
                 continue
             if thing.aspect is Aspect.EXPIRY and not (types[i] == b"hash" and self.server.field_expiry):
                 tokens[i] = self._expiry_token(expiries[i], {})
-            elif (sizes[i] or 0) > LARGE:
+            elif (sizes[i] or 0) > LARGE or (types[i] == b"stream" and not self.counters.whole):
                 tokens[i] = b"large %d" % self.place
             else:
                 small.append(i)

@@ -19,10 +19,12 @@ class Counters(NamedTuple):
     Args:
         stream: those in the header; known from 7.0 on.
         group: entries read by a group; before 7.2.5 a master does not tell its replicas.
+        whole: no counter: whether both sides show a stream at once; before 6.0 it is compared in pieces.
     """
 
     stream: bool
     group: bool
+    whole: bool = True
 
 
 Pending = tuple[bytes, int, int]  # consumer, last delivery in ms since 1970, number of deliveries
