@@ -166,6 +166,7 @@ class RefusedCommand(TargetError):
         offset: of the stream byte before it.
         answer: what the target said.
         final: its keys cannot be copied anew.
+    `others`: commands that were refused behind it in the same transaction.
     """
 
     code = "refused-command"
@@ -176,6 +177,7 @@ class RefusedCommand(TargetError):
             hint="the key differs from the source's; remove foreign writers and start over with an empty target",
         )
         self.argv, self.db, self.offset, self.final = argv, db, offset, final
+        self.others: list[RefusedCommand] = []
 
 
 class UnknownCommand(TargetError):

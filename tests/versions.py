@@ -62,8 +62,8 @@ COMMANDS = (
 )
 HEAD = """# Versions
 
-Made from the code by `python -m tests.pages`. Sources: Redis 6.2 and later, Valkey 7.2 and later; targets the same, of
-any version and either line. What a target has no place for is left out, and said by an event (`left-out`) with how much
+Made from the code by `python -m tests.pages`. Sources: Redis 5.0 and later, Valkey 7.2 and later; targets from Redis
+6.2 and Valkey 7.2 on, of either line. What a target has no place for is left out, and said by an event (`left-out`) with how much
 and of which key; that it will be, the precheck says (event `lacking`).
 
 ## Types of values
@@ -80,8 +80,9 @@ What every version knows travels as it is (times absolute, see [architecture.md]
 TAIL = """
 Any other command that the target does not know (XDELEX, XACKDEL, ...), or not in this form (BITOP DIFF, XADD with
 KEEPREF), is not guessed at: whatever keys it may name are copied anew from the source, in the place of its effect.
-That takes a moment each time; a source that uses such a command hundreds of times a second is followed, but not said to
-be in sync before it pauses.
+That takes a moment each time, and a look over the target for expiries that are held: a source that uses such commands
+all the while is followed, but not said to be in sync, nor cut over, before it pauses for as long as such a look takes.
+HINCRBYFLOAT of Redis 8 comes as HSETEX with KEEPTTL: to Redis 7.4, which does not know that, take Redis 8 instead.
 """
 
 

@@ -18,18 +18,19 @@ from workers.closing import Closing
 from workers.cutover import CutOver
 from workers.inquire import Inquiry
 from workers.left_out import LeftOut
-from workers.older import OLD
+from workers.older import LONGEST, OLD
 from workers.own_keys import own_keys
 from workers.ports import StreamPort
 from workers.pump import Pump
 from workers.reach import nowhere
 from workers.repair import Repair
 from workers.rewrite import Rewriter
+from workers.saying import Sparing
 from workers.scope import Scope
 from workers.search import Search
 from workers.settle import Settler
 from workers.snapshot import Stopped
-from workers.source.ask import Source
+from workers.source.ask import Kind, Source
 from workers.spool.damage import damaged
 from workers.spool.known import Known
 from workers.spool.log import Cursor, Log
@@ -106,8 +107,8 @@ class Applier(threading.Thread):
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
         self._unknown: frozenset[bytes] = frozenset()  # names of commands that the target does not know
-        self._old: bool | None = None  # whether the source is older than 6.0, once it was asked
-        self.left_out = LeftOut(port.event)
+        self._known_kind: Kind | None = None  # the source, once it was asked
+        self.left_out, self.sparing = LeftOut(port.event), Sparing(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
         self._evictions = Evictions(port.event, first=port.node().gen == 0)
@@ -134,7 +135,7 @@ class Applier(threading.Thread):
                         raise
                     self._refused = error
                     if error.argv[0].upper() not in self._unknown:  # of those it is said once
-                        self.port.event("refused", f"{error.message}; its keys are copied anew")
+                        self.sparing("refused", f"{error.message}; its keys are copied anew")
                 except UnknownCommand as error:
                     if not self._learn(error):
                         self.stop_event.wait(self.port.failing(error))
@@ -153,7 +154,7 @@ class Applier(threading.Thread):
     def _learn(self, error: UnknownCommand) -> bool:
         """Whether the command is one that the target may rightly not know: then it is not sent again."""
         name = error.argv[0].upper()
-        if name in OLD or name in self._unknown:
+        if name in OLD or name in self._unknown or not 0 < len(name) < LONGEST:
             return False
         self._unknown |= {name}
         text = f"{error.message}; whatever keys {name.decode(errors='replace')} may name are copied anew each time"
@@ -322,7 +323,7 @@ class Applier(threading.Thread):
         own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
         rewriter = Rewriter(
             self.scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
-            self._may_be_old(),
+            self._kind(),
         )  # fmt: skip
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
@@ -355,8 +356,9 @@ class Applier(threading.Thread):
         else:
             chain.trust(chain.errors)
         chain.refused = []
+        read = [refused, *refused.others] if refused is not None else []
         repair = Repair(
-            chain.link, self.log, self.source, self.scope, found, refused, suspects, self._pause, self.port.event,
+            chain.link, self.log, self.source, self.scope, found, read, suspects, self._pause, self.port.event,
             self._unknown,
         )  # fmt: skip
         doubted = unread and repair.doubt()
@@ -403,12 +405,12 @@ class Applier(threading.Thread):
             self._pause(0.1)
             self.log.want(replid, found.seen, found.seen_db)
 
-    def _may_be_old(self) -> bool:
-        """Whether the source may be older than 6.0; one that cannot be asked now may be."""
-        if self._old is None:
+    def _kind(self) -> Kind:
+        """What the source is, as far as that is known: it may be away."""
+        if self._known_kind is None:
             with contextlib.suppress(KeyferryError):
-                self._old = self.source.is_before((6, 0))
-        return self._old is not False
+                self._known_kind = self.source.kind()
+        return self._known_kind or Kind()
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint on the target as it is now, without a claim."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from sync_tasks.errors import TargetError, UnsupportedType
 from sync_tasks.names import tmp_key
 from workers.codec import STREAM_TYPES, can_piece, crc64, pieces, stream_pieces
+from workers.codec.convert_cy import LATEST, REDIS_TIMED
 from workers.codec.resp_cy import encode
 from workers.expiry import FIELD_HOLD, hold
 from workers.ports import ChunkPort
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 LARGEST_BULK = 512 << 20
 """Redis's default proto-max-bulk-len: one argument may not be longer."""
 BLOCK = 1 << 20
+NAMES = 1000
+"""So many keys are removed by one command."""
 BATCH_BYTES, BATCH_COMMANDS = 256 << 10, 200
 """Of small pieces so many go at once."""
 
@@ -88,6 +91,8 @@ def build(
         for command, arguments in found:
             if command == b"HPEXPIREAT" and not reads.timed:
                 lost += int(arguments[2])
+            elif command == b"HPEXPIREAT" and reads.timed == REDIS_TIMED:
+                yield command, [b"%d" % min(int(arguments[0]), LATEST), *arguments[1:]]
             else:
                 yield command, arguments
 
@@ -97,12 +102,16 @@ def build(
 
 def remove_pieces(link: TargetLink, uid: str, scope: Scope, chunks: list[ChunkView]) -> int:
     """Remove values that were being built when their loader died; how many. The link's database is another one then."""
-    removed = 0
+    names: dict[int, list[bytes]] = {}
     for chunk in chunks:
         db = scope.target(chunk.db)
-        names = [tmp_key(uid, chunk.id, epoch) for epoch in range(1, chunk.epoch + 1)]
-        if db is not None and names:
-            removed += int(link.ask_all([[b"SELECT", db], [b"UNLINK", *names]])[1])
+        if db is not None:
+            names.setdefault(db, []).extend(tmp_key(uid, chunk.id, epoch) for epoch in range(1, chunk.epoch + 1))
+    removed = 0
+    for db, mine in names.items():
+        link.ask(b"SELECT", db)
+        for start in range(0, len(mine), NAMES):
+            removed += int(link.ask(b"UNLINK", *mine[start : start + NAMES]))
     return removed
 
 

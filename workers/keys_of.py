@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sync_tasks.answers import classify
 from sync_tasks.errors import Side
@@ -17,8 +17,10 @@ Key = tuple[int, bytes]
 Command = tuple[int, list[bytes]]
 """The source's database that a command acts on, and its arguments."""
 KEYLESS = b"no key arguments"
-UNCLEAR = (b"Invalid arguments", b"Invalid command", b"Invalid number of arguments")
+UNCLEAR = (b"Invalid arguments", b"Invalid command", b"Invalid number of arguments", b"wrong number of arguments")
 """Answers of a server that does not say: each argument may be a key then."""
+Asking = Callable[[list[list[bytes]]], Sequence[list[bytes] | None]]
+"""Asks another server which keys commands name; None: it does not say, either."""
 SINGLE = frozenset(
     b"SET SETEX PSETEX GETEX GETDEL GETSET INCR INCRBY DECR DECRBY INCRBYFLOAT APPEND SETRANGE SETBIT BITFIELD"
     b" LPUSH RPUSH LPUSHX RPUSHX LPOP RPOP LSET LREM LTRIM LINSERT SADD SREM SPOP HSET HMSET HSETNX HDEL HINCRBY"
@@ -30,9 +32,13 @@ SINGLE = frozenset(
 DELETING = frozenset((b"DEL", b"UNLINK"))
 
 
-def keys_of(link: TargetLink, commands: Iterable[Command]) -> Iterator[tuple[Command, set[Key]]]:
+def keys_of(
+    link: TargetLink, commands: Iterable[Command], ask: Asking | None = None
+) -> Iterator[tuple[Command, set[Key]]]:
     """Each command, and the keys that it names, in every database it concerns. Nothing may be in flight on the link.
 
+    Args:
+        ask: the source, which knows also those of its commands that the target does not.
     Raises what the target answers, unless it says that there is no key.
     """
     batch: list[Command] = []
@@ -41,9 +47,9 @@ def keys_of(link: TargetLink, commands: Iterable[Command]) -> Iterator[tuple[Com
         batch.append(command)
         size += sum(map(len, command[1]))
         if len(batch) >= BATCH or size > BATCH_BYTES:
-            yield from _ask(link, batch)
+            yield from _ask(link, batch, ask)
             batch, size = [], 0
-    yield from _ask(link, batch)
+    yield from _ask(link, batch, ask)
 
 
 def reads_more(argv: list[bytes]) -> bool:
@@ -55,11 +61,22 @@ def reads_more(argv: list[bytes]) -> bool:
     return name in (b"EVAL", b"EVALSHA")
 
 
-def _ask(link: TargetLink, batch: Sequence[Command]) -> Iterator[tuple[Command, set[Key]]]:
-    asked: list[list[bytes | int]] = [[b"COMMAND", b"GETKEYS", *argv] for _, argv in batch if _is_asked(argv)]
-    answers = iter(link.try_all(asked) if asked else ())
+def _ask(
+    link: TargetLink, batch: Sequence[Command], ask: Asking | None
+) -> Iterator[tuple[Command, set[Key]]]:
+    asked = [argv for _, argv in batch if _is_asked(argv)]
+    said = link.try_all([[b"COMMAND", b"GETKEYS", *argv] for argv in asked]) if asked else []
+    unclear = [i for i, answer in enumerate(said) if _is_unclear(answer)]
+    if ask is not None and unclear:
+        for i, keys in zip(unclear, ask([asked[i] for i in unclear]), strict=True):
+            said[i] = said[i] if keys is None else keys
+    answers = iter(said)
     for db, argv in batch:
         yield (db, argv), _places(db, argv, _named(argv, next(answers)) if _is_asked(argv) else [])
+
+
+def _is_unclear(said: list[bytes] | ReplyError) -> bool:
+    return isinstance(said, ReplyError) and KEYLESS not in said.line and any(words in said.line for words in UNCLEAR)
 
 
 def _is_asked(argv: list[bytes]) -> bool:
@@ -72,7 +89,7 @@ def _named(argv: list[bytes], said: list[bytes] | ReplyError) -> list[bytes]:
         return said
     if KEYLESS in said.line:
         return []
-    if any(words in said.line for words in UNCLEAR):
+    if _is_unclear(said):
         return argv[1:]
     raise classify(said.line, Side.TARGET)
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sync_tasks.names import KEY_PREFIX
+from workers.codec import crc64
+from workers.codec.convert_cy import LATEST, REDIS_TIMED
 from workers.codec.resp_cy import encode
 from workers.target.knows import Knows
 from workers.target.windows import Run, Window
@@ -20,7 +22,12 @@ from workers.target.windows import Run, Window
 REFUSED = [b"INCRBY", KEY_PREFIX + b"none", b"-"]
 """Not an integer: it fails wherever it is executed, and leaves nothing behind."""
 
+LONGEST = 32
+"""Bytes: the scanner looks for no longer names."""
 FIELD_TIMES = frozenset((b"HPEXPIREAT", b"HPERSIST"))
+
+LATEST_AT = {b"HPEXPIREAT": 2, b"HSETEX": 3}
+"""Where each has a time, if any."""
 
 OLD = frozenset(
     b"APPEND BITFIELD BITOP BLMOVE BLPOP BRPOP BRPOPLPUSH BZPOPMAX BZPOPMIN COPY DECR DECRBY DEL EVAL EVALSHA EXPIRE"
@@ -58,6 +65,8 @@ class Older:
         name = argv[0].upper()
         if name in FIELD_TIMES and not self._knows.reads.timed:
             return self._no_times(argv)
+        if self._knows.reads.timed == REDIS_TIMED and name in LATEST_AT:
+            argv = _not_later(argv, LATEST_AT[name])
         if name == b"HSETEX" and name not in self._knows.commands:
             return self._hsetex(argv)
         if name == b"HGETDEL" and name not in self._knows.commands:
@@ -65,11 +74,18 @@ class Older:
         if name == b"FUNCTION" and name not in self._knows.commands:
             self._left_out(1, "FUNCTION commands", argv[1])
             return []
+        if name == b"FUNCTION" and argv[1].upper() == b"RESTORE" and len(argv) > 2:
+            return [[*argv[:2], self._libraries(argv[2]), *argv[3:]]]
         if name == b"XSETID" and not self._knows.reads.counters:
             return [argv[:3]]
         if name == b"XGROUP" and not self._knows.reads.counters:
             return [_without_count(argv)]
         return [argv]
+
+    def _libraries(self, payload: bytes) -> bytes:
+        """What FUNCTION DUMP gave, stating a version that the target takes."""
+        body = payload[:-10] + self._knows.reads.footer(int.from_bytes(payload[-10:-8], "little")).to_bytes(2, "little")
+        return body + crc64(body).to_bytes(8, "little")
 
     def _no_times(self, argv: list[bytes]) -> list[list[bytes]]:
         """The field stays until the source's HDEL comes."""
@@ -89,6 +105,13 @@ class Older:
             expire = [b"HPEXPIREAT", argv[1], argv[3], b"FIELDS", b"%d" % len(names), *names]
             commands += [expire] if self._knows.reads.timed else self._no_times(expire)
         return commands
+
+
+def _not_later(argv: list[bytes], at: int) -> list[bytes]:
+    """With a time that Redis takes: one that never comes stays one."""
+    if not argv[at].isdigit() or int(argv[at]) <= LATEST:
+        return argv
+    return [*argv[:at], b"%d" % LATEST, *argv[at + 1 :]]
 
 
 def _fields(argv: list[bytes]) -> list[bytes]:

@@ -152,7 +152,7 @@ class Pump:
             return
         self.repair = None
         self.chain.trust(error_count(self.chain.link))
-        self.applier.port.event("repaired", f"{len(repair.keys)} keys were copied anew, the last at offset {offset}")
+        self.applier.sparing("repaired", f"{len(repair.keys)} keys were copied anew, the last at offset {offset}")
 
     def _settle_now(self) -> bool:
         """Settling takes turns with traffic, and begins once what is in flight is answered.

@@ -18,10 +18,11 @@ Keys that the target has expired too early (`workers.suspects`) are doubted, too
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side, named
+from sync_tasks.names import KEY_PREFIX
 from workers.compose import emit, select
 from workers.keys_of import SINGLE, Command, Key, keys_of, reads_more
 from workers.reach import PATIENCE_S, nowhere, reach
@@ -53,12 +54,12 @@ class Repair:
         source: asked for the values.
         scope: databases that travel.
         found: the checkpoint that was claimed.
-        refused: the command whose refusal was read, if any was.
+        refused: the commands of one window whose refusals were read, if any were.
         suspects: looks at keys that the target may have expired too early.
         pause: sleeps so many seconds; raises when the job is to stop.
         tell: an event for people: kind and text.
         unknown: names of commands that the target does not know: each is refused.
-    Raises `refused` if it names no key.
+    Raises one of `refused` if it names no key.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Repair:
         source: Source,
         scope: Scope,
         found: Checkpoint,
-        refused: RefusedCommand | None,
+        refused: Sequence[RefusedCommand],
         suspects: Suspects,
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
@@ -78,11 +79,11 @@ class Repair:
         self._found, self._suspects, self._pause, self._tell = found, suspects, pause, tell
         self._unknown = unknown
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
-        if refused is not None:
-            self._proven |= next(keys_of(link, [(refused.db, refused.argv)]))[1]
-            if not self._proven:
-                refused.final = True
-                raise refused
+        for error, (_, places) in zip(refused, self._keys_of((e.db, e.argv) for e in refused), strict=True):
+            self._proven |= places
+            if not places:
+                error.final = True
+                raise error
         self._hidden: dict[Key, float] = {}  # keys that a replica does not show, and since when
         self._by = 0.0
         self._tip = 0
@@ -98,11 +99,11 @@ class Repair:
     def doubt(self) -> bool:
         """Doubt what the stream names between `seen` and the checkpoint. Whether there is any key."""
         found = self._found
-        for (_, argv), places in keys_of(self._link, self._named(found.seen, found.offset, found.seen_db)):
+        for (_, argv), places in self._keys_of(self._named(found.seen, found.offset, found.seen_db)):
             if argv[0].upper() in SERVER_WIDE:
                 self._tell("unverified", f"{named(argv)} may have been refused by the target when its owner died")
             self._swap(argv)
-            self._add(places)
+            self._add(places, argv)
         return bool(self._doubted)
 
     def suspect(self, executed: bool) -> bool:
@@ -171,20 +172,26 @@ class Repair:
         for command in self._named(start, stop, db):
             argv = command[1]
             name = argv[0].upper()
-            if name in SINGLE:
+            sure = name in self._unknown or reads_more(argv)
+            if name in SINGLE and not sure:
                 continue
             self._swap(argv)
-            sure = reads_more(argv) or name in self._unknown
             if sure or not self._names.isdisjoint(argv):
-                _, places = next(keys_of(self._link, [command]))
+                _, places = next(self._keys_of([command]))
                 if sure or not places.isdisjoint(self._doubted):
-                    self._add(places)
+                    self._add(places, argv)
 
     def _named(self, start: int, stop: int, db: int) -> Iterator[Command]:
         return commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
 
-    def _add(self, places: set[Key]) -> None:
-        places = {(db, key) for db, key in places if self._scope.target(db) is not None}
+    def _keys_of(self, commands: Iterable[Command]) -> Iterator[tuple[Command, set[Key]]]:
+        return keys_of(self._link, commands, self._source.named)
+
+    def _add(self, places: set[Key], argv: Sequence[bytes] = ()) -> None:
+        """Doubt keys; what a command that is not known names is refused for certain."""
+        places = {at for at in places if self._scope.target(at[0]) is not None and not at[1].startswith(KEY_PREFIX)}
+        if argv and argv[0].upper() in self._unknown:
+            self._proven |= {(self._scope.target(db), key) for db, key in places}
         self._doubted |= places
         self._names |= {key for _, key in places}
         self.keys |= places
@@ -231,9 +238,10 @@ class Repair:
     def covers(self, refused: Sequence[RefusedCommand]) -> None:
         """Raise the first of the commands refused on the way that is of keys which are not under repair."""
         mine = {(self._scope.target(db), key) for db, key in self.keys}
-        for error, (_, places) in zip(refused, keys_of(self._link, [(e.db, e.argv) for e in refused]), strict=True):
+        for error, (_, places) in zip(refused, self._keys_of((e.db, e.argv) for e in refused), strict=True):
             if not places or not places <= mine:
                 raise error
+            self._proven |= places
 
     def reached(self, tip: tuple[int, int, str]) -> bool:
         """Whether the target is to be just where the values are true. Raises ConnectionLost if it never will."""

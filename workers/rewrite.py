@@ -9,10 +9,12 @@ from workers.clock import Clock
 from workers.compose import emit, select
 from workers.older import Older, refuse
 from workers.scope import Scope
+from workers.source.ask import Kind
 from workers.target.knows import Knows
 from workers.target.windows import Window
 from workers.times import TIMED, Retimed, restore, retime, unknown_time
 
+NEWEST = Kind(redis=False, major=99)
 IGNORED = {b"PING", b"REPLCONF", b"PUBLISH", b"SPUBLISH", b"CLUSTER"}
 STREAM = {b"SELECT", b"MULTI", b"EXEC"}
 MOVING = {b"RENAME", b"RENAMENX", b"COPY", b"MOVE"}
@@ -45,8 +47,7 @@ class Rewriter:
         disturbed: told when held keys may have moved anywhere (SWAPDB).
         knows: the target, as the stream meets it; None: one that knows everything.
         left_out: told of what the target has no place for: how much, what, of which key.
-        floats: the source may be older than 6.0, where INCRBYFLOAT comes as a SET that says nothing of the time
-            which the key keeps: the source is to be asked.
+        source: what it is, as far as that is known.
     """
 
     def __init__(
@@ -59,13 +60,15 @@ class Rewriter:
         disturbed: Callable[[int], None],
         knows: Knows | None = None,
         left_out: Callable[[int, str, bytes], None] = lambda *_: None,
-        floats: bool = False,
+        source: Kind = NEWEST,
     ) -> None:
         self.scope, self.clock, self.home = scope, clock, home
         self._own, self._touched, self._disturbed = own, touched, disturbed
         knows = knows or Knows()
         self.older = Older(knows, left_out)
-        self._reads, self._left_out, self.floats = knows.reads, left_out, floats
+        self._reads, self._left_out, self._source = knows.reads, left_out, source
+        # INCRBYFLOAT may come as a SET that says nothing of the time which the key keeps: the source is to be asked.
+        self.floats = source.major < 6
 
     def write(self, kind: str, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """Rewrite one command into the window.
@@ -85,7 +88,12 @@ class Rewriter:
                 emit(window, command, before)
         elif kind == "timed" and target is not None:
             done = unknown_time(argv) if self.floats else None
-            self._timed(done or retime(argv, self.clock, self._reads), argv, target, before, after, window)
+            done = done or retime(argv, self.clock, self._reads, self._source.redis)
+            if done is None:
+                select(window, target, before)
+                refuse(window, argv, before)
+            else:
+                self._timed(done, argv, target, before, after, window)
         elif kind == "older" and target is not None:
             self._older(argv, argv, target, before, window)
         elif kind == "unknown" and target is not None:

@@ -1,14 +1,20 @@
-"""Events that can wait: a database that is away now is told later, and the work goes on."""
+"""Events that can wait, and events that may come too often."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from sync_tasks.errors import KeyferryError, Retry
 
+MINUTE_S = 60.0
+
 
 def said(event: Callable[[str, str], None], kind: str, text: str) -> bool:
-    """Whether the event was recorded. Raises what is final, such as Fenced."""
+    """Whether the event was recorded: a database that is away now is told later, and the work goes on.
+
+    Raises what is final, such as Fenced.
+    """
     try:
         event(kind, text)
     except KeyferryError as error:
@@ -16,3 +22,27 @@ def said(event: Callable[[str, str], None], kind: str, text: str) -> bool:
             raise
         return False
     return True
+
+
+class Sparing:
+    """Tells at most so many events of a kind in a minute, and then how many there were.
+
+    Args:
+        event: records an event: kind and text.
+    """
+
+    def __init__(self, event: Callable[[str, str], None], most: int = 20) -> None:
+        self._event, self._most = event, most
+        self._told: dict[str, tuple[float, int]] = {}  # of each kind, when the minute began, and how many since
+
+    def __call__(self, kind: str, text: str) -> None:
+        """One event. Raises what `event` raises."""
+        now = time.monotonic()
+        begun, count = self._told.get(kind, (now, 0))
+        if now - begun > MINUTE_S:
+            if count > self._most:
+                text = f"{text} (and {count - self._most} more like it before)"
+            begun, count = now, 0
+        self._told[kind] = begun, count + 1
+        if count < self._most:
+            self._event(kind, text)

@@ -178,7 +178,7 @@ class Suspects:
 
     def _named(self, start: int, stop: int, db: int) -> Iterator[tuple[int, list[bytes], set[Key]]]:
         stream = commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
-        for (at, argv), places in keys_of(self._chain.link, stream):
+        for (at, argv), places in keys_of(self._chain.link, stream, self._source.named):
             yield at, argv, {place for place in places if self._scope.target(place[0]) is not None}
 
     def _live(self) -> int:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sync_tasks.errors import CannotContinue, Side
 from workers.clock import Clock
 from workers.codec import convert, crc64
 from workers.codec.programs import TIMED_HASHES
@@ -29,11 +28,18 @@ class Retimed:
     lost: int = 0  # what the target has no place for, as `workers.codec.convert_cy.convert` counts
 
 
-def retime(argv: list[bytes], clock: Clock, reads: Reads) -> Retimed:
-    """One command that may carry a time, rewritten for the target. Raises CannotContinue, ValueError, Malformed."""
+def retime(argv: list[bytes], clock: Clock, reads: Reads, redis: bool = False) -> Retimed | None:
+    """One command that may carry a time, rewritten for the target; None: it has no equal there.
+
+    Args:
+        redis: that is the source's line: of a command with conditions it names those fields alone that it changed.
+    Raises ValueError, Malformed.
+    """
     name = argv[0].upper()
     if name in RESTORING:
         return _restore(argv, clock, reads)
+    if name in FIELD_EXPIRIES:
+        return _hexpire(name, argv, clock, reads, redis)
     return _HOW[name](name, argv, clock)
 
 
@@ -140,17 +146,16 @@ def _hash(command: list[bytes], at: int, clock: Clock, time_ms: int) -> Retimed:
     return Retimed([command], [command[1]] if held_field(written) else [])
 
 
-def _hexpire(name: bytes, argv: list[bytes], clock: Clock) -> Retimed:
+def _hexpire(name: bytes, argv: list[bytes], clock: Clock, reads: Reads, redis: bool) -> Retimed | None:
     unit = 1 if name.startswith(b"HP") else 1000
     when = clock.absolute(argv[2], unit, not name.endswith(b"AT"))
     fields = _fields(argv)
     conditions = [a.upper() for a in argv[3:fields]]
-    if (clock.holding or clock.unsettled()) and any(c in (b"GT", b"LT") for c in conditions):
-        raise CannotContinue(
-            f"{name.decode()} with GT or LT on fields of {argv[1][:80]!r} cannot be carried while the task is behind",
-            side=Side.SOURCE,
-            hint="set field expiries without GT and LT, or start over once the source is quieter",
-        )
+    if redis or int(argv[fields + 1]) == 1:
+        conditions = []  # it took effect, or it would not have come
+    compares = any(c in (b"GT", b"LT") for c in conditions)
+    if compares and reads.timed and (clock.holding or clock.unsettled()):
+        return None  # a field on the target may have the hold, another not
     return _hash([b"HPEXPIREAT", argv[1], b"", *conditions, *argv[fields:]], 2, clock, when)
 
 
@@ -200,13 +205,10 @@ _HOW: dict[bytes, Callable[[bytes, list[bytes], Clock], Retimed]] = {
     b"PEXPIRE": _expire,
     b"EXPIREAT": _expire,
     b"PEXPIREAT": _expire,
-    b"HEXPIRE": _hexpire,
-    b"HPEXPIRE": _hexpire,
-    b"HEXPIREAT": _hexpire,
-    b"HPEXPIREAT": _hexpire,
     b"HSETEX": _hsetex,
     b"HGETEX": _hgetex,
     b"MSETEX": _msetex,
 }
 RESTORING = (b"RESTORE", b"RESTORE-ASKING")
-TIMED = (*_HOW, *RESTORING)
+FIELD_EXPIRIES = (b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT")
+TIMED = (*_HOW, *RESTORING, *FIELD_EXPIRIES)

@@ -25,10 +25,12 @@ LIST, SET, HASH, ZSET, STREAM = 1, 2, 4, 5, 15
 """The forms that every server since Redis 5.0 reads."""
 VALKEY_TIMED, REDIS_TIMED = 22, 24
 """Hashes whose fields may expire, as Valkey 9 and as Redis 7.4 write them."""
-COUNTED, ACTIVE, IDEMPOTENT, UNOWNED = 19, 21, 26, 27
+COUNTED, ACTIVE, IDEMPOTENT, UNOWNED = STREAMS = 19, 21, 26, 27
 """Streams with counters; with the time a consumer was last active; of Redis alone, with producers; and with pending
 entries of nobody."""
 FIELD_REAL = 1 << 44  # ms: a time from here on never comes, and takes no hold
+LATEST = (1 << 46) - 1
+"""Latest expiry of a field that Redis takes, ms."""
 
 
 def convert(kind: int, value: bytes, source: int, timed: int, stream: int, hold: int) -> tuple[int, bytes, int]:
@@ -197,6 +199,8 @@ def _fields(kind: int, value: bytes, source: int) -> list[tuple[bytes, int]]:
         if len(value) < 8:
             raise Malformed("a hash ends before its fields", len(value))
         least = unpack_from("<q", value)[0]
+        if least < 0:
+            raise Malformed("the first expiry of a hash lies before 1970", 0)
     start = 8 if kind >= REDIS_TIMED else 0
     if kind % 2 == 0:
         return _stated_fields(value, start, least if kind >= REDIS_TIMED else 1)
@@ -209,7 +213,7 @@ def _listed_fields(value: bytes, start: int) -> list[tuple[bytes, int]]:
     found = []
     for field in entries:
         text, time = next(entries, None), next(entries, b"")
-        if text is None or not time.isdigit():
+        if text is None or not time.isdigit() or len(time) > 18:
             raise Malformed("a packed hash whose fields expire does not follow its format before", len(value))
         found.append((_stated(len(field)) + field + _stated(len(text)) + text, int(time) or -1))
     return found
@@ -239,6 +243,8 @@ def _stated_fields(value: bytes, start: int, least: int | None) -> list[tuple[by
                 raise Malformed("a hash ends before the expiry of a field", pos)
             time = unpack_from("<q", value, pos)[0]
             pos += 8
+        if time < -1 or time >= 1 << 63:
+            raise Malformed("the expiry of a field is no time", pos)
         found.append((pair, time))
     if pos != len(value) or not found:
         raise Malformed("a hash does not end where its value does", pos)
@@ -253,6 +259,7 @@ def _timed(fields: list[tuple[bytes, int]], timed: int, hold: int) -> tuple[int,
     held = [(pair, time + hold if 0 <= time < FIELD_REAL else time) for pair, time in fields]
     if timed == VALKEY_TIMED:
         return timed, count + b"".join(pair + pack("<q", time) for pair, time in held), 0
+    held = [(pair, min(time, LATEST)) for pair, time in held]
     least = min(time for _, time in held if time != -1)
     stated = [(_stated(time - least + 1 if time != -1 else 0), pair) for pair, time in held]
     return timed, pack("<q", least) + count + b"".join(time + pair for time, pair in stated), 0
@@ -429,7 +436,8 @@ class Transcriber:
     ) -> tuple[bytearray, int, int]:
         """The records of `buf` from `pos`, until there are `max_keys`, or `max_bytes` were read.
 
-        Stops before one that is not all there, that is huge, or that is to be converted and larger than `largest`.
+        Stops before one that is not all there, that is huge, or that is to be converted and larger than `largest`; not
+        before a stream, of which nothing is unpacked.
 
         Returns:
             The records, how many, and the position of the first one left.
@@ -453,7 +461,7 @@ class Transcriber:
                 break
             at = pos + 16 + klen
             if not self._takes[p[at]]:
-                if vlen > largest:
+                if vlen > largest and p[at] not in STREAMS:
                     break
                 out += buf[since:pos]
                 self._convert(buf, pos, at, at + vlen, out)

@@ -41,6 +41,8 @@ class Reads:
             return source >= VALKEY and self.version >= VALKEY
         if kind in _REDIS:
             return _REDIS[kind] <= self.version < VALKEY
+        if kind > max(_REDIS):
+            return source <= self.version < VALKEY  # not known here: none but the same server may
         return _SINCE.get(kind, 0) <= self.version
 
     def takes_all(self, source: int) -> bool:

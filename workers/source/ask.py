@@ -61,6 +61,14 @@ class Values:
     replica: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A source as the stream's rewriting needs to know it. `major`: of the Redis it is or claims to be."""
+
+    redis: bool = False
+    major: int = 0
+
+
 class Source:
     """Asks one source node. Connects when first asked, and again after a failure.
 
@@ -111,11 +119,15 @@ class Source:
         """Whether it hides keys whose time has passed for as long as its master has not deleted them."""
         return self._info(b"replication").get("role") == "slave"
 
-    def is_before(self, version: tuple[int, int]) -> bool:
-        """Whether it is a Redis older than that."""
+    def kind(self) -> Kind:
+        """What it is."""
         info = self._info(b"server")
-        major, minor = (int(part) for part in info.get("redis_version", "0.0").split(".")[:2])
-        return (major, minor) < version  # what Valkey says here is 7.2
+        return Kind("valkey_version" not in info, int(info.get("redis_version", "0").partition(".")[0]))
+
+    def named(self, commands: list[list[bytes]]) -> list[list[bytes] | None]:
+        """The keys that each command names; None: it does not say."""
+        answers = self._ask(0, [(b"COMMAND", b"GETKEYS", *argv) for argv in commands])
+        return [None if isinstance(answer, ReplyError) else answer for answer in answers]
 
     def keys(self, databases: Collection[int] | None = None) -> int | None:
         """Keys in some databases, or in all, roughly."""

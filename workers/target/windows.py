@@ -248,6 +248,7 @@ class Chain:
                     raise UnknownCommand(argv, error)
             raise error
         assert outcome == COMMITTED
+        found: list[RefusedCommand] = []
         for index, line in failed.items():
             if index >= window.commands:
                 raise CannotContinue(
@@ -258,8 +259,10 @@ class Chain:
             argv, offset = window.command(index)
             final = window.start == window.end  # a window of our own
             answer = "it has no such command" if window.stands_in(index) else line.decode(errors="replace").lstrip("-")
-            error = RefusedCommand(argv, window.database(index), offset, answer, final)
-            if final or self.refused is None:
-                raise error
-            self.refused.append(error)
+            found.append(RefusedCommand(argv, window.database(index), offset, answer, final))
+        if found and (found[0].final or self.refused is None):
+            found[0].others = found[1:]
+            raise found[0]
+        if self.refused is not None:
+            self.refused += found
 

@@ -15,6 +15,8 @@ from tests.traffic import Traffic
 FIELD_TIMES = ("redis-8.2", "valkey-9.1")
 PAIRS = [
     ("valkey-9.1", "redis-6.2"),
+    ("redis-5.0", "valkey-9.1"),
+    ("redis-5.0", "redis-6.2"),
     ("redis-8.2", "valkey-9.1"),
     ("valkey-9.1", "redis-8.2"),
     ("redis-8.2", "redis-8.2"),
@@ -59,6 +61,9 @@ UNKNOWN = [
     "HGETDEL h FIELDS 1 f{small}",
     "HSET h f{small} {i}",
     "HSETEX h EX 1000 FIELDS 1 g{small} {i}",
+    "HPEXPIRE h 9000000 GT FIELDS 2 g1 g{small}",
+    "HPEXPIRE h 500000 LT FIELDS 2 g1 g{small}",
+    "HINCRBYFLOAT h g{small} 0.5",
     "XSETID s {far}-0 ENTRIESADDED {far} MAXDELETEDID {before}-0",
 ]
 """Of Redis 8; and commands whose effect would show if one of those were lost, or one were done twice."""

@@ -176,6 +176,31 @@ def _records(codec: Any, target: int) -> tuple[bytes, Any]:
     return buf, codec.Transcriber(reads.table(80), 80, reads.timed, reads.stream, 0)
 
 
+def test_a_stream_of_any_size_is_converted(codec: Any) -> None:
+    """Nothing of it is unpacked."""
+    _, transcriber = _records(codec, 9)
+    buf = record(b"s", 21, stream(3)) + record(b"h", 16, VALUES[16])
+    out, keys, pos = transcriber.take(buf, 0, 9, 1 << 20, 10)
+    assert (keys, pos) == (1, len(record(b"s", 21, stream(3))))
+    assert bytes(out) == record(b"s", 15, stream(1))
+
+
+@pytest.mark.parametrize("target", [12, 80])
+def test_times_that_are_none(codec: Any, target: int) -> None:
+    """Whatever they are, none is written that the target would not take."""
+    for time in (-2, -(1 << 63), -1 << 40):
+        with pytest.raises(Malformed, match="no time"):
+            of(codec, 22, timed_hash([(b"f", b"v", time)]), 80, target)
+    least = struct.pack("<q", (1 << 63) - 5)
+    with pytest.raises(Malformed, match="no time"):
+        of(codec, 24, least + length(1) + length(9) + raw(b"f") + raw(b"v"), 12, target)
+    with pytest.raises(Malformed, match="before 1970"):
+        of(codec, 24, struct.pack("<q", -5) + length(1) + length(9) + raw(b"f") + raw(b"v"), 12, target)
+    _, body, _ = of(codec, 22, timed_hash([(b"f", b"v", (1 << 63) - 1)]), 80, target, 1 << 45)
+    latest = (1 << 46) - 1 if target == 12 else (1 << 63) - 1
+    assert struct.pack("<q", latest) in body
+
+
 def test_a_chunk_is_transcribed_in_parts(codec: Any) -> None:
     buf, transcriber = _records(codec, 9)
     out, pos, keys = b"", 0, 0

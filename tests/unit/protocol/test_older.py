@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,11 @@ from sync_tasks.errors import ControlError, RefusedCommand, Retry, TargetError, 
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import REPLID, Chained, Followed, endpoint, until
 from tests.unit.protocol.test_translate import ABS, clock, commands, feed
-from workers import left_out
+from workers import left_out, saying
+from workers.codec.convert_cy import LATEST
 from workers.codec.reads import Reads
 from workers.left_out import LeftOut
-from workers.older import OLD, REFUSED
+from workers.older import OLD, REFUSED, Older
 from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.source.ask import Position
@@ -27,6 +29,7 @@ from workers.translate import Translator
 REDIS_6_2 = Knows(Reads(9), frozenset())
 REDIS_7_0 = Knows(Reads(10), frozenset((b"FUNCTION",)))
 REDIS_7_4 = Knows(Reads(12), frozenset((b"FUNCTION", b"HPEXPIREAT")))
+REDIS_8 = Knows(Reads(12), frozenset(ASKED))
 VALKEY_9 = Knows(Reads(80), frozenset(ASKED))
 
 
@@ -68,6 +71,9 @@ def translated(known: Knows, *texts: str, told: Told | None = None) -> tuple[lis
         (f"HSETEX h PXAT {ABS} FIELDS 2 f 1 g 2", REDIS_7_4, ["HSET h f 1 g 2", f"HPEXPIREAT h {ABS} FIELDS 2 f g"]),
         (f"HSETEX h PXAT {ABS} FIELDS 2 f 1 g 2", VALKEY_9, None),
         ("HSETEX h FIELDS 1 f 1", REDIS_7_4, ["HSET h f 1"]),
+        (f"HPEXPIREAT h {1 << 60} FIELDS 1 f", REDIS_7_4, [f"HPEXPIREAT h {LATEST} FIELDS 1 f"]),
+        (f"HPEXPIREAT h {1 << 60} FIELDS 1 f", VALKEY_9, None),
+        (f"HSETEX h PXAT {1 << 60} FIELDS 1 f 1", REDIS_8, [f"HSETEX h PXAT {LATEST} FIELDS 1 f 1"]),
         ("HSETEX h KEEPTTL FIELDS 1 f 1", REDIS_7_0, ["HSET h f 1"]),
         ("HSETEX h KEEPTTL FIELDS 1 f 1", REDIS_7_4, [b" ".join(REFUSED).decode()]),
     ],
@@ -153,6 +159,18 @@ def test_the_target_is_asked(kind: str, version: int, commands: tuple[bytes, ...
             assert name.decode().lower() in client.execute_command("COMMAND", "INFO", name)
 
 
+def test_functions_are_restored_by_a_version_that_the_target_takes() -> None:
+    """Of one line to the other, and back to an older one."""
+    code = "#!lua name=lib\nredis.register_function('f', function() return 7 end)"
+    with start("redis-8.2") as source, start("redis-7.0") as old, start("valkey-9.1") as other:
+        source.client().execute_command("FUNCTION", "LOAD", code)
+        payload = source.client().execute_command("FUNCTION", "DUMP")
+        for server, known in ((old, REDIS_7_0), (other, VALKEY_9)):
+            (command,) = Older(known, Told()).rewrite([b"FUNCTION", b"RESTORE", payload, b"REPLACE"]) or []
+            assert server.client().execute_command(*command) == b"OK"
+            assert server.client().execute_command("FCALL", "f", 0) == 7
+
+
 def test_an_unknown_command_spoils_its_window(target: Server) -> None:
     chained = Chained(target)
     chained.push(10, [b"INCR", b"a"], [b"NEWCMD", b"k", b"x"])
@@ -176,15 +194,25 @@ def test_what_stands_for_it_is_refused_by_its_name(target: Server) -> None:
     assert not target.client().exists(REFUSED[1])
 
 
+def mirror(stream: Followed) -> None:
+    """The source's values are true at the end of the log, which is written by hand."""
+    values = stream.source.values
+
+    def position() -> Position:
+        return Position(REPLID, stream.log.end or 0)
+
+    stream.source.offset = lambda: 0  # type: ignore[method-assign]
+    stream.source.position = position  # type: ignore[method-assign]
+    stream.source.values = lambda keys: replace(values(keys), at=position())  # type: ignore[method-assign]
+
+
 def test_its_keys_are_copied_anew(target: Server, source: Server, follow: Callable[..., Followed]) -> None:
     """Each time it comes; it is told once."""
     client, there = source.client(), target.client()
     client.flushall()
     client.mset({"k": "theirs", "other": "theirs"})
     stream = follow(target)
-    values = stream.source.values
-    at = lambda: Position(REPLID, stream.log.end or 0)  # noqa: E731
-    stream.source.values = lambda keys: replace(values(keys), at=at())  # type: ignore[method-assign]
+    mirror(stream)
     for text in (b"first", b"second"):
         client.set("k", text)
         client.incrby("n", 2)
@@ -198,6 +226,45 @@ def test_its_keys_are_copied_anew(target: Server, source: Server, follow: Callab
     assert "refused" not in kinds
 
 
+def test_the_source_says_which_keys_it_names(target: Server, tmp_path: Path) -> None:
+    """Each argument may be one to the target, which may have keys of its own by such names."""
+    there = target.client()
+    there.mset({"IDS": "its own", "1": "its own"})
+    with start("redis-8.2") as source:
+        client = source.client()
+        client.xadd("s", {"n": 2}, id="2-1")
+        stream = Followed(target, source, tmp_path)
+        mirror(stream)
+        stream.write([b"SELECT", b"0"], [b"XDELEX", b"s", b"IDS", b"1", b"1-1"])
+        assert until(lambda: there.xlen("s") == 1), stream.port.events
+        stream.close()
+    assert there.mget("IDS", "1") == [b"its own", b"its own"]
+
+
+def test_all_that_a_window_was_refused_is_known(target: Server) -> None:
+    chained = Chained(target)
+    target.client().set("k", "text")
+    chained.push(10, [b"INCR", b"k"], [b"INCR", b"a"], [b"LPUSH", b"k", b"x"])
+    with pytest.raises(RefusedCommand) as raised:
+        chained.drain()
+    assert [error.argv[0] for error in (raised.value, *raised.value.others)] == [b"INCR", b"LPUSH"]
+
+
+def test_what_comes_often_is_told_some_times_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    now = [0.0]
+    monkeypatch.setattr(saying.time, "monotonic", lambda: now[0])
+    tell = saying.Sparing(lambda kind, text: told.append(f"{kind}: {text}"), most=3)
+    for i in range(10):
+        tell("repaired", f"{i}")
+    tell("refused", "one")
+    assert told == ["repaired: 0", "repaired: 1", "repaired: 2", "refused: one"]
+    now[0] = 61.0
+    tell("repaired", "later")
+    tell("repaired", "again")
+    assert told[4:] == ["repaired: later (and 7 more like it before)", "repaired: again"]
+
+
 def test_a_command_that_every_target_has_is_not_learned(
     target: Server, source: Server, follow: Callable[..., Followed]
 ) -> None:
@@ -205,6 +272,8 @@ def test_a_command_that_every_target_has_is_not_learned(
     stream = follow(target)
     error = UnknownCommand([b"lset", b"k"], TargetError("no"))
     assert not stream.applier._learn(error)
+    for name in (b"", b"N" * 32):
+        assert not stream.applier._learn(UnknownCommand([name], TargetError("no"))), "nothing would look for it"
     error = UnknownCommand([b"NEWCMD", b"k"], TargetError("no"))
     assert stream.applier._learn(error)
     assert not stream.applier._learn(error), "then it is our own doing"

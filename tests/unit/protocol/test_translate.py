@@ -182,8 +182,10 @@ FORMS: list[tuple[list[bytes], list[bytes], int, bool]] = [
 PAYLOAD = b"\x00\x01v" + b"\x0b\x00" + b"checksum"
 
 
-def retime(argv: list[bytes], clock: Clock, version: int = 80) -> Retimed:
-    return retime_for(argv, clock, Reads(version))
+def retime(argv: list[bytes], clock: Clock) -> Retimed:
+    done = retime_for(argv, clock, Reads(80))
+    assert done is not None
+    return done
 
 
 @pytest.mark.parametrize(
@@ -231,8 +233,27 @@ def test_fields() -> None:
     assert retime(argv, clock()).commands == [argv]
     got = retime([b"HSETEX", b"h", b"FNX", b"EX", b"5", b"FIELDS", b"1", b"f", b"v"], clock()).commands
     assert got == [[b"HSETEX", b"h", b"PXAT", b"%d" % REL, b"FIELDS", b"1", b"f", b"v"]]
-    with pytest.raises(CannotContinue):
-        retime([b"HPEXPIREAT", b"h", b"%d" % ABS, b"GT", b"FIELDS", b"1", b"f"], clock(loading=True))
+
+
+@pytest.mark.parametrize("condition", [b"NX", b"XX", b"GT", b"LT"])
+def test_conditions_on_fields(condition: bytes) -> None:
+    """One field alone, and those of Redis, are named if they were changed; Valkey names all of several."""
+    one = [b"HPEXPIREAT", b"h", b"%d" % ABS, condition, b"FIELDS", b"1", b"f"]
+    two = [b"HPEXPIREAT", b"h", b"%d" % ABS, condition, b"FIELDS", b"2", b"f", b"g"]
+    for loading in (True, False):
+        now = clock(loading=loading)
+        at = b"%d" % (ABS + (FIELD_HOLD if loading else 0))
+        assert retime(one, now).commands == [[b"HPEXPIREAT", b"h", at, b"FIELDS", b"1", b"f"]]
+        redis = retime_for(two, now, Reads(80), redis=True)
+        assert redis is not None
+        assert redis.commands == [[b"HPEXPIREAT", b"h", at, b"FIELDS", b"2", b"f", b"g"]]
+        valkey = retime_for(two, now, Reads(80))
+        if condition in (b"GT", b"LT"):
+            assert valkey is None, "a field may have the hold and another not: the key is copied anew"
+            assert retime_for(two, now, Reads(9)) is not None, "such a target has no times at all"
+        else:
+            assert valkey is not None
+            assert valkey.commands == [[b"HPEXPIREAT", b"h", at, condition, b"FIELDS", b"2", b"f", b"g"]]
 
 
 def test_held_keys_are_told_with_the_offset_behind_their_command() -> None:
