@@ -107,7 +107,8 @@ def streams(rng: random.Random, version: tuple[int, int]) -> Iterator[Command]:
     yield "XGROUP", "CREATE", "x:groups", "g1", "0"
     yield "XGROUP", "CREATE", "x:groups", "g2", "1500-0"
     yield "XGROUP", "CREATE", "x:groups", "g3", "$"
-    yield "XGROUP", "CREATECONSUMER", "x:groups", "g3", "idle"
+    if version >= (6, 2):
+        yield "XGROUP", "CREATECONSUMER", "x:groups", "g3", "idle"
     for consumer in ("c1", "c2"):
         yield "XREADGROUP", "GROUP", "g1", consumer, "COUNT", 120, "STREAMS", "x:groups", ">"
     yield "XREADGROUP", "GROUP", "g2", "c3", "COUNT", 40, "STREAMS", "x:groups", ">"

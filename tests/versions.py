@@ -63,8 +63,8 @@ COMMANDS = (
 HEAD = """# Versions
 
 Made from the code by `python -m tests.pages`. Sources: Redis 5.0 and later, Valkey 7.2 and later; targets from Redis
-6.2 and Valkey 7.2 on, of either line. What a target has no place for is left out, and said by an event (`left-out`) with how much
-and of which key; that it will be, the precheck says (event `lacking`).
+6.2 and Valkey 7.2 on, of either line. What a target has no place for is left out, and said by an event (`left-out`)
+with how much and of which key; that it will be, the precheck says (event `lacking`).
 
 ## Types of values
 

@@ -367,7 +367,9 @@ def info(c: Connection, argv: Argv) -> bytes:
 
 @command("COMMAND", -2)
 def command_info(c: Connection, argv: Argv) -> bytes:
-    """COMMAND INFO: how many arguments each takes."""
+    """COMMAND INFO: how many arguments each takes. The keys that a command names are known to `seams`."""
+    if argv[1].upper() != b"INFO":
+        raise Refused(b"ERR Unknown subcommand or wrong number of arguments for 'COMMAND'")
     known = [COMMANDS.get(name) for name in argv[2:]]
     told = (b"*1\r\n:%d\r\n" % one.arity if one is not None else b"*-1\r\n" for one in known)
     return b"*%d\r\n" % len(known) + b"".join(told)

@@ -269,7 +269,7 @@ class Faults:
         if not self._breaks or self._random.random() < 0.3:
             return False
         second = line.down.find(b"\xfe\x01")  # the chunks of the database before are complete
-        if second < 0 or not line.peer.snapshots:
+        if second < 0 or second + 3 > len(line.down) or not line.peer.snapshots:
             return False
         self._breaks -= 1
         self._history.outcome.faults["broken snapshot"] += 1

@@ -8,7 +8,7 @@ from random import Random
 from tests.simulation.server import Server
 from workers.codec import crc64
 from workers.codec.resp_cy import encode, parse
-from workers.source.ask import Position, Values
+from workers.source.ask import Kind, Position, Values
 
 KEEP = 1 << 20
 
@@ -212,6 +212,10 @@ class Questions:
     def offset(self) -> int:
         return self._source.end
 
+    def kind(self) -> Kind:
+        self.offset()
+        return Kind(redis=True, major=7)
+
     def position(self) -> Position:
         return Position(self._source.replid, self._source.end)
 
@@ -226,6 +230,9 @@ class Questions:
         found = [self._source.data()[db].get(key) for db, key in keys]
         payloads = [None if value is None else _value(value) + bytes(10) for value in found]
         return Values(self.position(), payloads, [-1] * len(keys), True, False)
+
+    def named(self, commands: list[list[bytes]]) -> list[list[bytes] | None]:
+        return [None] * len(commands)
 
     def touch(self, db: int, keys: list[bytes]) -> None: ...
 
