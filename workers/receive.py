@@ -88,6 +88,7 @@ class Receiver(threading.Thread):
         self._ailing = False  # a retry window of our own side may be open
         self._publisher: Publisher | None = None  # of a snapshot received whole
         self._gone: tuple[str | None, int | None] | None = None  # where the source could not go on from
+        self._mended: tuple[str, int] | None = None  # where the log was begun anew for the applier
         self._fresh_until = 0
         self._acked_at = 0.0
 
@@ -145,6 +146,7 @@ class Receiver(threading.Thread):
         if self.log.wanted is not None:
             replid, offset, db = self.log.wanted
             self._reset(replid, offset, db)
+            self._mended = (replid, offset)
             self._ailing = True
             self.port.event("log", f"the log on disk was damaged: the stream is fetched again behind offset {offset}")
 
@@ -214,8 +216,13 @@ class Receiver(threading.Thread):
         self._take(link, answer)
 
     def _skip_ahead(self, found: Checkpoint | None) -> bool:
-        """What the source no longer has may be on the target: another copy of the state directory went further."""
+        """What the source no longer has may be on the target: another copy of the state directory went further.
+
+        Not if the applier itself has asked for what lies between, to doubt keys: it would ask again.
+        """
         if found is None or found.state == LOADING or found.offset <= (self.log.end or 0):
+            return False
+        if self._mended == (self.log.replid, self.log.end):
             return False
         self._reset(found.replid, found.offset, found.db)
         return True

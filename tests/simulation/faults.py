@@ -323,7 +323,14 @@ class Faults:
         return self._history.target.holes
 
     def _lost_spool(self) -> bool:
-        return any(self._history.outcome.faults[kind] for kind in ("torn log", "another spool"))
+        """Whether the list of the keys that were brought may be lost, or is being made anew.
+
+        What a taken-over owner has received last, and brought to the target, may have gone from the backlog before its
+        successor asks for it.
+        """
+        faults = self._history.outcome.faults
+        late = faults["backlog"] > 1 and faults["takeover"] and faults["sleep"]
+        return bool(late) or any(faults[kind] for kind in ("torn log", "another spool"))
 
     def excuse(self, message: str) -> str:
         """What a task that has stopped says, if it may. Raises Failure."""
