@@ -60,11 +60,11 @@ class Bench:
         self.source, self.target, self.place, self.options = source, target, place, options
         self.numbers = itertools.count()
 
-    def ours(self) -> Ours:
+    def ours(self, target: Server | None = None) -> Ours:
         wait_quiet(self.source)
         wait_no_backlog(self.target)
         state = self.place / f"state-{next(self.numbers)}"
-        return Ours(self.source, self.target, state, self.options.load_workers)
+        return Ours(self.source, target or self.target, state, self.options.load_workers)
 
     def native(self) -> Native:
         wait_quiet(self.source)
@@ -73,15 +73,17 @@ class Bench:
     def rounds(self) -> Iterator[int]:
         yield from range(self.options.rounds)
 
-    def full(self) -> Result:
-        result = Result(f"full sync, {self.options.keys:,} keys", "native", 2.0)
+    def full(self, older: Server | None = None) -> Result:
+        """With `older`: ours goes there, and what it does not read is converted."""
+        name = "full sync" if older is None else f"converted for {older.kind}"
+        result = Result(f"{name}, {self.options.keys:,} keys", "native", 2.0)
         for _round in self.rounds():
             with native_run(self.native()) as native:
                 result.native.append(seconds(native.follow))
-            ours = self.ours()
+            ours = self.ours(older)
             result.ours.append(seconds(ours.follow))
             result.usage = ours.usage
-            self.check_counts()
+            self.check_counts(older or self.target)
             ours.leave()
         result.base = result.native
         return result
@@ -139,8 +141,8 @@ class Bench:
         while side.applied() < end:
             time.sleep(POLL_S)
 
-    def check_counts(self) -> None:
-        here, there = self.source.client().dbsize(), self.target.client().dbsize()
+    def check_counts(self, target: Server) -> None:
+        here, there = self.source.client().dbsize(), target.client().dbsize()
         assert here <= there < here + 10, f"{here} keys on the source, {there} on the target"
 
 
@@ -175,8 +177,9 @@ def main() -> None:
     parser.add_argument("--writes", type=int, default=2_000_000, help="of the live and the drain part")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each side; the median counts")
     parser.add_argument("--kind", default="redis-7.0", help=f"of server: {', '.join(available())}")
+    parser.add_argument("--older", default="redis-6.2", help="kind of the target for which values are converted")
     parser.add_argument("--load-workers", type=int, default=None)
-    parser.add_argument("--only", choices=["full", "live", "drain"], default=None)
+    parser.add_argument("--only", choices=["full", "converted", "live", "drain"], default=None)
     options = parser.parse_args()
     with (
         start(options.kind, config=SOURCE_CONFIG) as source,
@@ -184,9 +187,13 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="keyferry-bench-") as place,
     ):
         bench = Bench(source, target, Path(place), options)
-        if options.only in (None, "full"):
+        if options.only in (None, "full", "converted"):
             fill_mixed(source, options.keys)
-            print(bench.full().line(), flush=True)
+            if options.only != "converted":
+                print(bench.full().line(), flush=True)
+            if options.only != "full":
+                with start(options.older, config=TARGET_CONFIG) as older:
+                    print(bench.full(older).line(), flush=True)
             source.client(socket_timeout=600).flushall()
         if options.only in (None, "live"):
             print(bench.live().line(), flush=True)
