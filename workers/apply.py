@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +12,13 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, RefusedCommand, UnknownCommand
 from sync_tasks.views import NodeView, TaskView
 from workers import resync
+from workers.applied import Progress
 from workers.clock import Clock
 from workers.closing import Closing
 from workers.cutover import CutOver
 from workers.inquire import Inquiry
 from workers.left_out import LeftOut
-from workers.older import LONGEST, OLD
+from workers.older import Learned
 from workers.own_keys import own_keys
 from workers.ports import StreamPort
 from workers.pump import Pump
@@ -30,7 +30,7 @@ from workers.scope import Scope
 from workers.search import Search
 from workers.settle import Settler
 from workers.snapshot import Stopped
-from workers.source.ask import Kind, Source
+from workers.source.ask import Source
 from workers.spool.damage import damaged
 from workers.spool.known import Known
 from workers.spool.log import Cursor, Log
@@ -46,19 +46,6 @@ from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
 from workers.target.windows import Chain
 from workers.translate import Translator
-
-
-@dataclass(slots=True)
-class Progress:
-    """What the applier has done, read by the job's main thread."""
-
-    committed: int | None = None  # offset in the target's checkpoint
-    latency_ms: float | None = None  # receipt to commit, of the last window
-    oldest_ms: int | None = None  # receipt of what is not committed yet
-    streaming: bool = False
-    held: int | None = None
-    settled_at: int | None = None  # all holds on writes up to this offset are settled
-    prunable: int = 0  # the log is of no more use to the target up to here
 
 
 class Applier(threading.Thread):
@@ -106,8 +93,7 @@ class Applier(threading.Thread):
         self._nonce = secrets.token_hex(8)
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
-        self._unknown: frozenset[bytes] = frozenset()  # names of commands that the target does not know
-        self._known_kind: Kind | None = None  # the source, once it was asked
+        self._learned = Learned(port.event)
         self.left_out, self.sparing = LeftOut(port.event), Sparing(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
@@ -134,10 +120,10 @@ class Applier(threading.Thread):
                     if error.final:
                         raise
                     self._refused = error
-                    if error.argv[0].upper() not in self._unknown:  # of those it is said once
+                    if error.argv[0].upper() not in self._learned.names:  # of those it is said once
                         self.sparing("refused", f"{error.message}; its keys are copied anew")
                 except UnknownCommand as error:
-                    if not self._learn(error):
+                    if not self._learned.learn(error):
                         self.stop_event.wait(self.port.failing(error))
                 except resync.Wanted as wanted:
                     self.stop_event.wait(self.port.failing(self._anew(str(wanted))))
@@ -149,16 +135,6 @@ class Applier(threading.Thread):
     def _still_owner(self) -> bool:
         self.port.renew()  # raises Fenced when the lease is lost
         self.chain = None
-        return True
-
-    def _learn(self, error: UnknownCommand) -> bool:
-        """Whether the command is one that the target may rightly not know: then it is not sent again."""
-        name = error.argv[0].upper()
-        if name in OLD or name in self._unknown or not 0 < len(name) < LONGEST:
-            return False
-        self._unknown |= {name}
-        text = f"{error.message}; whatever keys {name.decode(errors='replace')} may name are copied anew each time"
-        self.port.event("unknown-command", text)
         return True
 
     def _life(self) -> None:
@@ -314,7 +290,7 @@ class Applier(threading.Thread):
         chain.held = found.held
         self.clock.begin(found)
         measure(link, self.clock)
-        known = knows.ask(link, chain.ck, self._unknown)
+        known = knows.ask(link, chain.ck, self._learned.names)
         expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
         search = Search(expiries, self.scope, found.held, loaded)
@@ -323,7 +299,7 @@ class Applier(threading.Thread):
         own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
         rewriter = Rewriter(
             self.scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
-            self._kind(),
+            self.source.kind_if_there(),
         )  # fmt: skip
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
@@ -359,7 +335,7 @@ class Applier(threading.Thread):
         read = [refused, *refused.others] if refused is not None else []
         repair = Repair(
             chain.link, self.log, self.source, self.scope, found, read, suspects, self._pause, self.port.event,
-            self._unknown,
+            self._learned.names,
         )  # fmt: skip
         doubted = unread and repair.doubt()
         if (behind and repair.suspect(executed)) or doubted:
@@ -404,13 +380,6 @@ class Applier(threading.Thread):
                 raise nowhere()
             self._pause(0.1)
             self.log.want(replid, found.seen, found.seen_db)
-
-    def _kind(self) -> Kind:
-        """What the source is, as far as that is known: it may be away."""
-        if self._known_kind is None:
-            with contextlib.suppress(KeyferryError):
-                self._known_kind = self.source.kind()
-        return self._known_kind or Kind()
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint on the target as it is now, without a claim."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sync_tasks.errors import UnknownCommand
 from sync_tasks.names import KEY_PREFIX
 from workers.codec import crc64
 from workers.codec.convert_cy import LATEST, REDIS_TIMED
@@ -40,6 +41,28 @@ OLD = frozenset(
 )
 """Writing commands of Redis 6.2, the oldest target (its COMMAND). One that lacks such a command has been forbidden it:
 an operator is to hear of that."""
+
+
+class Learned:
+    """Names of commands that the target has refused as unknown: they are not sent again.
+
+    Args:
+        event: records an event: kind and text.
+    """
+
+    def __init__(self, event: Callable[[str, str], None]) -> None:
+        self._event = event
+        self.names: frozenset[bytes] = frozenset()
+
+    def learn(self, error: UnknownCommand) -> bool:
+        """Whether the command is one that the target may rightly not know, and was not learned before."""
+        name = error.argv[0].upper()
+        if name in OLD or name in self.names or not 0 < len(name) < LONGEST:
+            return False
+        self.names |= {name}
+        text = f"{error.message}; whatever keys {name.decode(errors='replace')} may name are copied anew each time"
+        self._event("unknown-command", text)
+        return True
 
 
 class Older:

@@ -212,8 +212,7 @@ class Questions:
     def offset(self) -> int:
         return self._source.end
 
-    def kind(self) -> Kind:
-        self.offset()
+    def kind_if_there(self) -> Kind:
         return Kind(redis=True, major=7)
 
     def position(self) -> Position:

@@ -124,6 +124,13 @@ class Source:
         info = self._info(b"server")
         return Kind("valkey_version" not in info, int(info.get("redis_version", "0").partition(".")[0]))
 
+    def kind_if_there(self) -> Kind:
+        """The same; of one that does not answer now nothing is known."""
+        try:
+            return self.kind()
+        except KeyferryError:
+            return Kind()
+
     def named(self, commands: list[list[bytes]]) -> list[list[bytes] | None]:
         """The keys that each command names; None: it does not say."""
         answers = self._ask(0, [(b"COMMAND", b"GETKEYS", *argv) for argv in commands])

@@ -92,19 +92,6 @@ def test_a_target_that_holds_keys_and_a_user_who_knows(source: Server, tmp_path:
         assert full.client().get("mine") == b"1"
 
 
-def test_an_older_target(source: Server, state: Path) -> None:
-    with start("redis-6.2") as older:
-        ended = run("sync", source.url(), older.url(), "--state", str(state))
-        untouched(older)
-    refused(ended, "target", "Redis 6.2, which is older than the source", "Redis 7.0")
-
-
-def test_a_target_of_the_other_line(target: Server, state: Path) -> None:
-    with start("valkey-8.1") as source:
-        ended = run("sync", source.url(), target.url(), "--state", str(state))
-    refused(ended, "target", "Valkey 8.1")
-
-
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_cluster(side: str, source: Server, target: Server, state: Path) -> None:
     with start("redis-7.0", config={"cluster-enabled": "yes", "cluster-port": str(free_port())}) as member:

@@ -16,7 +16,7 @@ from workers import left_out, saying
 from workers.codec.convert_cy import LATEST
 from workers.codec.reads import Reads
 from workers.left_out import LeftOut
-from workers.older import OLD, REFUSED, Older
+from workers.older import OLD, REFUSED, Learned, Older
 from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.source.ask import Position
@@ -265,15 +265,16 @@ def test_what_comes_often_is_told_some_times_and_counted(monkeypatch: pytest.Mon
     assert told[4:] == ["repaired: later (and 7 more like it before)", "repaired: again"]
 
 
-def test_a_command_that_every_target_has_is_not_learned(
-    target: Server, source: Server, follow: Callable[..., Followed]
-) -> None:
+def test_a_command_that_every_target_has_is_not_learned() -> None:
     """It is forbidden to us, by a new name: an operator is to hear of it."""
-    stream = follow(target)
-    error = UnknownCommand([b"lset", b"k"], TargetError("no"))
-    assert not stream.applier._learn(error)
+    events: list[str] = []
+    learned = Learned(lambda kind, _: events.append(kind))
+    assert not learned.learn(UnknownCommand([b"lset", b"k"], TargetError("no")))
     for name in (b"", b"N" * 32):
-        assert not stream.applier._learn(UnknownCommand([name], TargetError("no"))), "nothing would look for it"
-    error = UnknownCommand([b"NEWCMD", b"k"], TargetError("no"))
-    assert stream.applier._learn(error)
-    assert not stream.applier._learn(error), "then it is our own doing"
+        assert not learned.learn(UnknownCommand([name], TargetError("no"))), "nothing would look for it"
+    assert not events
+    error = UnknownCommand([b"newcmd", b"k"], TargetError("no"))
+    assert learned.learn(error)
+    assert not learned.learn(error), "then it is our own doing"
+    assert learned.names == {b"NEWCMD"}
+    assert events == ["unknown-command"]
