@@ -15,7 +15,7 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long test-all old-servers lint bench bench-service chaos cuts simulation fuzz picture clean help
+.PHONY: sync test test-long test-all old-servers lint bench bench-service chaos cuts simulation fuzz asan picture clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -79,6 +79,13 @@ simulation: $(VENV)/.test  ## N=100000 SEED=0: so many histories of the protocol
 
 fuzz: $(VENV)/.test  ## SECONDS=3600 SEED=0: damaged snapshots for the parsers, compiled and in plain Python
 	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) --seed $(or $(SEED),0)
+
+asan: $(VENV)/.test  ## SECONDS=60: the same under AddressSanitizer, with a core that is built for it in build/asan
+	@rm -rf build/asan && mkdir -p build/asan && cp -r setup.py sync_tasks workers scheduler tests build/asan
+	@cd build/asan && rm -f workers/codec/*.so \
+	  && { KEYFERRY_SANITIZE=1 $(abspath $(BIN))/python setup.py build_ext --inplace > build.log 2>&1 || { cat build.log >&2; exit 1; }; } \
+	  && LD_PRELOAD=$$($(or $(CC),cc) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=. \
+	  KEYFERRY_REQUIRE_CORE=1 $(abspath $(BIN))/python -m tests.fuzz --seconds $(or $(SECONDS),60) --seed $(or $(SEED),0)
 
 picture: $(VENV)/.test  ## docs/flower.png anew, by a headless Chromium
 	@$(BIN)/python -m tests.picture
