@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, RefusedCommand, UnknownCommand
+from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, RefusedCommand, UnknownCommand
 from sync_tasks.views import NodeView, TaskView
 from workers import resync
 from workers.applied import Progress
@@ -124,6 +124,9 @@ class Applier(threading.Thread):
                         self.sparing("refused", f"{error.message}; its keys are copied anew")
                 except UnknownCommand as error:
                     if not self._learned.learn(error):
+                        self.stop_event.wait(self.port.failing(error))
+                except Malformed as error:
+                    if not self.reopened.is_set():  # else the log is another stream's by now
                         self.stop_event.wait(self.port.failing(error))
                 except resync.Wanted as wanted:
                     self.stop_event.wait(self.port.failing(self._anew(str(wanted))))

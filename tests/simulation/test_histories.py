@@ -20,6 +20,7 @@ FOUND = {
     1_001_757: (None, "the target fell back between the look at a load's marks and the first window"),
     1_000_573: (None, "a claim of our own came late, in the middle of the beginning of a full sync in place"),
     20_274_464: (None, "a full sync in place began between two looks of an owner at the log"),
+    30_034_256: (None, "a full sync in place had begun the log anew while an owner read it"),
     20_449_701: (None, "the source no longer had what an owner needed to doubt keys: skipped, it was asked for again"),
     300_693: ("memory", "an owner that was asleep removed a file of the log that its successors read"),
 }
