@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,14 +33,6 @@ def of(codec: Any, kind: int, value: bytes, source: int, target: int, hold: int 
 
 
 # --- real servers
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Server]]:
-    found: dict[str, Server] = {}
-    yield found
-    for server in found.values():
-        server.stop()
 
 
 def _started(servers: dict[str, Server], kind: str, place: str) -> redis.Redis:

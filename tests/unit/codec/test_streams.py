@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -64,14 +63,6 @@ def never_filled(client: redis.Redis) -> None:
     client.xadd("set id", {"n": 1}, id="1-1")
     client.xdel("set id", "1-1")
     client.execute_command("XSETID", "set id", "1000-7")
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Server]]:
-    found: dict[str, Server] = {}
-    yield found
-    for server in found.values():
-        server.stop()
 
 
 @pytest.fixture
