@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -67,8 +66,11 @@ def test_a_problem_is_an_error_again() -> None:
 
 def test_watching_ends_with_the_task(client: Client, worker: Worker, task: Task) -> None:
     client.start(task)
-    threading.Timer(0.2, lambda: client.finish("a", wait_s=0)).start()
-    seen = list(client.watch(task, every_s=0.01))
+    seen = []
+    for progress in client.watch(task, every_s=0.01):
+        seen.append(progress)
+        if len(seen) == 2:
+            client.finish("a", wait_s=0)
     assert len(seen) > 2
     assert seen[-1].phase is S.FINISHED
     assert S.FINISHED not in [progress.phase for progress in seen[:-1]]
