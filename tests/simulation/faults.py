@@ -325,11 +325,11 @@ class Faults:
     def _lost_spool(self) -> bool:
         """Whether the list of the keys that were brought may be lost, or is being made anew.
 
-        What a taken-over owner has received last, and brought to the target, may have gone from the backlog before its
-        successor asks for it.
+        What a taken-over owner has received last, and brought to the target before its successor claimed that, may
+        have gone from the backlog before the successor asks for it.
         """
         faults = self._history.outcome.faults
-        late = faults["backlog"] > 1 and faults["takeover"] and faults["sleep"]
+        late = faults["backlog"] and faults["takeover"]
         return bool(late) or any(faults[kind] for kind in ("torn log", "another spool"))
 
     def excuse(self, message: str) -> str:
