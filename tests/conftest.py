@@ -66,7 +66,8 @@ RARE = (
     *(
         f"test_other_versions.py::test_every_write_takes_effect_once[{pair}"
         for pair in (
-            "redis-5.0",  # of any: it must be compiled, `make old-servers`
+            "redis-3.2",  # it and the next must be compiled, `make old-servers`
+            "redis-5.0",
             "redis-8.2-redis-8.2",
             "redis-8.2-redis-7.0",
             "redis-7.0-redis-6.2",
@@ -75,6 +76,7 @@ RARE = (
         )
     ),
     *(f"test_commands_that_the_target_does_not_know[{kind}]" for kind in ("redis-6.2", "valkey-9.1")),
+    *(f"test_the_times_that_a_script_gives_are_the_sources[{pair}" for pair in ("redis-3.2", "redis-6.2-redis-6.2")),
     "test_command.py::test_two_at_once_on_one_directory",
     "test_follow.py::test_every_write_takes_effect_once[redis-6.2-redis-6.2]",
     "test_judge.py::test_memory_does_not_depend_on_the_number_of_keys",

@@ -93,9 +93,9 @@ def zsets(rng: random.Random) -> Iterator[Command]:
 
 
 def hashes(rng: random.Random) -> Iterator[Command]:
-    yield ("HSET", "h:packed", "a", 1, "", "", b"\x00", b"\xff", "n", 2**63 - 1, "f", "1.50")
-    yield ("HSET", "h:table", *(part for i in range(3000) for part in (f"field:{i}", text(rng, i % 90))))
-    yield "HSET", "h:wide", "f", text(rng, 70_000), "g", rng.randbytes(5000)
+    yield ("HMSET", "h:packed", "a", 1, "", "", b"\x00", b"\xff", "n", 2**63 - 1, "f", "1.50")
+    yield ("HMSET", "h:table", *(part for i in range(3000) for part in (f"field:{i}", text(rng, i % 90))))
+    yield "HMSET", "h:wide", "f", text(rng, 70_000), "g", rng.randbytes(5000)
 
 
 def streams(rng: random.Random, version: tuple[int, int]) -> Iterator[Command]:
@@ -117,6 +117,8 @@ def streams(rng: random.Random, version: tuple[int, int]) -> Iterator[Command]:
     yield "XADD", "x:emptied", "5-5", "a", "b"
     yield "XDEL", "x:emptied", "5-5"
     yield "XGROUP", "CREATE", "x:born-empty", "g", "$", "MKSTREAM"
+    yield "XADD", "v:stream", "1-1", "a", "b"
+    yield "PEXPIRE", "v:stream", rng.randrange(500_000, 5_000_000)
     yield "XADD", "x:auto", "MAXLEN", "~", 100, "*", "a", "b"
     if version >= (7, 0):
         yield "XSETID", "x:varied", "900-0", "ENTRIESADDED", 77, "MAXDELETEDID", "800-0"
@@ -133,7 +135,6 @@ def volatile(rng: random.Random, now_ms: int) -> Iterator[Command]:
         "set": ("SADD", "v:set", "a", "b"),
         "zset": ("ZADD", "v:zset", 1, "a"),
         "hash": ("HSET", "v:hash", "a", 1),
-        "stream": ("XADD", "v:stream", "1-1", "a", "b"),
     }.items():
         yield command
         yield "PEXPIRE", f"v:{kind}", rng.randrange(500_000, 5_000_000)
@@ -162,7 +163,7 @@ def mass(rng: random.Random, keys: int) -> Iterator[Command]:
                 yield "SET", f"m:i:{i}", rng.randrange(10**9)
             case 5 | 6:
                 pairs = [part for f in range(rng.randrange(1, 9)) for part in (f"f{f}", rng.randrange(10**6))]
-                yield ("HSET", f"m:h:{i}", *pairs)
+                yield ("HMSET", f"m:h:{i}", *pairs)
             case 7:
                 yield ("RPUSH", f"m:l:{i}", *(rng.randrange(10**6) for _ in range(rng.randrange(1, 12))))
             case 8:
@@ -220,7 +221,8 @@ def fill(client: redis.Redis, keys: int = 2000, *, seed: int = 0, dbs: Sequence[
             for part in (strings, lists, sets, zsets, hashes):
                 send(here, part(rng))
             odd_lists(here, rng, version)
-            send(here, streams(rng, version))
+            if version >= (5, 0):
+                send(here, streams(rng, version))
             send(here, volatile(rng, now_ms))
             if valkey and version >= (9, 0):
                 send(here, field_expiries(now_ms))

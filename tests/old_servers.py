@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.servers import OLD
 
-PACKAGES = {"5.0": "5.0.165407"}
+PACKAGES = {"5.0": "5.0.165407", "3.2": "3.2.311"}
 """Version of Redis to the version of the package that has its source."""
 
 

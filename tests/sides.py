@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -101,10 +102,13 @@ class Side:
     def ask_heads(self, db: int, args: Sequence[bytes]) -> None:
         """Ask for what `heads` reads, of keys as packed arguments."""
         expiries = for_each(args, b"PEXPIRETIME" if self.version >= (7, 0) else b"PTTL")
-        self.wire(db).send(for_each(args, b"TYPE"), expiries, for_each(args, b"MEMORY", b"USAGE"))
+        words = (b"MEMORY", b"USAGE") if self.version >= (4, 0) else (b"DEBUG", b"OBJECT")
+        self.wire(db).send(for_each(args, b"TYPE"), expiries, for_each(args, *words))
 
     def heads(self, db: int, args: Sequence[bytes]) -> Heads:
         types, expiries, sizes = map(lines, self.wire(db).receive())
+        if self.version < (4, 0):
+            sizes = [_serialized(line) for line in sizes]
         refused = [line for line in (*types, *expiries, *sizes) if line.startswith(b"-")]
         assert not refused, refused[0]
         moments = [NEVER if line.startswith(b":-") else (int(line[1:]), int(line[1:])) for line in expiries]
@@ -124,6 +128,14 @@ class Side:
         times = [int(at[0]) * 1000 + int(at[1]) // 1000 for at in answers[::2]]
         left = answers[1::2]
         return [(times[i] + ms, times[i + 1] + ms) if ms >= 0 else NEVER for i, ms in enumerate(left)]
+
+
+def _serialized(line: bytes) -> bytes:
+    """The size in what DEBUG OBJECT says, as MEMORY USAGE would say it."""
+    if line == b"-ERR no such key":
+        return b":-1"
+    found = re.search(rb"serializedlength:(\d+)", line)
+    return b":" + found[1] if found else line
 
 
 class Unread:

@@ -62,7 +62,7 @@ COMMANDS = (
 )
 HEAD = """# Versions
 
-Made from the code by `python -m tests.pages`. Sources: Redis 5.0 and later, Valkey 7.2 and later; targets from Redis
+Made from the code by `python -m tests.pages`. Sources: Redis 2.8 and later, Valkey 7.2 and later; targets from Redis
 6.2 and Valkey 7.2 on, of either line. What a target has no place for is left out, and said by an event (`left-out`)
 with how much and of which key; that it will be, the precheck says (event `lacking`).
 
@@ -78,6 +78,10 @@ MIDDLE = """
 What every version knows travels as it is (times absolute, see [architecture.md](architecture.md)). Of what some do not:
 """
 TAIL = """
+A source that sends scripts instead of what they did (before 5.0, or with `lua-replicate-commands no`) has them run
+again on the target: times that a script gives to keys it names are then asked of the source. What a script reads of
+times, or writes to keys that it does not name with a time, is not the source's to the millisecond.
+
 Any other command that the target does not know (XDELEX, XACKDEL, ...), or not in this form (BITOP DIFF, XADD with
 KEEPREF), is not guessed at: whatever keys it may name are copied anew from the source, in the place of its effect.
 That takes a moment each time, and a look over the target for expiries that are held: a source that uses such commands

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sync_tasks.errors import CannotContinue, Side
 from workers.clock import Clock
 from workers.compose import emit, select
+from workers.expiry import hold
 from workers.older import Older, refuse
 from workers.scope import Scope
 from workers.source.ask import Kind
@@ -22,6 +23,9 @@ MOVING = {b"RENAME", b"RENAMENX", b"COPY", b"MOVE"}
 WHOLE = {b"FLUSHALL", b"FLUSHDB", b"SWAPDB"}
 SERVER_WIDE = {b"FUNCTION", b"SCRIPT"}
 """They belong to no database."""
+SCRIPTS = {b"EVAL", b"EVALSHA"}
+"""Before 7.0 a source may send a script instead of what it did there."""
+HOLD = b"for _, k in ipairs(KEYS) do if redis.call('PTTL', k) >= 0 then redis.call('PEXPIREAT', k, ARGV[1]) end end"
 
 TABLE: dict[bytes, str] = {
     **dict.fromkeys(IGNORED, "ignored"),
@@ -30,6 +34,7 @@ TABLE: dict[bytes, str] = {
     **dict.fromkeys(MOVING, "moving"),
     **dict.fromkeys(WHOLE, "whole"),
     **dict.fromkeys(SERVER_WIDE, "server-wide"),
+    **dict.fromkeys(SCRIPTS, "script"),
 }
 """Command to its kind; commands that are not here are copied."""
 
@@ -101,6 +106,8 @@ class Rewriter:
             refuse(window, argv, before)
         elif kind == "moving":
             self._moving(argv, db, before, after, window)
+        elif kind == "script" and target is not None:
+            self._script(argv, target, before, after, window)
 
     def put(self, db: int, key: bytes, payload: bytes, when: int, exact: bool, at: int, window: Window) -> None:
         """A key of the source's database `db` as it is at offset `at`; the rest as for `workers.times.restore`."""
@@ -129,6 +136,17 @@ class Rewriter:
             return
         for one in commands:
             emit(window, one, before)
+
+    def _script(self, argv: list[bytes], target: int, before: int, after: int, window: Window) -> None:
+        """Times that a script gives count from the target's moment: they are held until the source is asked."""
+        keys = argv[3 : 3 + int(argv[2])]
+        select(window, target, before)
+        emit(window, argv, before)
+        if keys:
+            emit(window, [b"EVAL", HOLD, argv[2], *keys, b"%d" % hold(1, exact=False)], before)
+            window.held = True
+        for key in keys:
+            self._touched(target, key, after, True)
 
     def _moving(self, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """RENAME, COPY, MOVE: the other key, and perhaps another database."""

@@ -55,7 +55,7 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
         role=str(given.get("role", "master")),
         link_up=given.get("master_link_status", "up") == "up",
         master=f"{given.get('master_host', '')}:{given.get('master_port', '')}",
-        replid=str(given.get("master_replid", "")),
+        replid=str(given.get("master_replid") or given.get("run_id", "")),
         cluster=int(given.get("cluster_enabled", 0)) == 1,
         keys={int(name[2:]): _keys(value) for name, value in given.items() if name[:2] == "db" and name[2:].isdigit()},
     )

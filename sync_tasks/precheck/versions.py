@@ -6,7 +6,7 @@ from sync_tasks.errors import Side
 from sync_tasks.precheck.facts import Facts, refusal
 
 OLDEST = {
-    Side.SOURCE: {"Redis": (5, 0), "Valkey": (7, 2)},
+    Side.SOURCE: {"Redis": (2, 8), "Valkey": (7, 2)},
     Side.TARGET: {"Redis": (6, 2), "Valkey": (7, 2)},
 }
 FIELD_TIMES = {"Redis": (7, 4), "Valkey": (9, 0)}

@@ -18,7 +18,10 @@ Hashes = Sequence[tuple[bytes, list[bytes]]]
 """Hashes, and some fields of each."""
 Command = tuple[bytes | int, ...]
 POSITION: Command = (b"INFO", b"replication")
+OLD_POSITION: Command = (b"INFO",)
+"""Before 4.0 the stream has the run id for its replication id, and that stands in another section."""
 KEYS = re.compile(r"keys=(\d+)")
+SERIALIZED = re.compile(rb"serializedlength:(\d+)")
 
 GONE = -2
 NO_HASH = -3
@@ -79,6 +82,7 @@ class Source:
         self._endpoint = endpoint
         self._links: dict[int, Link] = {}  # by database
         self._unknown: set[bytes | int] = set()  # commands that the server does not have
+        self._where = POSITION
 
     def close(self) -> None:
         for link in self._links.values():
@@ -92,7 +96,8 @@ class Source:
             link = self._links.get(db)
             if link is None:
                 link = self._links[db] = Link(self._endpoint, "keyferry-ask", db, SOCKET_TIMEOUT_S)
-            return link.try_all([list(command) for command in commands])
+                self._where = POSITION if b"master_replid:" in link.ask(*POSITION) else OLD_POSITION
+            return link.try_all([list(self._where if command == POSITION else command) for command in commands])
         except KeyferryError:
             self.close()
             raise
@@ -213,7 +218,12 @@ class Source:
         """Bytes of memory that keys (database, name) take, roughly."""
         sizes: list[int] = []
         for db, group in groupby(keys, lambda at: at[0]):
-            for answer in self._ask(db, [(b"MEMORY", b"USAGE", key) for _, key in group]):
+            names = [key for _, key in group]
+            answers = self._ask(db, [(b"MEMORY", b"USAGE", key) for key in names])
+            if isinstance(answers[0], ReplyError) and _is_unknown(answers[0]):  # before 4.0
+                sizes += map(_serialized, self._ask(db, [(b"DEBUG", b"OBJECT", key) for key in names]))
+                continue
+            for answer in answers:
                 if isinstance(answer, ReplyError):
                     raise self._refused(answer)
                 sizes.append(int(answer or 0))
@@ -248,7 +258,7 @@ class Source:
         if refused is None:
             return list(answers)
         error = self._refused(refused)
-        if b"unknown command" not in refused.line.lower():
+        if not _is_unknown(refused):
             raise error
         self._unknown.add(name)
         return None
@@ -258,6 +268,16 @@ class Source:
         for answer in self._ask(db, [(b"EXISTS", key) for key in keys]):
             if isinstance(answer, ReplyError):
                 raise self._refused(answer)
+
+
+def _is_unknown(answer: ReplyError) -> bool:
+    return b"unknown command" in answer.line.lower()
+
+
+def _serialized(answer: bytes | ReplyError) -> int:
+    """Bytes that a value takes in a snapshot, by DEBUG OBJECT; 0: no such key, or not to be had."""
+    found = None if isinstance(answer, ReplyError) else SERIALIZED.search(answer)
+    return int(found[1]) if found else 0
 
 
 def _ms(time: list[bytes]) -> int:
@@ -279,6 +299,6 @@ def _times(info: bytes, times: list[int]) -> Times:
 
 def _position(info: dict[str, str]) -> Position:
     try:
-        return Position(info["master_replid"], int(info["master_repl_offset"]))
+        return Position(info.get("master_replid") or info["run_id"], int(info["master_repl_offset"]))
     except (KeyError, ValueError) as e:
         raise SourceError("the source does not say where its stream stands", hint="allow INFO to its user") from e

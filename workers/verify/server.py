@@ -16,8 +16,11 @@ from workers.verify.wire import Refusal, arg, each, head, pack
 PROBE = KEY_PREFIX + b"probe"  # is only ever read, never written
 SAMPLES = 8192  # elements that MEMORY USAGE looks at: nearly all of any value that we call small
 
+SERIALIZED = re.compile(rb"serializedlength:(\d+)")
+
 MEMORY = head(5, b"MEMORY", b"USAGE")
 MEMORY_END = arg(b"SAMPLES") + arg(b"%d" % SAMPLES)
+DEBUG = head(3, b"DEBUG", b"OBJECT")
 PEXPIRETIME = head(2, b"PEXPIRETIME")
 PTTL = head(2, b"PTTL")
 TYPE = head(2, b"TYPE")
@@ -49,6 +52,7 @@ class Server:
         self.version = _version(info.get("valkey_version") or info.get("redis_version", ""))
         self.exact_expiry = self._knows(b"PEXPIRETIME", PROBE)  # 7.0
         self.field_expiry = self._knows(b"HPEXPIRETIME", PROBE, b"FIELDS", b"1", b"f")  # Valkey 9, Redis 7.4
+        self.says_memory = self.version >= (4, 0)
         self.whole_streams = self.version >= (6, 0)  # XINFO STREAM FULL
         self.stream_counters = self.version >= (7, 0)
         self.passes_on_entries_read = self.version >= (7, 2, 5)  # redis/redis#12898
@@ -85,15 +89,18 @@ class Server:
     def start_heads(self, db: int, args: Sequence[bytes]) -> None:
         """Ask for size and expiry of keys (packed arguments); `finish_heads` reads the answers."""
         expiries = each(PEXPIRETIME if self.exact_expiry else PTTL, args)
-        self.link.start(db, each(MEMORY, args, MEMORY_END) + expiries, 2 * len(args))
+        sizes = each(MEMORY, args, MEMORY_END) if self.says_memory else each(DEBUG, args)
+        self.link.start(db, sizes + expiries, 2 * len(args))
 
     def finish_heads(self, db: int, args: Sequence[bytes]) -> tuple[list[int | None], list[int]]:
         """Bytes of memory (None: no such key) and expiries of the keys asked for.
 
         An expiry is in ms since 1970, or one of NO_KEY, NO_EXPIRY, UNKNOWN.
         """
-        answers = self.link.finish()
+        answers = self.link.finish(loose=not self.says_memory)
         sizes, expiries = answers[: len(args)], answers[len(args) :]
+        if not self.says_memory:
+            sizes = [None if isinstance(said, Refusal) else _serialized(said) for said in sizes]
         if not self.exact_expiry:
             volatile = [i for i, ttl in enumerate(expiries) if ttl >= 0]
             exact = self._moments(db, [args[i] for i in volatile])
@@ -146,6 +153,12 @@ class Server:
 
     def close(self) -> None:
         self.link.close()
+
+
+def _serialized(said: bytes) -> int:
+    """What DEBUG OBJECT says of a value: as it would take in a snapshot, perhaps compressed."""
+    found = SERIALIZED.search(said)
+    return int(found[1]) if found else 0
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.scenarios.conftest import StartFerry
@@ -41,4 +43,35 @@ def test_scripts_are_carried_where_the_source_sends_them(
         client.script_flush()
         run.settle(source)
         assert target.client().script_exists(early, late) == [False, False]
+    equal(source, target)
+
+
+TIMED = "redis.call('SET', KEYS[1], ARGV[1]) redis.call('EXPIRE', KEYS[1], ARGV[2]) return redis.call('INCR', KEYS[2])"
+
+
+@pytest.mark.parametrize(
+    ("source_kind", "target_kind"),
+    [("redis-6.2", "redis-6.2"), ("redis-6.2", "valkey-9.1"), ("redis-3.2", "redis-7.0")],
+)
+def test_the_times_that_a_script_gives_are_the_sources(
+    source_kind: str, target_kind: str, server: StartServer, ferry: StartFerry
+) -> None:
+    """A source that sends scripts has them run again here, later."""
+    source, target = server(source_kind), server(target_kind)
+    client = source.client()
+    if source_kind != "redis-3.2":
+        client.config_set("lua-replicate-commands", "no")
+    run = ferry(source, target)
+    run.wait_in_sync()
+    client.eval(TIMED, 2, "short", "n", "a", 2)
+    client.eval(TIMED, 2, "long", "n", "b", 5000)
+    run.wait_for(lambda line: line["applied_offset"] == line["source_offset"], what="they are there")
+    sleeper = run.one("stream worker", child=True)
+    sleeper.suspend()
+    client.eval(TIMED, 2, "short", "n", "a", 1000)
+    time.sleep(2.5)
+    sleeper.resume()
+    run.settle(source)
+
+    assert target.client().mget("short", "long", "n") == [b"a", b"b", b"3"]
     equal(source, target)

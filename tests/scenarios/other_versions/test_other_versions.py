@@ -17,6 +17,7 @@ PAIRS = [
     ("valkey-9.1", "redis-6.2"),
     ("redis-5.0", "valkey-9.1"),
     ("redis-5.0", "redis-6.2"),
+    ("redis-3.2", "redis-7.0"),
     ("redis-8.2", "valkey-9.1"),
     ("valkey-9.1", "redis-8.2"),
     ("redis-8.2", "redis-8.2"),

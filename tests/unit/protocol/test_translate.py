@@ -221,6 +221,19 @@ def test_restore_and_several_keys() -> None:
     assert len(done.commands) == 2
 
 
+def test_what_a_script_may_have_given_a_time_is_held_until_the_source_is_asked() -> None:
+    made, said = translator(), []
+    made.rewriter._touched = lambda *what: said.append(what)
+    script = [b"EVALSHA", b"f" * 40, b"2", b"a", b"b", b"argument"]
+    window = feed(made, script, [b"EVAL", b"return 1", b"0", b"argument"])[0]
+    sent = commands(window)
+    assert (sent[0], sent[2]) == (script, [b"EVAL", b"return 1", b"0", b"argument"])
+    assert (sent[1][0], sent[1][2:]) == (b"EVAL", [b"2", b"a", b"b", b"%d" % (INEXACT + 1)])
+    assert window.held
+    end = len(encode(script))
+    assert said == [(0, b"a", end, True), (0, b"b", end, True)]
+
+
 def test_a_time_that_is_near_or_past_is_held_even_live() -> None:
     for time_ms in (0, NOW - 1, NOW, NOW + 999):
         done = retime([b"PEXPIREAT", b"k", b"%d" % time_ms], clock())
