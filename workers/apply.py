@@ -197,7 +197,7 @@ class Applier(threading.Thread):
             resync.check(link, found, self.known, former not in (None, replid), source_keys, min(keys, last))
             self.reopened.set()
             take = partial(take_over, self.port, link, self._nonce)
-            begin_load(link, take, self.task.uid, self.number, self.port.epoch, gen)
+            begin_load(link, take, self.task.uid, self.number, gen)
             self.progress.committed, self.progress.prunable = None, 0
             self.log.wake()
         finally:
@@ -312,7 +312,7 @@ class Applier(threading.Thread):
         cursor = Cursor(self.log, found.offset)
         try:
             repair = self._repair(chain, found, suspects)
-            translator = Translator(found.offset, found.db, rewriter)
+            translator = Translator(found.offset, found.db, rewriter, self.log)
             Pump(chain, translator, cursor, settler, CutOver(chain, settler, inquiry), self, suspects, repair).run()
         finally:
             cursor.close()

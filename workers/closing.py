@@ -47,7 +47,7 @@ class Closing:
         marks = set(link.ask(b"HKEYS", marks_key(self._uid, self._node.number, self.gen)))
         # What is out of scope was never sent, and so has no mark.
         chunks = [c for c in self._port.chunks(self.gen) if self._scope.target(c.db) is not None]
-        if self._reopened(link):
+        if self._reopened(link, [SWEPT, *(b"%d" % c.seq for c in chunks)]):
             return [c.id for c in chunks]
         return [c.id for c in chunks if b"%d" % c.seq not in marks]
 
@@ -61,10 +61,14 @@ class Closing:
         swept = self.gen == 1 or bool(link.ask(b"HEXISTS", marks, SWEPT))
         return swept and not self.missing(link)
 
-    def _reopened(self, link: TargetLink) -> bool:
+    def _reopened(self, link: TargetLink, done: list[bytes]) -> bool:
         """Whether the gates of earlier snapshots had come open: the target fell back to before they were closed.
 
         A loader of theirs that was asleep could have written among ours, so all is loaded again behind closed gates.
+        That a chunk was begun stays true: should the load break off here, the next one's sweep must know.
+
+        Args:
+            done: the marks of what is done.
         """
         gates = [closed_key(self._uid, self._node.number, g) for g in range(1, self.gen)]
         if not gates or int(link.ask(b"EXISTS", *gates)) == len(gates):
@@ -72,7 +76,7 @@ class Closing:
         # In one: should we die now, what is missing says by itself that all of it has to come again.
         sets: list[list[bytes | int]] = [[b"SET", gate, b"1"] for gate in gates]
         marks = marks_key(self._uid, self._node.number, self.gen)
-        link.ask_all([[b"MULTI"], [b"DEL", marks], *sets, [b"EXEC"]])
+        link.ask_all([[b"MULTI"], [b"HDEL", marks, *done], *sets, [b"EXEC"]])
         return True
 
     def superseded(self, link: TargetLink) -> bool:

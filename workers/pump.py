@@ -67,7 +67,7 @@ class Pump:
         self._settled_last = False
 
     def run(self) -> None:
-        heard = time.monotonic()
+        heard = moved = time.monotonic()
         stop_by = 0.0
         while True:
             now = time.monotonic()
@@ -85,7 +85,7 @@ class Pump:
                 self._work(now)
             self._report()
             if not self.chain.flying:
-                heard = now
+                heard = moved = now
                 if self.cursor.offset >= (self.log.end or 0) and not self.translator.window.commands:
                     self.applier.port.healed("target")
                 idle = not stopping and (self.repair is not None or not self.settler.due())
@@ -93,12 +93,14 @@ class Pump:
                     self.translator.flush()
                 self._catch_up(now)
                 continue
-            timeout = GATHER_S if self.translator.window.commands else 0.05
+            timeout, sent = GATHER_S if self.translator.window.commands else 0.05, self.chain.sent
             done = self.chain.pump(timeout, patient=now - heard < PATIENCE_S)
             if done:
-                heard = now
+                heard = moved = now
                 self._done(done, now)
-            elif now - heard > SILENCE_S:
+            elif self.chain.sent != sent:
+                moved = now
+            elif now - moved > SILENCE_S:
                 raise lost(f"the target has been silent for {SILENCE_S:.0f} s")
             self._catch_up(now)
 
@@ -175,7 +177,7 @@ class Pump:
 
     def _fill(self, now: float) -> None:
         chain, translator = self.chain, self.translator
-        while len(chain.flying) < FLYING_WINDOWS and chain.flying_bytes < FLYING_BYTES:
+        while len(chain.flying) < FLYING_WINDOWS and chain.flying_bytes < FLYING_BYTES and chain.pouring is None:
             if translator.full:
                 if not self._push(translator.full[0]):
                     return

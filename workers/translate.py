@@ -5,11 +5,17 @@ Plain commands are cut into runs by the compiled scanner and copied; the others 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from sync_tasks.errors import CannotContinue, Malformed, Side
+from workers import outlying
 from workers.codec.resp_cy import LIMIT, MORE, Scanner
 from workers.compose import select
+from workers.outlying import Read
 from workers.rewrite import TABLE, Rewriter
-from workers.spool.log import Block
+from workers.spool.log import Block, Log
+from workers.spool.long import HELD_BYTES, MOST_ARGUMENTS, Long, begin, stretch
 from workers.target.windows import Run, Window
 
 WINDOW_COMMANDS = 300
@@ -18,6 +24,8 @@ LARGEST_TRANSACTION = 256 << 20
 """Bytes of a source transaction; the target queues it whole (client-query-buffer-limit, 1 GB by default)."""
 RUN_BYTES = 200
 """Memory of a run of commands, beside the commands: each rewritten command is one."""
+SETTING = (b"SET", b"SETEX", b"PSETEX")
+"""Of the commands that are rewritten, those whose long value may stay in the log."""
 
 
 class Translator:
@@ -27,13 +35,23 @@ class Translator:
         offset, db: where the stream goes on, as the checkpoint says.
         rewriter: of the commands that are not copied; has the scope, the clock, and the checkpoint's database, in
             which each window begins.
+        log: has what is too long to be held, until it is sent. None: all is held.
     """
 
-    def __init__(self, offset: int, db: int, rewriter: Rewriter) -> None:
-        self._scanner = Scanner(TABLE | rewriter.older.kinds, rewriter.floats)
+    def __init__(
+        self,
+        offset: int,
+        db: int,
+        rewriter: Rewriter,
+        log: Log | None = None,
+    ) -> None:
+        self._table = TABLE | rewriter.older.kinds
+        self._read: Read | None = None if log is None else partial(stretch, log)
+        self._scanner = Scanner(self._table, rewriter.floats)
         self.rewriter = rewriter
         self._scope, self._clock, self._home = rewriter.scope, rewriter.clock, rewriter.home
         self._data = b""
+        self._long: Long | None = None  # what the buffered data begin with, then there are none
         self._need = 0
         self._fork, self._before, self._replid = 0, "", ""
         self._parts: list[bytes] = []
@@ -54,15 +72,18 @@ class Translator:
         if block.replid != self._replid:
             self._fork, self._before, self._replid = block.offset, self._replid, block.replid
         self._clock.at(block.received_ms, block.flags)
-        self._parts.append(block.data)
-        self._need -= len(block.data)
+        data = block.data if self._long is None else self._on(self._long, block.data)
+        if not data:
+            return
+        self._parts.append(data)
+        self._need -= len(data)
         if self._need <= 0:
             self._join()
 
     @property
     def inside(self) -> bool:
         """Whether what was fed ends with a whole command of a transaction that is open still."""
-        return self._transaction is not None and not self._data and not self._parts
+        return self._transaction is not None and not self._data and not self._parts and self._long is None
 
     def flush(self) -> bool:
         """At the end of the log: a long command may be complete before as much came as was waited for."""
@@ -81,8 +102,47 @@ class Translator:
             raise Malformed(f"{e.message} (stream offset {self.offset + max(0, e.offset)})") from e
         self._data = data[pos:]
         self.offset += pos
+        if len(self._data) >= HELD_BYTES and self._read is not None:
+            self._long = begin(self._data, self.offset, self._is_held)
+            self._data = self._data if self._long is None else b""
         # A long command is not scanned again until there is much more of it.
         self._need = len(self._data) if len(self._data) > 1 << 20 else 0
+
+    # --- commands that stay in the log
+
+    def _is_held(self, name: bytes, count: int) -> bool:
+        return name in self._table and (name not in SETTING or count > MOST_ARGUMENTS)
+
+    def _on(self, long: Long, data: bytes) -> bytes:
+        """On with what stays in the log; the data behind it."""
+        rest = long.feed(data)
+        if rest is None:
+            return b""
+        assert self._read is not None
+        self._long, end = None, long.offset + long.size
+        if self._transaction is None and self.window.commands:
+            self._close()
+        self._put(long, end, self._read)
+        self.offset = end
+        if self._transaction is None:
+            self.window.end, self.window.db = end, self.db
+            self._close_if_full()
+        return rest
+
+    def _put(self, long: Long, end: int, read: Read) -> None:
+        target, window = self._scope.target(self.db), self._transaction or self.window
+        kind = self._table.get(long.argv[0].upper())
+        if target is None:
+            return
+        if kind is None or len(long.argv) == 3:
+            select(window, target, long.offset)
+            outlying.copy(window, long, read)
+            window.changes += 1
+        else:
+            write = partial(self.rewriter.write, kind, db=self.db, before=long.offset, after=end, window=window)
+            outlying.rewrite(window, long, read, write)
+        self._check_size(long.offset)
+        self._mark(window)
 
     def _scan(self, data: bytes) -> int:
         pos = 0
@@ -121,7 +181,7 @@ class Translator:
 
     def _check_size(self, offset: int) -> None:
         tx = self._transaction
-        if tx is not None and len(tx.body) + RUN_BYTES * len(tx.runs) > LARGEST_TRANSACTION:
+        if tx is not None and tx.size + RUN_BYTES * len(tx.runs) > LARGEST_TRANSACTION:
             raise CannotContinue(
                 f"a transaction of the source, at offset {offset}, is over {LARGEST_TRANSACTION >> 20} MB",
                 side=Side.SOURCE,
@@ -157,16 +217,15 @@ class Translator:
             return
         window = self.window
         if window.commands and (
-            window.commands + tx.commands > WINDOW_COMMANDS or len(window.body) + len(tx.body) > WINDOW_BYTES
+            window.commands + tx.commands > WINDOW_COMMANDS or window.size + tx.size > WINDOW_BYTES
         ):
             self._close()
             window = self.window
         if tx.first is not None:
             select(window, tx.first, self.offset)
         commands, position = window.commands, len(window.body)
-        window.runs += [
-            Run(r.command + commands, r.position + position, r.offset, r.verbatim, r.instead) for r in tx.runs
-        ]
+        window.runs += [replace(r, command=r.command + commands, position=r.position + position) for r in tx.runs]
+        window.elsewhere += [replace(e, position=e.position + position) for e in tx.elsewhere]
         window.body += tx.body
         window.commands += tx.commands
         window.changes += tx.changes
@@ -179,7 +238,7 @@ class Translator:
 
     def _close_if_full(self) -> None:
         if self._transaction is None and (
-            self.window.commands >= WINDOW_COMMANDS or len(self.window.body) >= WINDOW_BYTES
+            self.window.commands >= WINDOW_COMMANDS or self.window.size >= WINDOW_BYTES
         ):
             self._close()
 

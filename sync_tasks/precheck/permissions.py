@@ -17,6 +17,7 @@ WRITES: tuple[tuple[bytes, ...], ...] = (
     (b"RESTORE", PROBE, b"0", b"x"),
     (b"HSET", PROBE, b"a", b"1"),
     (b"HSETNX", PROBE, b"a", b"1"),
+    (b"HDEL", PROBE, b"a"),
     (b"HMGET", PROBE, b"a"),
     (b"PEXPIREAT", PROBE, b"1"),
     (b"PEXPIRETIME", PROBE),

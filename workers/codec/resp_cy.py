@@ -178,6 +178,37 @@ def arguments(data: bytes, pos: cython.Py_ssize_t) -> list:
     return out
 
 
+def skim(data: bytes, pos: cython.Py_ssize_t, args: cython.longlong, rest: cython.longlong) -> tuple:
+    """Pass over arguments of a command, of which `data` has some.
+
+    Args:
+        args: how many have not begun at `pos`.
+        rest: bytes that are left of the one before, with its CR LF.
+    Returns (where it stopped, args, rest) behind what is there; a header that is not all there has not begun.
+    Raises Malformed.
+    """
+    buf: cython.p_const_uchar = data
+    end: cython.Py_ssize_t = len(data)
+    size: cython.longlong
+    while True:
+        if rest > end - pos:
+            return (end, args, rest - (end - pos))
+        pos += rest
+        rest = 0
+        if args == 0 or pos >= end:
+            return (pos, args, 0)
+        if buf[pos] != 36:
+            raise Malformed("replication stream: an argument does not begin with '$'", pos)
+        size = _number(buf, pos + 1, end)
+        if size == -1:
+            return (pos, args, 0)
+        if size < 0 or size > MAX_BULK:
+            raise Malformed("replication stream: bad length of an argument", pos)
+        pos += 3 + _digits(size)
+        rest = size + 2
+        args -= 1
+
+
 def encode(argv: list) -> bytes:
     """One command as RESP: an array of bulk strings. Arguments are bytes, str or int."""
     args: list = [arg if type(arg) is bytes else _raw(arg) for arg in argv]

@@ -23,6 +23,7 @@ from workers.spool.chunks import key_hashes
 from workers.spool.files import disk_error
 from workers.spool.hash_files import Found, HashFiles, State
 from workers.spool.log import Cursor, Log
+from workers.spool.long import HELD_BYTES, Long, begin
 
 logger = logging.getLogger(__name__)
 
@@ -203,6 +204,7 @@ class Known:
         assert state.offset is not None
         cursor, scanner = Cursor(log, state.offset, ours=False), Scanner(TABLE)
         data, want, more = b"", STEP_BYTES, True
+        long: Long | None = None
         try:
             while more:
                 parts, size = [data], len(data)
@@ -218,6 +220,15 @@ class Known:
                         parts.append(block.data)
                         size += len(block.data)
                 data = b"".join(parts)
+                if long is not None:
+                    rest = long.feed(data)
+                    data = rest or b""
+                    if rest is None:
+                        continue
+                    state.offset += long.size
+                    state.begins = False
+                    yield {state.home(state.db): [key_hash(key, self.seed) for key in long.argv[1:2]]}
+                    long = None
                 found: Found = {}
                 done = self._scan(scanner, data, state, found)
                 data = data[done:]
@@ -225,6 +236,8 @@ class Known:
                     state.offset += done
                     state.begins = False
                     yield found
+                if len(data) >= HELD_BYTES and (long := begin(data, state.offset, _names_others)):
+                    data = b""
                 want = max(STEP_BYTES, 2 * len(data))
         finally:
             cursor.close()
@@ -310,3 +323,8 @@ class Known:
         except (KeyferryError, OSError, ValueError, IndexError, TypeError, KeyError) as error:
             logger.warning("which keys are on the target is no longer known: %s", error)
             self.forget()
+
+
+def _names_others(name: bytes, _: int) -> bool:
+    """Whether a command may bring other keys into being than its first argument."""
+    return name in TABLE

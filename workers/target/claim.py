@@ -98,6 +98,7 @@ class Finished(Fenced):
 class Claim:
     """A claim that succeeded: the token of its chain, and the checkpoint found (None: there was none)."""
 
+    epoch: int
     nonce: str
     tok: bytes
     found: Checkpoint | None
@@ -182,24 +183,23 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
             doomed |= {before} - {None}
             continue
         point = _read(values)
-        return Claim(nonce, tok, replace(point, epoch=epoch, nonce=nonce) if point else None)
+        return Claim(epoch, nonce, tok, replace(point, epoch=epoch, nonce=nonce) if point else None)
 
 
-def begin_load(link: TargetLink, take: Callable[[], Claim], uid: str, node: int, epoch: int, gen: int) -> None:
+def begin_load(link: TargetLink, take: Callable[[], Claim], uid: str, node: int, gen: int) -> None:
     """Say that a full sync in place loads snapshot `gen`; no window of an earlier stream is executed any more.
 
     Args:
         link: in the checkpoint's database.
         take: claims on it, and so ends all chains; once more if a claim of our own comes late, from a connection that
-            is no more.
-        epoch: of the claims.
+            is no more. The first claim after a start raises the epoch.
     Raises Fenced if somebody else has claimed, Finished if the last window of the stream was executed before that.
     """
     ck, claimed = checkpoint_key(uid, node), take()
     begun: list[bytes | int] = [b"state", LOADING.encode(), b"gen", gen, b"number", 0, b"windows", 0]
     while True:
         values = link.ask_all([[b"WATCH", ck], [b"HMGET", ck, *FIELDS]])[1]
-        _check(values, epoch, claimed.nonce)
+        _check(values, claimed.epoch, claimed.nonce)
         if values[FIELDS.index(b"tok")] != claimed.tok:
             claimed = take()
         elif link.ask_all([[b"MULTI"], [b"HSET", ck, *begun], [b"EXEC"]])[-1] is not None:

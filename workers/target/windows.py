@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from sync_tasks.answers import classify
 from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side, UnknownCommand, named
@@ -26,6 +27,7 @@ EXEC = encode([b"EXEC"])
 FAR = 1 << 53
 GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
 TAIL_COMMANDS = 5  # SELECT, DEL, HSET, HINCRBY (or HSET), HSET
+POUR_BYTES = 1 << 20
 QUEUED_BYTES = 9  # of +QUEUED; no refusal is shorter
 TURNS = 3
 """Replies of so many parts of the windows in flight are waited for, one after the other."""
@@ -43,6 +45,16 @@ class Run:
     offset: int  # of the stream byte before it
     verbatim: bool  # the body's bytes are the stream's
     instead: list[bytes] | None = None  # the stream's command, which the body's one command stands for
+    long: list[bytes] | None = None  # the first arguments of the one command, whose bytes are not all in the body
+
+
+@dataclass(slots=True)
+class Elsewhere:
+    """Bytes that are sent in the middle of a window's body, and not held in memory."""
+
+    position: int  # in the body
+    size: int
+    read: Callable[[], Iterator[bytes]]
 
 
 @dataclass(slots=True)
@@ -52,6 +64,7 @@ class Window:
     body: bytearray = field(default_factory=bytearray)
     commands: int = 0
     runs: list[Run] = field(default_factory=list)
+    elsewhere: list[Elsewhere] = field(default_factory=list)  # by their position
     start: int = 0
     end: int = 0
     db: int = 0
@@ -65,30 +78,46 @@ class Window:
     selected: int | None = None  # and in which it ends
     wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body as it is sent."""
+        return len(self.body) + sum(piece.size for piece in self.elsewhere)
+
     def stands_in(self, index: int) -> bool:
         """Whether a command of the body stands for one that the target does not know."""
-        return next(r for r in reversed(self.runs) if r.command <= index).instead is not None
+        return self._run(index).instead is not None
 
     def command(self, index: int) -> tuple[list[bytes], int]:
-        """Arguments of a command of the body, and the stream offset where it began."""
-        run = next(r for r in reversed(self.runs) if r.command <= index)
-        if run.instead is not None:
-            return run.instead, run.offset
+        """Arguments of a command of the body, the first ones if it is long, and the stream offset where it began."""
+        run = self._run(index)
+        if argv := run.instead or run.long:
+            return argv, run.offset
         body, position = bytes(self.body), run.position
         for _ in range(index - run.command):
             position += len(encode(arguments(body, position)))
         return arguments(body, position), run.offset + (position - run.position if run.verbatim else 0)
 
+    def _run(self, index: int) -> Run:
+        return next(r for r in reversed(self.runs) if r.command <= index)
+
     def database(self, index: int) -> int:
-        """The target database on which a command of the body acts."""
-        body, position, db = bytes(self.body), 0, self.first
-        for _ in range(index):
-            argv = arguments(body, position)
-            position += len(encode(argv))
-            if argv[0].upper() == b"SELECT":
-                db = int(argv[1])
+        """The target database on which a command of the body acts. A SELECT is a run of its own."""
+        body, db = bytes(self.body), self.first
+        for run in self.runs:
+            if run.command < index and not run.verbatim and not run.long:
+                argv = arguments(body, run.position)
+                db = int(argv[1]) if argv[0].upper() == b"SELECT" else db
         assert db is not None
         return db
+
+    def pieces(self) -> Iterator[bytes | bytearray]:
+        """The body as it is sent."""
+        at = 0
+        for piece in self.elsewhere:
+            yield self.body[at : piece.position]
+            yield from piece.read()
+            at = piece.position
+        yield self.body[at:]
 
 
 class Chain:
@@ -118,6 +147,8 @@ class Chain:
         self.closed = False  # the window that ends it all has been pushed
         self.tip = (0, 0, "")  # offset, stream's database, replication id behind the last window pushed
         self._out = bytearray()
+        self.pouring: Iterator[bytes | bytearray] | None = None  # what is to be sent behind that
+        self.sent = 0  # bytes
         self._in = b""
         self._wanted = 0  # bytes of replies to have before it is worth looking again
         over = over_key(self.tok)
@@ -128,6 +159,7 @@ class Chain:
     def push(self, window: Window) -> None:
         """Queue one window for sending."""
         assert not (window.wipes and self.flying)
+        assert self.pouring is None
         self.number += 1
         n = self.number
         self.held = self.held or window.held
@@ -141,13 +173,15 @@ class Chain:
         self._out += self._watch
         self._out += encode([b"HSETNX", self.tok, n - 1, b"0"])
         self._out += MULTI
-        self._out += window.body
-        self._out += self._tail
-        self._out += encode([b"HSET", self.tok, n, b"1"])
         # The count is gone with the database; all windows before are known to be there.
-        self._out += encode([b"HSET", self.ck, b"windows", self._before + n]) if window.wipes else self._count
-        self._out += encode([b"HSET", self.ck, *point.fields(), b"tok", self.tok])
-        self._out += EXEC
+        count = encode([b"HSET", self.ck, b"windows", self._before + n]) if window.wipes else self._count
+        here = encode([b"HSET", self.ck, *point.fields(), b"tok", self.tok])
+        end = b"".join((self._tail, encode([b"HSET", self.tok, n, b"1"]), count, here, EXEC))
+        if window.elsewhere:
+            self.pouring = chain(window.pieces(), [end])
+        else:
+            self._out += window.body
+            self._out += end
         self.flying.append(window)
         self.flying_bytes += len(window.body)
 
@@ -197,7 +231,15 @@ class Chain:
         return max(1, sum(QUEUED_BYTES * window.commands for window in some) - len(self._in))
 
     def _write(self) -> None:
-        del self._out[: self.link.write(self._out)]
+        sent = self.link.write(self._out)
+        self.sent += sent
+        del self._out[:sent]
+        while self.pouring is not None and len(self._out) < POUR_BYTES:
+            part = next(self.pouring, None)
+            if part is None:
+                self.pouring = None
+            else:
+                self._out += part
 
     def _read(self) -> list[Window]:
         done: list[Window] = []

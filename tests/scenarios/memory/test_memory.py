@@ -74,3 +74,27 @@ def test_huge_sets_and_streams(source_kind: str, target_kind: str, server: Start
     commands = target.client().info("commandstats")
     assert commands["cmdstat_sadd"]["calls"] > 50, "the set came in pieces"
     equal(source, target)
+
+
+def test_huge_values_in_the_stream(server: StartServer, ferry: StartFerry) -> None:
+    """They go from the log to the target; also where a time is to be rewritten, and within a transaction."""
+    source = server("redis-7.0", config={"client-output-buffer-limit": "replica 0 0 0"})
+    target = server("redis-7.0")
+    run = ferry(source, target)
+    run.wait_in_sync()
+    client, value = source.client(), bytes(range(256)) * (1 << 20)
+    client.set("plain", value)
+    client.set("timed", value[: len(value) // 2], px=9_000_000)
+    with client.pipeline() as pipe:
+        pipe.incr("n").append("plain", "more").rpush("list", value[: len(value) // 4], "x").incr("n").execute()
+    del value
+    peak: dict[str, float] = {}
+    while target.client().get("n") != b"2":
+        for name, used in run.rss_mb().items():
+            peak[name] = max(used, peak.get(name, 0))
+        time.sleep(0.05)
+        assert run.alive
+    assert len(peak) >= 5
+    assert_bounded(peak)
+    run.settle(source)
+    equal(source, target)

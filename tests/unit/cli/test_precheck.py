@@ -27,7 +27,7 @@ def facts(endpoint: Endpoint, name: str) -> Facts:
     [
         ("Redis 6.2", "Redis 6.2", []),
         ("Redis 6.2", "Redis 7.4", []),
-        ("Redis 5.0", "Redis 6.2", []),
+        ("Redis 2.8", "Redis 6.2", []),
         ("Redis 7.0", "Valkey 8.1", []),
         ("Valkey 7.2", "Redis 7.2", []),
         ("Valkey 8.1", "Valkey 9.1", []),
@@ -51,7 +51,7 @@ def test_what_a_target_will_lack_is_said(source: str, target: str, lacks: list[s
 
 @pytest.mark.parametrize(
     ("source", "target", "error"),
-    [("Redis 4.0", "Redis 7.0", SourceError), ("Redis 6.2", "Redis 6.0", TargetError)],
+    [("Redis 2.6", "Redis 7.0", SourceError), ("Redis 6.2", "Redis 6.0", TargetError)],
 )
 def test_others_do_not_fit_and_say_which_they_are(source: str, target: str, error: type[KeyferryError]) -> None:
     with pytest.raises(error) as caught:

@@ -60,3 +60,17 @@ def test_what_was_swept_must_be_so_still(target: Server, tmp_path: Path) -> None
         client.hset(marks_key(UID, 0, 2), "swept", 1)
         assert closing.stands(link)
     link.close()
+
+
+def test_that_chunks_were_begun_is_known_even_when_all_comes_again(target: Server, tmp_path: Path) -> None:
+    """The target had fallen back to before the first snapshot's loaders were fenced."""
+    node = replace(NODE, snapshot_offset=0, gen=2)
+    link = TargetLink(endpoint(target), "test", 0)
+    closing = Closing(Loaded(TASK, node), node, Scope(None), tmp_path, 0, known(tmp_path))
+    with target.client() as client:
+        client.hset(marks_key(UID, 0, 2), mapping={"begun:0": 1, "0": 1, "begun:1": 1, "1": 1, "swept": 1})
+        assert closing.missing(link) == [10, 11, 12, 13]
+        assert client.hkeys(marks_key(UID, 0, 2)) == [b"begun:0", b"begun:1"]
+        assert client.exists(closed_key(UID, 0, 1))
+        assert closing.missing(link) == [10, 11, 12, 13], "though its gates are closed now"
+    link.close()

@@ -173,7 +173,7 @@ def test_a_window_that_was_refused_together_with_its_successors_gate_is_missed_b
         assert "lacks 1 windows before offset 20" in resync.reason(found)
         link.close()
     link = TargetLink(endpoint(target), "test", 0)
-    begin_load(link, lambda: take_over(port, link, "nonce 3"), UID, 0, 3, 2)  # type: ignore[arg-type]
+    begin_load(link, lambda: take_over(port, link, "nonce 3"), UID, 0, 2)  # type: ignore[arg-type]
     again = take_over(port, TargetLink(endpoint(target), "test", 0), "nonce 3").found  # type: ignore[arg-type]
     assert again is not None
     assert (again.state, again.gen, again.number, again.windows) == (LOADING, 2, 0, 0)

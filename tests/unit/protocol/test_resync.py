@@ -20,7 +20,7 @@ from workers.scope import Scope
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.spool.tables import write_tables
-from workers.takeover import take_over
+from workers.takeover import STRIDE, take_over
 from workers.target.claim import FINISHED, LOADING, STREAMING, Checkpoint, Claim, Finished, begin_load
 from workers.target.link import TargetLink
 
@@ -118,15 +118,26 @@ def test_a_target_that_is_closed_stays_so(target: Server) -> None:
         client.hset(CK, "state", FINISHED)  # type: ignore[arg-type]
         before = client.hgetall(CK)  # type: ignore[arg-type]
         with pytest.raises(Finished):
-            begin_load(link, lambda: claimed, UID, 0, 2, 2)
+            begin_load(link, lambda: claimed, UID, 0, 2)
         assert client.hgetall(CK) == before  # type: ignore[arg-type]
         client.hset(CK, "state", STREAMING)  # type: ignore[arg-type]
-        begin_load(link, take, UID, 0, 2, 2)
+        begin_load(link, take, UID, 0, 2)
         assert (client.hget(CK, "state"), claims) == (LOADING.encode(), 2)  # type: ignore[arg-type]
         third = Port(node=replace(NODE, fresh=False), epoch=3)
         take_over(third, TargetLink(endpoint(target), "test", 0), "third")  # type: ignore[arg-type]
         with pytest.raises(Fenced, match="another copy"):
-            begin_load(link, lambda: claimed, UID, 0, 2, 2)
+            begin_load(link, lambda: claimed, UID, 0, 2)
+    del stream
+
+
+def test_a_full_sync_in_place_may_be_the_first_to_claim_after_a_start(target: Server) -> None:
+    """The receiver came to it before the applier had claimed: that claim raises the epoch."""
+    stream = Chained(target)
+    link = TargetLink(endpoint(target), "test", 0)
+    port = Port(node=replace(NODE, fresh=True), epoch=2)
+    begin_load(link, lambda: take_over(port, link, "second"), UID, 0, 2)  # type: ignore[arg-type]
+    with target.client() as client:
+        assert client.hmget(CK, "state", "epoch") == [LOADING.encode(), b"%d" % STRIDE]
     del stream
 
 
