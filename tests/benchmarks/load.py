@@ -1,20 +1,12 @@
-"""What the benchmarks write: a mixed data set, and a storm of SETs from one process."""
+"""The mixed data set of the benchmarks, and native replication of it."""
 
 from __future__ import annotations
 
-import random
-import socket
-import subprocess
-import sys
 import time
 
 import redis
 
-from tests.servers import Server, die_with_parent
-
-SIZE = 100  # bytes of a value
-BATCH = 1000
-SPREAD = 1_000_000  # different keys of the storm
+from tests.servers import Server
 
 # Mixed keys, made by the server itself: ARGV first, last number.
 MIXED = """
@@ -36,30 +28,6 @@ def fill_mixed(server: Server, keys: int) -> None:
     script = client.register_script(MIXED)
     for at in range(0, keys, 50_000):
         script(args=[at, min(at + 50_000, keys) - 1])
-
-
-def storm(port: int, writes: int) -> None:
-    """Write as fast as the server answers, with a handful of batches under way."""
-    rng = random.Random(writes)
-    value = b"x" * SIZE
-    parts = []
-    for _batch in range(200):
-        names = (b"storm:%07d" % rng.randrange(SPREAD) for _ in range(BATCH))
-        parts.append(b"".join(b"*3\r\n$3\r\nSET\r\n$13\r\n%b\r\n$100\r\n%b\r\n" % (n, value) for n in names))
-    with socket.create_connection(("127.0.0.1", port)) as link:
-        flying = 0
-        for batch in range(writes // BATCH):
-            link.sendall(parts[batch % len(parts)])
-            flying += BATCH * len(b"+OK\r\n")
-            while flying > 4 * BATCH * len(b"+OK\r\n"):
-                flying -= len(link.recv(1 << 16))
-        while flying:
-            flying -= len(link.recv(1 << 16))
-
-
-def start_storm(server: Server, writes: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.benchmarks.load", str(server.port), str(writes)]
-    return subprocess.Popen(command, preexec_fn=die_with_parent)
 
 
 def offset(server: Server) -> int:
@@ -96,7 +64,3 @@ class Native:
     def leave(self) -> None:
         self.client.execute_command("REPLICAOF", "NO", "ONE")
         self.client.flushall()
-
-
-if __name__ == "__main__":
-    storm(int(sys.argv[1]), int(sys.argv[2]))
