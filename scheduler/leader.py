@@ -17,7 +17,7 @@ from sync_tasks.models import Lease
 from sync_tasks.store import leases
 from sync_tasks.store.database import Database
 
-RENEW_S = 0.5
+RENEW_S = 0.8
 TTL_S = 3.0
 """Shorter than that of work: a leader that is deposed by mistake is fenced, and has nothing under way that is lost."""
 

@@ -22,6 +22,9 @@ from sync_tasks.store import Store
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
+CALM_TICK_S = 0.5
+CALM_AFTER_S = 10.0
+"""Nothing was due for so long: ticks are further apart."""
 TROUBLED_S = 1.0
 """Pause after the database has failed."""
 
@@ -105,12 +108,19 @@ def run(settings: Settings) -> None:
         _leave(leader, store)
 
 
-def loop(tick: Callable[[float], None], clock: LivedClock, stop: threading.Event) -> None:
-    """Tick until stopped. No failure of the database ends it."""
+def loop(tick: Callable[[float], bool], clock: LivedClock, stop: threading.Event) -> None:
+    """Tick until stopped. No failure of the database ends it.
+
+    Args:
+        tick: whether anything was due.
+    """
+    busy = 0.0
     while not stop.is_set():
         try:
-            tick(clock.step())
-            stop.wait(TICK_S)
+            now = clock.step()
+            if tick(now):
+                busy = now
+            stop.wait(TICK_S if now - busy < CALM_AFTER_S else CALM_TICK_S)
         except KeyferryError as error:
             log.error("%s", error.line())
             stop.wait(TROUBLED_S)

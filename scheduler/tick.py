@@ -71,19 +71,20 @@ class Ticker:
         self._quiet_until = 0.0
         self._pruned = 0.0
 
-    def tick(self, now: float) -> None:
-        """Do what is due at lived time `now` (seconds): seven queries when nothing is."""
+    def tick(self, now: float) -> bool:
+        """Do what is due at lived time `now` (seconds): seven queries when nothing is. Whether anything was."""
         if not self._leader.leads(now):
             self._deadlines.forget()
-            return
+            return False
         try:
-            self._do_what_is_due(now)
+            return self._do_what_is_due(now)
         except Fenced:
             # We were stopped for so long that another leads: nothing of this tick was written.
             self._leader.deposed()
             self._deadlines.forget()
+            return False
 
-    def _do_what_is_due(self, now: float) -> None:
+    def _do_what_is_due(self, now: float) -> bool:
         wall = self._wall()
         with self._db.read() as session:
             dead = self._reaper.look(session, now)
@@ -101,6 +102,7 @@ class Ticker:
             with self._write() as session:
                 messages = dispatch.mark(session, messages, wall)
             self._send(messages, now)
+        return bool(messages or lived or dead.leases or dead.chunks or dead.ops)
 
     @contextmanager
     def _write(self) -> Iterator[Session]:

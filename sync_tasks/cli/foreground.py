@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.2
+CALM_LOOK_EVERY_S = 0.45  # while nothing changes; a line of JSON is due twice a second
 RELEASE_WITHIN_S = 5.0  # until the stream job has reached a checkpoint after being told to stop
 
 
@@ -176,7 +177,7 @@ class Foreground:
         assert self._watch is not None
         while True:
             self._children.tend()
-            reading = self._watch.look()
+            former, reading = self._watch.last, self._watch.look()
             outcome = decide(reading, self._request.until, before) or self._watch.out_of_room(reading)
             self._screen.show(reading, now=outcome is not None)
             if outcome is not None:
@@ -184,7 +185,7 @@ class Foreground:
                 return outcome
             if self._signals.stops:
                 return Outcome(self._signals.exit_code)
-            self._signals.wait(LOOK_EVERY_S)
+            self._signals.wait(CALM_LOOK_EVERY_S if reading == former else LOOK_EVERY_S)
 
     def _stop(self) -> None:
         """Let the stream job reach a checkpoint, then end the children. A further signal: at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.clock import LivedClock
-from scheduler.main import Stop, Stopped, loop, run
+from scheduler.main import CALM_TICK_S, TICK_S, Stop, Stopped, loop, run
 from sync_tasks import app, names
 from sync_tasks.errors import ControlError
 from sync_tasks.models import Lease, Node
@@ -157,6 +158,24 @@ def test_the_loop_outlives_the_database(caplog: pytest.LogCaptureFixture, monkey
         loop(tick, LivedClock(time.monotonic), ended)
     assert len(ticks) == 3
     assert "disk I/O error" in caplog.text
+
+
+def test_it_ticks_slower_when_nothing_was_due_for_a_while() -> None:
+    now: list[float] = [0.0]
+    pauses: list[float | None] = []
+
+    class Ended(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            now[0] += timeout or 0.0
+            if now[0] > 30:
+                self.set()
+            return self.is_set()
+
+    loop(lambda at: 15 < at < 15.9, LivedClock(lambda: now[0]), Ended())
+    calm = [pause == CALM_TICK_S for pause in pauses]
+    assert [is_calm for is_calm, _ in itertools.groupby(calm)] == [False, True, False, True]
+    assert set(pauses) == {TICK_S, CALM_TICK_S}
 
 
 def test_while_the_database_is_away_no_time_is_lived(monkeypatch: pytest.MonkeyPatch) -> None:
