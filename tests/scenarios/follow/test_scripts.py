@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.halting import halt
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal
 from tests.servers import StartServer
@@ -67,7 +68,7 @@ def test_the_times_that_a_script_gives_are_the_sources(
     client.eval(TIMED, 2, "long", "n", "b", 5000)
     run.wait_for(lambda line: line["applied_offset"] == line["source_offset"], what="they are there")
     sleeper = run.one("stream worker", child=True)
-    sleeper.suspend()
+    halt(sleeper, run.state / "keyferry.db")
     client.eval(TIMED, 2, "short", "n", "a", 1000)
     time.sleep(2.5)
     sleeper.resume()

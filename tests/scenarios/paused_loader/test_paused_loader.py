@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tests.halting import halt
 from tests.run_keyferry import Keyferry, Line
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal
@@ -35,7 +36,7 @@ def test_it_wakes_up_late(server: StartServer, ferry: StartFerry) -> None:
     run = ferry(source, target, load_workers=2)
     held = catch_in_mid_chunk(run, target)
     sleeper = next(p for p in run.find("load worker", child=True) if f":{p.pid}:" in held["owner"])
-    sleeper.suspend()
+    halt(sleeper, run.state / "keyferry.db")
     target.resume()
     run.wait_in_sync(timeout=90)
     assert next(c for c in run.chunks() if c["id"] == held["id"])["epoch"] > held["epoch"], "nobody took it over"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.dataset import fill
+from tests.halting import halt
 from tests.scenarios.conftest import StartFerry
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import StartServer
@@ -22,7 +23,7 @@ def test_it_wakes_up_late(server: StartServer, ferry: StartFerry) -> None:
         epoch = line["nodes"][0]["epoch"]
         time.sleep(1)
         sleeper = run.one("stream worker", child=True)
-        sleeper.suspend()
+        halt(sleeper, run.state / "keyferry.db")
         lease = "SELECT owner, epoch FROM lease WHERE name LIKE 'node:%'"
         held = run.rows(lease)
         until(lambda: run.rows(lease) != held, "its lease is taken away", 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,6 +19,7 @@ from sync_tasks.spec import TaskSpec
 from sync_tasks.states import TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.stream import StreamHandle
+from tests.halting import halt
 from tests.hosts import Installation, Process
 from tests.waiting import seconds_until, until
 from workers.beat import Beat
@@ -81,11 +83,11 @@ def test_the_leader_is_killed(here: Installation, pair: tuple[Process, Process],
 
 
 def test_the_leader_is_stopped_and_woken_up(
-    here: Installation, broker: Any, pair: tuple[Process, Process], stream: StreamHandle
+    here: Installation, broker: Any, pair: tuple[Process, Process], stream: StreamHandle, tmp_path: Path
 ) -> None:
     first, second = pair
     before = lease(here)["epoch"]
-    first.popen.send_signal(signal.SIGSTOP)
+    halt(psutil.Process(first.popen.pid), tmp_path / "keyferry.db")
     until(lambda: leads(here, second), "the other leads")
     held, messages = lease(here), broker.client().llen("kf:kf.stream")
     assert held["epoch"] == before + 1

@@ -12,6 +12,7 @@ import pytest
 
 from sync_tasks.supervise.service import STOP_WITHIN_S
 from tests.dataset import fill
+from tests.halting import halt
 from tests.run_up import Up
 from tests.scenarios.judge import equal
 from tests.servers import StartServer
@@ -80,7 +81,7 @@ def test_it_is_replaced_at_the_same_address_and_sees_what_goes_on(service: Up, s
 
     # A silent worker is offline after two missed beats, and online again when it wakes up.
     worker = service.one("load worker")
-    worker.suspend()
+    halt(worker, service.state / "keyferry.db")
     until(lambda: sorted(service.flower("/api/workers?status=1").values()) == [False, True], "one offline")
     worker.resume()
     until(lambda: all(service.flower("/api/workers?status=1").values()), "both online")
