@@ -24,7 +24,7 @@ from workers.spool.known import Known
 from workers.spool.log import BACKLOG, Log
 from workers.spool.publish import Publisher
 from workers.spool.room import when_there_is_room
-from workers.target.claim import LOADING, Checkpoint, check_open
+from workers.target.claim import LOADING, STREAMING, Checkpoint, check_open
 
 ACK_EVERY_S = 1.0
 STEP_S = 0.5
@@ -278,6 +278,8 @@ class Receiver(threading.Thread):
                 check_open(found.state, found.offset)
             again = node.begun or found is not None
             number = self._number(max(node.gen, *self._known.gens, 0))
+            if found is not None and found.state == STREAMING and found.gen == node.gen:
+                self._own_up(found.offset)
             if again:
                 self._reopen(number, self.log.replid or node.replid, answer.replid, keys)
             gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, keys, size, number)
@@ -286,6 +288,14 @@ class Receiver(threading.Thread):
         how = "over what is there, " if again else ""
         self.port.event("snapshot", f"{how}snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
         return gen
+
+    def _own_up(self, offset: int) -> None:
+        """Forget which keys were brought, if the target has come further than the list and the log behind it: the log
+        has lost its beginning, or its end and was begun anew for the applier to doubt keys."""
+        known, start, end = self._known.offset or 0, self.log.start, self.log.end
+        covered = end if start is not None and end is not None and start <= known <= end else known
+        if offset > covered:
+            self._known.forget()
 
     def _databases(self) -> list[int] | None:
         """Source databases in scope; None: all."""
