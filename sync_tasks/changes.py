@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from sync_tasks.spec import TaskSpec, from_table, load_toml
+from sync_tasks.throttle import Class
 
 
 class RetryTable(TypedDict, total=False):
@@ -14,6 +15,27 @@ class RetryTable(TypedDict, total=False):
 
     connection_min: int  # 10..1440
     other_min: int  # 1..1440, less than the above
+
+
+class FullTable(TypedDict, total=False):
+    """Of the load; -1: no limit."""
+
+    target_rps: int  # commands a second on the target
+    mb_per_s: float
+
+
+class IncrementalTable(TypedDict, total=False):
+    """Of the stream; -1: no limit."""
+
+    rps: int  # commands a second on the target
+    mb_per_s: float
+
+
+class ThrottleTable(TypedDict, total=False):
+    """How fast the task may go."""
+
+    full: FullTable
+    incremental: IncrementalTable
 
 
 class SpecTable(TypedDict, total=False):
@@ -24,6 +46,8 @@ class SpecTable(TypedDict, total=False):
     databases: Mapping[int, int] | None  # source to target number; None: all, each to its own
     extend_expiry_s: int
     retry: RetryTable
+    throttle: ThrottleTable
+    instance_class: Class
 
 
 Config = str | Path | TaskSpec

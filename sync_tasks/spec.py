@@ -8,18 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError, field_validator, model_validator
 
 from sync_tasks.errors import UsageError
+from sync_tasks.strict import Strict
+from sync_tasks.throttle import CLASSES, Class, FullThrottle, IncrementalThrottle, ThrottleSpec
 
 TEN_YEARS_S = 10 * 365 * 86_400
 
@@ -33,6 +26,15 @@ RANGES = {
     "retry": "a table",
     "retry.connection_min": "10..1440 minutes",
     "retry.other_min": "1..1440 minutes and less than retry.connection_min",
+    "throttle": "a table",
+    "throttle.full": "a table",
+    "throttle.full.source_qps": "-1: a snapshot asks the source nothing, and a reader that does is not supported yet",
+    "throttle.full.target_rps": "1 and more commands a second, -1: no limit",
+    "throttle.full.mb_per_s": "more than 0 MB a second, -1: no limit",
+    "throttle.incremental": "a table",
+    "throttle.incremental.rps": "1 and more commands a second, -1: no limit",
+    "throttle.incremental.mb_per_s": "more than 0 MB a second, -1: no limit",
+    "instance_class": "one of " + ", ".join(CLASSES),
 }
 """What each setting takes, in a person's words."""
 
@@ -41,20 +43,10 @@ UNBUILT: dict[str, Any] = {
     "reader": "psync",
     "prefer_replica": False,
     "filter": {"allow_prefixes": [], "block_prefixes": [], "block_commands": [], "db": {}},
-    "throttle": {
-        "full": {"source_qps": -1, "target_rps": -1, "mb_per_s": -1},
-        "incremental": {"rps": -1, "mb_per_s": -1},
-    },
     "transform": {"lua": None, "file": None},
     "verify": {"mode": "off", "depth": None, "sample": None, "limits": None},
 }
 """Settings that exist but are not built yet, with the one value that means the same as leaving them out."""
-
-
-class Strict(BaseModel):
-    """Refuses unknown names; frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class RetrySpec(Strict):
@@ -78,6 +70,8 @@ class TaskSpec(Strict):
     databases: dict[DbNumber, DbNumber] | None = None
     extend_expiry_s: Annotated[StrictInt, Field(ge=0, le=TEN_YEARS_S)] = 600
     retry: RetrySpec = RetrySpec()
+    throttle: ThrottleSpec = ThrottleSpec()
+    instance_class: Class = "unlimited"
 
     @field_validator("name")
     @classmethod
@@ -105,6 +99,16 @@ class TaskSpec(Strict):
         if given is not None and len(set(given.values())) < len(given):
             raise ValueError("merge")
         return given
+
+
+TABLES: dict[str, type[BaseModel]] = {
+    "": TaskSpec,
+    "retry": RetrySpec,
+    "throttle": ThrottleSpec,
+    "throttle.full": FullThrottle,
+    "throttle.incremental": IncrementalThrottle,
+}
+"""Name of each table of settings to its model."""
 
 
 def load_toml(path: Path | str) -> TaskSpec:
@@ -165,14 +169,11 @@ def _explain(error: ValidationError, where: str) -> UsageError:
     """The first of pydantic's findings in our words."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    # Union and dict validators add parts of their own behind the setting's name.
-    known = path[:2] if path[:1] == ["retry"] else path[:1]
+    known, table = _place(path)
     name = ".".join(known)
     if first["type"] == "extra_forbidden":
-        peers = (
-            [*RetrySpec.model_fields] if path[0] == "retry" and len(path) > 1 else [*TaskSpec.model_fields, *UNBUILT]
-        )
-        return _unknown(name, [f"retry.{p}" for p in peers] if len(known) > 1 else peers, where)
+        peers = [".".join([*known[:-1], peer]) for peer in table.model_fields]
+        return _unknown(name, peers if len(known) > 1 else [*peers, *UNBUILT], where)
     if known == ["retry"] and first["type"] == "value_error":
         name = "retry.other_min"
         return UsageError(
@@ -191,6 +192,14 @@ def _explain(error: ValidationError, where: str) -> UsageError:
         hint=f"{name} takes {RANGES[name]}",
         code="setting-range",
     )
+
+
+def _place(path: list[str]) -> tuple[list[str], type[BaseModel]]:
+    """The setting's name, without what union and dict validators add behind it, and the table that it stands in."""
+    depth = 1
+    while ".".join(path[:depth]) in TABLES and len(path) > depth:
+        depth += 1
+    return path[:depth], TABLES[".".join(path[: depth - 1])]
 
 
 def _unknown(name: str, known: list[str], where: str) -> UsageError:

@@ -46,6 +46,8 @@ class Task:
             databases=view.databases,
             extend_expiry_s=view.extend_expiry_s,
             retry=retry,
+            throttle=view.throttle,
+            instance_class=view.instance_class,
         )
         return cls(
             id=view.id,

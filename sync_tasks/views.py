@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sync_tasks.sharing import Shortest
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
+from sync_tasks.throttle import NO_LIMITS, UNTHROTTLED, Class, Limits, ThrottleSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class TaskView:
     finishing: bool = False  # the cut-over was asked for
     created_at: datetime | None = None
     shared: Shortest | None = None  # of a task that runs, as `Store.task` and the lists give it
+    throttle: ThrottleSpec = UNTHROTTLED
+    instance_class: Class = "unlimited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Orders:
     finishing: bool = False  # drain, settle, close the target for good
     receive_bytes: int | None = None  # apply nothing; receive until so many bytes wait on disk
     resting: bool = False  # that was acknowledged
+    limits: Limits = NO_LIMITS  # how fast it may write
 
 
 @dataclass(frozen=True, slots=True)

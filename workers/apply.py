@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, RefusedCommand, UnknownCommand
-from sync_tasks.views import NodeView, TaskView
+from sync_tasks.views import NodeView
 from workers import resync
 from workers.applied import Progress
 from workers.clock import Clock
@@ -20,6 +20,7 @@ from workers.inquire import Inquiry
 from workers.left_out import LeftOut
 from workers.older import Learned
 from workers.own_keys import own_keys
+from workers.pace import Pace
 from workers.ports import StreamPort
 from workers.pump import Pump
 from workers.reach import nowhere
@@ -75,8 +76,7 @@ class Applier(threading.Thread):
         super().__init__(name="applier", daemon=True)
         self.endpoint, self.port, self.log, self.source, self.directory = endpoint, port, log, source, directory
         self.scope, self.home, self.known = scope, home, known
-        self.task: TaskView = port.task
-        self.number = port.node().number
+        self.task, self.number = port.task, port.node().number
         self.stop_event = threading.Event()
         self.loaded = threading.Event()
         self.finishing = threading.Event()  # the cut-over is asked for
@@ -85,7 +85,7 @@ class Applier(threading.Thread):
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         self.error: BaseException | None = None
         self.progress = Progress()
-        self.clock = Clock(self.task.extend_expiry_s * 1000)
+        self.clock, self.pace = Clock(self.task.extend_expiry_s * 1000), Pace()
         self.clock.own_from = log.end or 0
         if self.task.finishing:
             self.finishing.set()

@@ -28,6 +28,7 @@ from workers.codec import RestoreEncoder, Transcriber
 from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
 from workers.expiry import FIELD_HOLD, HOLD, hold
 from workers.huge import build, can_build, load_huge, unbuilt
+from workers.pace import Pace
 from workers.ports import ChunkPort
 from workers.spool.chunks import RECORD, count_keys, whole
 from workers.spool.damage import damaged
@@ -61,6 +62,7 @@ class FencedBatches:
         rightful: asks the control plane, before and once the token is there: what ends our right later ends the token,
             too. Raises Fenced.
         check: called now and then; what it raises ends the sending.
+        pace: how fast it may go.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class FencedBatches:
         db: int,
         rightful: Callable[[], object] = lambda: None,
         check: Callable[[], None] = lambda: None,
+        pace: Pace | None = None,
     ) -> None:
         self.link, self.home, self.db, self._check = link, home, db, check
+        self.pace = pace or Pace()
         self._closed, self._tok = closed_key(uid, node, gen), load_key(uid, node, gen, what)
         self._attempt, self._number = secrets.token_hex(4).encode(), 0
         self._watch = encode([b"WATCH", self._closed, self._tok]) + encode([b"PEXPIREAT", self._closed, FAR])
@@ -109,6 +113,8 @@ class FencedBatches:
 
     def _push(self, body: bytes, commands: int, last: bytes = b"") -> None:
         self._check()
+        self.pace.wait(self._check)
+        self.pace.took(commands, len(body))
         while len(self._flying) >= FLYING:
             self._read()
         gate, tail = self._next()
@@ -132,6 +138,8 @@ class FencedBatches:
         self.link.send(gate + self._select + head)
         for block in blocks:
             self._check()
+            self.pace.wait(self._check)
+            self.pace.took(0, len(block))
             self.link.send(block)
         self.link.send(tail + self._back + step + EXEC)
         name = encode([b"RESTORE"])
@@ -198,15 +206,20 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
         target_db: where the chunk's keys go.
     Raises ConnectionLost, TargetBusy, TargetError, Malformed, Fenced.
     """
-    loader = _Loader(port)
+    loader, pace = _Loader(port), Pace()
     loader.check()
-    with Beat(lambda: port.renew(loader.keys), patient=True) as beat:
+
+    def renew(keys: int) -> None:
+        port.renew(keys)
+        pace.limits = port.limits
+
+    with Beat(lambda: renew(loader.keys), patient=True) as beat:
         link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
         try:
             _prove(link, target_db, home)
             uid, number, gen, seq = port.task.uid, port.node_number, port.chunk.gen, port.chunk.seq
             batches = FencedBatches(
-                link, uid, number, gen, str(seq), home, target_db, lambda: port.renew(0), beat.check
+                link, uid, number, gen, str(seq), home, target_db, lambda: renew(0), beat.check, pace
             )
             loader.load(batches)
             batches.end(encode([b"HSET", marks_key(uid, number, gen), seq, port.chunk.keys]), 1)
@@ -284,7 +297,7 @@ class _Loader:
         with self._data() as data:
             position, keys = 0, 1
             while keys and position < len(data):
-                body, keys, position = encoder.encode(data, position, BATCH_KEYS, BATCH_BYTES)
+                body, keys, position = encoder.encode(data, position, *batches.pace.most(BATCH_KEYS, BATCH_BYTES))
                 if keys:
                     batches.send(body, keys)
                 self.keys += keys
@@ -305,7 +318,7 @@ class _Loader:
                 records, keys, position = transcriber.take(data, position, BATCH_KEYS, BATCH_BYTES, LARGEST)
                 sent = 0
                 while sent < len(records):
-                    body, some, sent = encoder.encode(records, sent, BATCH_KEYS, BATCH_BYTES)
+                    body, some, sent = encoder.encode(records, sent, *batches.pace.most(BATCH_KEYS, BATCH_BYTES))
                     batches.send(body, some)
                 if not keys and (size := whole(data, position)):
                     self._build(batches, data[position : position + size], version)

@@ -124,7 +124,8 @@ def _in_pieces(
     for command, arguments in found:
         body += encode([*command.split(), temporary, *arguments])
         commands += 1
-        if len(body) >= BATCH_BYTES or commands >= BATCH_COMMANDS:
+        most_commands, most_bytes = batches.pace.most(BATCH_COMMANDS, BATCH_BYTES)
+        if len(body) >= most_bytes or commands >= most_commands:
             batches.send(bytes(body), commands)
             body, commands = bytearray(), 0
     if commands:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from sync_tasks.errors import KeyferryError
+from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, OpView, Orders, TaskView
 
 
@@ -92,6 +93,7 @@ class ChunkPort(Protocol):
     task: TaskView
     chunk: ChunkView
     node_number: int
+    limits: Limits  # how fast it may write, as of the last `renew`
 
     def renew(self, keys_done: int) -> None:
         """Beat and progress; raises `Fenced` when taken away or void."""

@@ -57,7 +57,7 @@ class Pump:
     ) -> None:
         self.chain, self.translator, self.cursor, self.settler = chain, translator, cursor, settler
         self.cutover, self.suspects, self.repair = cutover, suspects, repair
-        self.applier, self.progress, self.log = applier, applier.progress, applier.log
+        self.applier, self.progress, self.log, self.pace = applier, applier.progress, applier.log, applier.pace
         self._block: Block | None = None  # read, but behind where the target must stop
         self._behind = False  # at a block that is to be looked at first
         self._fed = cursor.offset
@@ -89,7 +89,9 @@ class Pump:
                 if self.cursor.offset >= (self.log.end or 0) and not self.translator.window.commands:
                     self.applier.port.healed("target")
                 idle = not stopping and (self.repair is not None or not self.settler.due())
-                if idle and not self.log.wait(self.cursor.offset, CALM_S if self._calm() else IDLE_S):
+                if idle and (pause := self.pace.wait_s()):
+                    time.sleep(min(pause, IDLE_S))
+                elif idle and not self.log.wait(self.cursor.offset, CALM_S if self._calm() else IDLE_S):
                     self.translator.flush()
                 self._catch_up(now)
                 continue
@@ -98,8 +100,8 @@ class Pump:
             if done:
                 heard = moved = now
                 self._done(done, now)
-            elif self.chain.sent != sent:
-                moved = now
+            elif self.chain.pouring is not None and self.chain.sent != sent:
+                moved = now  # it takes what is long; a few bytes would go into a dead line, too
             elif now - moved > SILENCE_S:
                 raise lost(f"the target has been silent for {SILENCE_S:.0f} s")
             self._catch_up(now)
@@ -177,7 +179,10 @@ class Pump:
 
     def _fill(self, now: float) -> None:
         chain, translator = self.chain, self.translator
+        translator.keep_to(self.pace)
         while len(chain.flying) < FLYING_WINDOWS and chain.flying_bytes < FLYING_BYTES and chain.pouring is None:
+            if self.pace.wait_s():
+                return
             if translator.full:
                 if not self._push(translator.full[0]):
                     return
@@ -292,6 +297,7 @@ class Pump:
                 return False
             self.applier.databases.prove(window.databases)
         self.chain.push(window)
+        self.pace.took(window.commands, window.size)
         return True
 
     def _done(self, done: list[Window], now: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, KeyferryError, is_away
+from sync_tasks.throttle import stream_limits
 from sync_tasks.views import Orders
 from workers.apply import Applier
 from workers.beat import Beat
@@ -71,7 +72,8 @@ class StreamJob:
         self.directory = spool / port.task.uid / str(self.node.number)
         self.source = Source(source)
         self._source = source
-        self.orders = Orders(receive_bytes=self.node.receive_bytes)  # as of the last beat
+        limits = stream_limits(port.task.throttle, port.task.instance_class, 1)
+        self.orders = Orders(receive_bytes=self.node.receive_bytes, limits=limits)  # as of the last beat
         self.applier: Applier  # of the present run; a task that is suspended and resumed gets another
         self.receiver: Receiver
         self._beat = Beat(self._renew, patient=True)
@@ -196,7 +198,9 @@ class StreamJob:
 
     def _applier(self, source: Source) -> Applier:
         scope = Scope(self.port.task.databases)
-        return Applier(self.target, self.port, self.log, source, self.directory, scope, self.home, self.known)
+        made = Applier(self.target, self.port, self.log, source, self.directory, scope, self.home, self.known)
+        made.pace.limits = self.orders.limits
+        return made
 
     def _renew(self) -> None:
         self.orders = self.port.renew()
@@ -214,6 +218,7 @@ class StreamJob:
         self._beat.check()
         if not self._may_go_on() or self.orders.receive_bytes is not None:
             return False
+        self.applier.pace.limits = self.orders.limits
         if self.orders.finishing:
             self.applier.finishing.set()
             self.log.wake()

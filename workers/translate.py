@@ -13,6 +13,7 @@ from workers import outlying
 from workers.codec.resp_cy import LIMIT, MORE, Scanner
 from workers.compose import select
 from workers.outlying import Read
+from workers.pace import Pace
 from workers.rewrite import TABLE, Rewriter
 from workers.spool.log import Block, Log
 from workers.spool.long import HELD_BYTES, MOST_ARGUMENTS, Long, begin, stretch
@@ -57,6 +58,7 @@ class Translator:
         self._parts: list[bytes] = []
         self.offset = offset  # of the stream byte before the buffered data
         self.db = db
+        self.most = (WINDOW_COMMANDS, WINDOW_BYTES)  # of a window, unless one command or transaction is more
         self.window = self._window(offset, db, "")
         self._transaction: Window | None = None
         self.full: list[Window] = []
@@ -66,6 +68,10 @@ class Translator:
             start=offset, end=offset, db=db, replid=replid, first=self._home, selected=self._home,
             fresh_ms=self._clock.stamp,
         )  # fmt: skip
+
+    def keep_to(self, pace: Pace) -> None:
+        """Make windows no larger than may be written at once."""
+        self.most = pace.most(WINDOW_COMMANDS, WINDOW_BYTES)
 
     def feed(self, block: Block) -> None:
         """Take the next block; full windows go to `full`. Raises Malformed, CannotContinue."""
@@ -147,10 +153,8 @@ class Translator:
     def _scan(self, data: bytes) -> int:
         pos = 0
         while True:
-            open_ = self._transaction or self.window
-            end, count, why, argv, after, kind = self._scanner.scan(
-                data, pos, max(1, WINDOW_COMMANDS - open_.commands), WINDOW_BYTES
-            )
+            open_, (commands, size) = self._transaction or self.window, self.most
+            end, count, why, argv, after, kind = self._scanner.scan(data, pos, max(1, commands - open_.commands), size)
             if count:
                 self._copy(data, pos, end, count)
             if why == LIMIT:
@@ -216,9 +220,8 @@ class Translator:
         if tx is None:
             return
         window = self.window
-        if window.commands and (
-            window.commands + tx.commands > WINDOW_COMMANDS or window.size + tx.size > WINDOW_BYTES
-        ):
+        commands, size = self.most
+        if window.commands and (window.commands + tx.commands > commands or window.size + tx.size > size):
             self._close()
             window = self.window
         if tx.first is not None:
@@ -237,9 +240,8 @@ class Translator:
             window.selected = tx.selected
 
     def _close_if_full(self) -> None:
-        if self._transaction is None and (
-            self.window.commands >= WINDOW_COMMANDS or self.window.size >= WINDOW_BYTES
-        ):
+        commands, size = self.most
+        if self._transaction is None and (self.window.commands >= commands or self.window.size >= size):
             self._close()
 
     def _close(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, or_, select, update
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 
 from sync_tasks import lifecycle
 from sync_tasks.errors import Fenced, Side
@@ -14,6 +14,7 @@ from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.states import RUNNING, ChunkState
 from sync_tasks.store import windows
 from sync_tasks.store.database import Database
+from sync_tasks.throttle import FullThrottle, Limits, ThrottleSpec, load_limits
 from sync_tasks.views import ChunkView, TaskView
 
 
@@ -26,6 +27,7 @@ class ChunkHandle:
         self.node_number = node_number
         self.owner = owner
         self.say: Callable[[str], None] = lambda _: None  # shows a line to people who watch the load
+        self.limits = Limits()  # how fast it may write, as of the last beat
         self._db = database
         self._total: int | None = None  # chunks of the snapshot, once the last has arrived
 
@@ -68,9 +70,18 @@ class ChunkHandle:
             if values.get("state") == ChunkState.DONE:
                 # The target took a whole chunk: whatever ailed it has passed.
                 windows.close(session, task, or_(RetryWindow.side == Side.TARGET, RetryWindow.origin == windows.LOAD))
+            self.limits = self._share(session, task)
             if left_out:
                 lifecycle.note(session, task.id, "left-out", f"chunk {self.chunk.seq + 1}: {left_out}")
             return found[1:]
+
+    def _share(self, session: Session, task: Task) -> Limits:
+        """All that load for the task now have the same part of what it may."""
+        throttle = ThrottleSpec.model_validate(task.spec.get("throttle", {}))
+        if throttle.full == FullThrottle():
+            return Limits()
+        loading = select(func.count(Chunk.id)).where(Chunk.task_id == task.id, Chunk.state == ChunkState.RUNNING)
+        return load_limits(throttle, session.scalar(loading) or 1)
 
     def _count(self) -> ColumnElement[int | None]:
         """How many chunks there are; NULL while they still come."""

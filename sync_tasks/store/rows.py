@@ -58,6 +58,8 @@ def task_view(row: Task) -> TaskView:
         error=row.error,
         finishing=row.finishing,
         created_at=row.created_at,
+        throttle=spec.throttle,
+        instance_class=spec.instance_class,
     )
 
 

@@ -10,15 +10,17 @@ from random import Random
 from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, TaskRests, is_away
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import RUNNING, ChunkState, TaskState
 from sync_tasks.store import leases, receiving, rows, windows
 from sync_tasks.store.database import Database
 from sync_tasks.store.receiving import Patience
+from sync_tasks.throttle import Limits, stream_limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 
 PROGRESS = frozenset(
@@ -33,11 +35,15 @@ PROGRESS = frozenset(
 AWAY_S = 1.0
 """A pause that could not be recorded, as the database is away."""
 
+_others = aliased(Node)
 ORDERS = (
-    select(Node.wanted, Node.turn, Task.finishing, Node.receive_bytes, Node.resting)
+    select(
+        Node.wanted, Node.turn, Task.finishing, Node.receive_bytes, Node.resting, Task.spec,
+        select(func.count(_others.id)).where(_others.task_id == Task.id, _others.wanted).scalar_subquery(),
+    )
     .join(Task, Task.id == Node.task_id)
     .where(Node.id == bindparam("node"))
-)
+)  # fmt: skip
 
 
 class StreamHandle:
@@ -84,6 +90,7 @@ class StreamHandle:
         self._lease = names.node_lease(node_id)
         self._lock = threading.RLock()
         self._patience = Patience(receives, rng)
+        self._throttled, self._given = TaskSpec(), dict[str, Any]()  # as of the last beat
         self._clean: set[str] = set()  # sides without an open window, as far as this owner knows
         self._began = time.monotonic()
         self._quiet_from: dict[str, float] = {}  # when the last pause of a side was over
@@ -97,10 +104,17 @@ class StreamHandle:
         """Beat of the lease; what is asked of the job. Raises Fenced when the lease is lost."""
         with self._lock, self._db.write() as session:
             leases.renew(session, self._lease, self.owner, self.epoch)
-            asked = session.connection().execute(ORDERS, {"node": self.node_id}).one()
-        orders = Orders(*asked)
+            row = session.connection().execute(ORDERS, {"node": self.node_id}).one()
+        wanted, turn, finishing, receive_bytes, resting, spec, streams = row
+        orders = Orders(wanted, turn, finishing, receive_bytes, resting, self._limits(spec, streams))
         self._patience.on = orders.receive_bytes is not None
         return orders
+
+    def _limits(self, spec: dict[str, Any], streams: int) -> Limits:
+        given: dict[str, Any] = {name: spec[name] for name in ("throttle", "instance_class") if name in spec}
+        if given != self._given:
+            self._throttled, self._given = TaskSpec.model_validate(given), given
+        return stream_limits(self._throttled.throttle, self._throttled.instance_class, streams)
 
     def raise_epoch(self, epoch: int) -> None:
         """Take a higher epoch; clears `fresh`. A lower one changes nothing else."""

@@ -22,6 +22,9 @@ from sync_tasks.views import TaskView
 
 Change = Callable[[TaskSpec], TaskSpec]
 
+LIVE = {"name", "throttle", "instance_class"}
+"""Settings that workers look at all the while."""
+
 FOR_GOOD = {
     "fenced": "a copy of the database has taken over: go on there, or restart the task here",
     "refused-command": "mend the key on the target, then restart the task",
@@ -79,7 +82,7 @@ class Verbs(StoreBase):
             set_spec(session, task, after)
             changed = sorted(k for k, v in after.model_dump().items() if v != before.model_dump()[k])
             lifecycle.note(session, task.id, "modified", ", ".join(changed) or "nothing changed")
-            if changed and task.state in RUNNING:
+            if task.state in RUNNING and not LIVE.issuperset(changed):
                 _take_up(session, task)
             return sharing.view(session, task)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sync_tasks.errors import Fenced, KeyferryError, Retry
 from sync_tasks.states import ChunkState, TaskState
+from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 from tests.simulation.world import Process, World
 
@@ -171,6 +172,7 @@ class ChunkPort:
 
     node_number = 0
     task = TASK
+    limits = Limits()
 
     def __init__(self, control: Control, chunk: ChunkView) -> None:
         self.control, self.chunk = control, chunk

@@ -41,6 +41,11 @@ def test_as_dict_is_json_with_the_names_of_the_settings_file(client: Client) -> 
         "databases": {"0": 3},
         "extend_expiry_s": 600,
         "retry": {"connection_min": 720, "other_min": 10},
+        "throttle": {
+            "full": {"source_qps": -1, "target_rps": -1, "mb_per_s": -1},
+            "incremental": {"rps": -1, "mb_per_s": -1},
+        },
+        "instance_class": "unlimited",
     }
 
 

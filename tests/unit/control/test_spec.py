@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sync_tasks.errors import UsageError
-from sync_tasks.spec import RANGES, UNBUILT, RetrySpec, TaskSpec, load_toml, mapping
+from sync_tasks.spec import RANGES, TABLES, UNBUILT, TaskSpec, load_toml, mapping
+from sync_tasks.throttle import Limits, load_limits, stream_limits
 
 
 def load(tmp_path: Path, text: str) -> TaskSpec:
@@ -32,8 +33,19 @@ def test_all_settings(tmp_path: Path) -> None:
         extend_expiry_s = 0
         databases = { "0" = 0, "1" = 5 }
         retry = { connection_min = 30, other_min = 5 }
+        instance_class = "small"
+        [throttle.full]
+        target_rps = 1000
+        mb_per_s = 2.5
+        [throttle.incremental]
+        rps = 3000
         """,
     )
+    assert (spec.throttle.full.target_rps, spec.throttle.full.mb_per_s) == (1000, 2.5)
+    assert stream_limits(spec.throttle, spec.instance_class, 1) == Limits(2000.0, None), "the smaller one counts"
+    assert stream_limits(spec.throttle, "large", 2) == Limits(1500.0, None)
+    assert load_limits(spec.throttle, 4) == Limits(250.0, 625_000.0)
+    assert stream_limits(TaskSpec().throttle, "unlimited", 1) == load_limits(TaskSpec().throttle, 3) == Limits()
     assert spec.name == "orders-move"
     assert spec.conflict_mode == "ignore-and-proceed"
     assert spec.extend_expiry_s == 0
@@ -96,7 +108,17 @@ WRONG = [
     ("prefer_replica = true", "prefer_replica = true is not supported yet", "leave prefer_replica out"),
     ('[filter]\nallow_prefixes = ["a"]', "filter.allow_prefixes", "leave filter.allow_prefixes out"),
     ('[filter.db.3]\nallow_prefixes = ["a"]', "filter.db", "filter.db"),
-    ("[throttle.full]\nmb_per_s = 5", "throttle.full.mb_per_s = 5 is not supported yet", "set it to -1"),
+    ("[throttle.full]\nsource_qps = 5", "throttle.full.source_qps = 5", "not supported yet"),
+    ("[throttle.full]\ntarget_rps = 0", "throttle.full.target_rps = 0", "1 and more commands a second"),
+    ("[throttle.full]\ntarget_rps = 1.5", "throttle.full.target_rps = 1.5", "1 and more commands a second"),
+    ("[throttle.full]\nmb_per_s = 0.0", "throttle.full.mb_per_s = 0.0", "more than 0 MB"),
+    ("[throttle.incremental]\nrps = -2", "throttle.incremental.rps = -2", "-1: no limit"),
+    ("[throttle.incremental]\nrps = true", "throttle.incremental.rps = true", "-1: no limit"),
+    ('[throttle.incremental]\nmb_per_s = "5"', 'throttle.incremental.mb_per_s = "5"', "more than 0 MB"),
+    ("[throttle.full]\nmb_pers = 5", "unknown setting throttle.full.mb_pers", "throttle.full.mb_per_s?"),
+    ("[throttle]\nfull = 5", "throttle.full = 5", "a table"),
+    ("[throttle.ful]\nrps = 5", "unknown setting throttle.ful", "throttle.full?"),
+    ('instance_class = "tiny"', 'instance_class = "tiny"', "micro"),
     ('[transform]\nlua = "x"', "transform.lua", "leave transform.lua out"),
     ('[verify]\nmode = "full"', 'verify.mode = "full" is not supported yet', 'set it to "off"'),
     ("name = ", "is not TOML", "docs"),
@@ -118,8 +140,8 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_its_range_in_words() -> None:
-    retry = {f"retry.{name}" for name in RetrySpec.model_fields}
-    assert set(RANGES) == set(TaskSpec.model_fields) | retry
+    names = {f"{table}.{name}".lstrip(".") for table, model in TABLES.items() for name in model.model_fields}
+    assert set(RANGES) == names
     assert not set(UNBUILT) & set(TaskSpec.model_fields)
 
 

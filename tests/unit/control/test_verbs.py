@@ -13,6 +13,7 @@ from sync_tasks.store import Store
 from sync_tasks.store.stream import StreamHandle
 from sync_tasks.store.verbs import FOR_GOOD
 from sync_tasks.supervise.opening import FINAL
+from sync_tasks.throttle import Limits
 from tests.unit.control.conftest import SOURCE, TARGET, chunk, started
 from tests.unit.control.processes import PROCESSES, in_processes
 from tests.unit.control.test_lifecycle import put
@@ -126,6 +127,39 @@ def test_new_settings_are_taken_up_at_a_checkpoint(store: Store, task_id: int, h
     assert following.renew().turn, "what it has taken up is older than that"
     following.took_up()
     assert store.task(task_id).state is S.SYNCHRONIZING
+
+
+def test_throttles_and_class_are_heard_at_the_next_beat(store: Store, task_id: int, handle: StreamHandle) -> None:
+    assert handle.renew().limits == Limits()
+    throttle = {"incremental": {"rps": 900, "mb_per_s": 0.5}}
+    changed = store.modify(task_id, TaskSpec(name="n", throttle=throttle, instance_class="micro"))  # type: ignore[arg-type]
+    assert (changed.state, changed.instance_class, changed.throttle.incremental.rps) == (S.SYNCHRONIZING, "micro", 900)
+    orders = handle.renew()
+    assert (orders.turn, orders.limits) == (False, Limits(200.0, 500_000.0))
+    store.modify(task_id, TaskSpec(name="n", throttle=throttle, instance_class="small"))  # type: ignore[arg-type]
+    assert handle.renew().limits == Limits(900.0, 500_000.0)
+    assert store.events(task_id)[-1].text == "instance_class"
+
+
+def test_loaders_share_what_the_task_may(store: Store, task_id: int) -> None:
+    handle = store.claim_node(1, "h:1:2:x")
+    assert handle is not None
+    gen = handle.begin_snapshot("r", 1, 0, None, None)
+    ids = [
+        handle.add_chunk(gen=gen, seq=seq, db=0, shard=0, huge=False, path="p", keys=9, size=9) for seq in range(3)
+    ]
+    loaders = [store.claim_chunk(chunk, f"h:1:{chunk}:y") for chunk in ids[:2]]
+    first, second = loaders
+    assert first is not None
+    assert second is not None
+    first.renew(1)
+    assert first.limits == Limits()
+    store.modify(task_id, TaskSpec(throttle={"full": {"target_rps": 1000, "mb_per_s": 3}}))  # type: ignore[arg-type]
+    first.renew(2)
+    assert first.limits == Limits(500.0, 1_500_000.0)
+    second.done(9)
+    first.renew(3)
+    assert first.limits == Limits(1000.0, 3_000_000.0)
 
 
 def test_a_load_is_not_begun_anew_for_settings(store: Store, task_id: int) -> None:

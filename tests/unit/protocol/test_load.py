@@ -11,6 +11,7 @@ import pytest
 
 from sync_tasks.errors import ControlError, Fenced, KeyferryError
 from sync_tasks.states import ChunkState
+from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView
 from tests.servers import Server
 from tests.unit.codec.dataset import FAR
@@ -36,6 +37,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Chunk:
     """A claimed chunk without a database."""
+
+    limits = Limits()
 
     def __init__(self, directory: Path, data: bytes, keys: int, *, huge: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)

@@ -592,7 +592,8 @@ def test_a_late_window_is_noticed_behind_another(first_ms: int) -> None:
     """One with nothing but a PING has no moment, and one that was in time says nothing of the next."""
     clock = Clock(3000, now_ms=lambda: 10_000)
     chain = SimpleNamespace(seen=0)
-    applier = SimpleNamespace(clock=clock, port=SimpleNamespace(healed=lambda _: None), progress=Progress(), log=None)
+    applier = SimpleNamespace(clock=clock, port=SimpleNamespace(healed=lambda _: None), progress=Progress())
+    applier.log, applier.pace = None, None
     pump = Pump(chain, None, SimpleNamespace(offset=0), None, None, applier, SimpleNamespace(covered=0))  # type: ignore[arg-type]
     before = Window(end=1, received_ms=first_ms and 9500)
     pump._done([before, Window(end=2, received_ms=9500)], 0.0)
