@@ -79,8 +79,10 @@ What every version knows travels as it is (times absolute, see [architecture.md]
 """
 TAIL = """
 A source that sends scripts instead of what they did (before 5.0, or with `lua-replicate-commands no`) has them run
-again on the target: times that a script gives to keys it names are then asked of the source. What a script reads of
-times, or writes to keys that it does not name with a time, is not the source's to the millisecond.
+again on the target, whole, though only their digest came. Times that a script gives to keys it names are then asked of
+the source. A script that reads times or sets absolute ones, or whose text nobody has any more, is not run: the keys
+that it names are copied anew. Keys that a script does not name are as the script leaves them on the target, their
+times not those of the source; a full sync in place does not know of them.
 
 Any other command that the target does not know (XDELEX, XACKDEL, ...), or not in this form (BITOP DIFF, XADD with
 KEEPREF), is not guessed at: whatever keys it may name are copied anew from the source, in the place of its effect.

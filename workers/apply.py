@@ -35,6 +35,7 @@ from workers.source.ask import Source
 from workers.spool.damage import damaged
 from workers.spool.known import Known
 from workers.spool.log import Cursor, Log
+from workers.spool.scripts import Scripts
 from workers.suspects import Behind, Suspects
 from workers.takeover import take_over
 from workers.target import knows, replicas
@@ -77,8 +78,7 @@ class Applier(threading.Thread):
         self.endpoint, self.port, self.log, self.source, self.directory = endpoint, port, log, source, directory
         self.scope, self.home, self.known = scope, home, known
         self.task, self.number = port.task, port.node().number
-        self.stop_event = threading.Event()
-        self.loaded = threading.Event()
+        self.stop_event, self.loaded = threading.Event(), threading.Event()
         self.finishing = threading.Event()  # the cut-over is asked for
         self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
         self.border = threading.Lock()
@@ -93,7 +93,7 @@ class Applier(threading.Thread):
         self._nonce = secrets.token_hex(8)
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
-        self._learned = Learned(port.event)
+        self._learned, self._scripts = Learned(port.event), Scripts(directory / "scripts")
         self.left_out, self.sparing = LeftOut(port.event), Sparing(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
@@ -236,7 +236,7 @@ class Applier(threading.Thread):
             raise damaged(self.directory / f"gen-{node.gen}" / "tables", "is of a load that is closed on the target")
 
     def _closing(self, node: NodeView) -> Closing:
-        return Closing(self.port, node, self.scope, self.directory, self.home, self.known)
+        return Closing(self.port, node, self.scope, self.directory, self.home, self.known, self._scripts)
 
     def _check_stop(self) -> None:
         if self.stop_event.is_set():
@@ -302,7 +302,7 @@ class Applier(threading.Thread):
         own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
         rewriter = Rewriter(
             self.scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
-            self.source.kind_if_there(),
+            self.source.kind_if_there(), self._scripts,
         )  # fmt: skip
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
@@ -311,14 +311,14 @@ class Applier(threading.Thread):
         self.progress.committed, self.progress.streaming = found.offset, True
         cursor = Cursor(self.log, found.offset)
         try:
-            repair = self._repair(chain, found, suspects)
+            repair = self._repair(chain, found, suspects, rewriter)
             translator = Translator(found.offset, found.db, rewriter, self.log)
             Pump(chain, translator, cursor, settler, CutOver(chain, settler, inquiry), self, suspects, repair).run()
         finally:
             cursor.close()
             settler.close()
 
-    def _repair(self, chain: Chain, found: Checkpoint, suspects: Suspects) -> Repair | None:
+    def _repair(self, chain: Chain, found: Checkpoint, suspects: Suspects, rewriter: Rewriter) -> Repair | None:
         """What to do about commands behind `seen` that were refused, or came too late; None: there was none."""
         refused, self._refused = self._refused, None
         if refused is not None and refused.offset >= found.offset:
@@ -338,7 +338,7 @@ class Applier(threading.Thread):
         read = [refused, *refused.others] if refused is not None else []
         repair = Repair(
             chain.link, self.log, self.source, self.scope, found, read, suspects, self._pause, self.port.event,
-            self._learned.names,
+            lambda argv: argv[0].upper() in self._learned.names or rewriter.cannot_run(argv),
         )  # fmt: skip
         doubted = unread and repair.doubt()
         if (behind and repair.suspect(executed)) or doubted:

@@ -14,6 +14,7 @@ from workers.named import library
 from workers.ports import StreamPort
 from workers.scope import Scope
 from workers.spool.known import Known
+from workers.spool.scripts import Scripts
 from workers.spool.tables import read_tables
 from workers.sweep import SWEPT, sweep
 from workers.target.claim import STREAMING, Checkpoint
@@ -31,15 +32,23 @@ class Closing:
         directory: of the node in the spool.
         home: the checkpoint's database on the target.
         known: what earlier snapshots and the log have brought.
+        scripts: takes in those of the snapshot.
     """
 
     def __init__(
-        self, port: StreamPort, node: NodeView, scope: Scope, directory: Path, home: int, known: Known
+        self,
+        port: StreamPort,
+        node: NodeView,
+        scope: Scope,
+        directory: Path,
+        home: int,
+        known: Known,
+        scripts: Scripts | None = None,
     ) -> None:
         assert node.replid is not None
         assert node.snapshot_offset is not None
         self._port, self._node, self._scope, self._directory, self._home = port, node, scope, directory, home
-        self._uid, self._known = port.task.uid, known
+        self._uid, self._known, self._scripts = port.task.uid, known, scripts
         self.gen, self.replid, self.offset = node.gen, node.replid, node.snapshot_offset
 
     def missing(self, link: TargetLink) -> list[int]:
@@ -138,6 +147,8 @@ class Closing:
             emit(window, [b"FUNCTION", b"LOAD", b"REPLACE", code], self.offset)
         for script in scripts:
             emit(window, [b"SCRIPT", b"LOAD", script], self.offset)
+            if self._scripts is not None:
+                self._scripts.add(script)
         emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
         return window
 

@@ -26,6 +26,7 @@ from sync_tasks.names import KEY_PREFIX
 from workers.compose import emit, select
 from workers.keys_of import SINGLE, Command, Key, keys_of, reads_more
 from workers.reach import PATIENCE_S, nowhere, reach
+from workers.resync import Wanted
 from workers.rewrite import SERVER_WIDE, Rewriter
 from workers.scope import Scope
 from workers.source.ask import Source, Values
@@ -58,7 +59,7 @@ class Repair:
         suspects: looks at keys that the target may have expired too early.
         pause: sleeps so many seconds; raises when the job is to stop.
         tell: an event for people: kind and text.
-        unknown: names of commands that the target does not know: each is refused.
+        stood_in: whether another stands for a command, which is sure to be refused.
     Raises one of `refused` if it names no key.
     """
 
@@ -73,20 +74,23 @@ class Repair:
         suspects: Suspects,
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
-        unknown: frozenset[bytes] = frozenset(),
+        stood_in: Callable[[list[bytes]], bool] = lambda _: False,
     ) -> None:
         self._link, self._log, self._source, self._scope = link, log, source, scope
         self._found, self._suspects, self._pause, self._tell = found, suspects, pause, tell
-        self._unknown = unknown
+        self._stood_in = stood_in
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
         for error, (_, places) in zip(refused, self._keys_of((e.db, e.argv) for e in refused), strict=True):
             self._proven |= places
+            if not places and b"NOSCRIPT" in error.message.encode():
+                raise Wanted("the target has lost a script that the source calls by its digest")
             if not places:
                 error.final = True
                 raise error
         self._hidden: dict[Key, float] = {}  # keys that a replica does not show, and since when
         self._by = 0.0
         self._tip = 0
+        self._joined = False  # once
         self._asked: list[Key] = []
         self._said: Values | None = None
         self._doubted: set[Key] = set()
@@ -171,15 +175,17 @@ class Repair:
         """Doubt what the commands between two offsets join with doubted keys, and what unknown ones name."""
         for command in self._named(start, stop, db):
             argv = command[1]
-            name = argv[0].upper()
-            sure = name in self._unknown or reads_more(argv)
-            if name in SINGLE and not sure:
+            stood_in = self._stood_in(argv)
+            # What it may read of doubted keys it need not name. Asked for again and again there would be no end of it.
+            sure = stood_in or (reads_more(argv) and not self._joined)
+            if argv[0].upper() in SINGLE and not sure:
                 continue
             self._swap(argv)
             if sure or not self._names.isdisjoint(argv):
                 _, places = next(self._keys_of([command]))
                 if sure or not places.isdisjoint(self._doubted):
                     self._add(places, argv)
+        self._joined = True
 
     def _named(self, start: int, stop: int, db: int) -> Iterator[Command]:
         return commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
@@ -190,7 +196,7 @@ class Repair:
     def _add(self, places: set[Key], argv: Sequence[bytes] = ()) -> None:
         """Doubt keys; what a command that is not known names is refused for certain."""
         places = {at for at in places if self._scope.target(at[0]) is not None and not at[1].startswith(KEY_PREFIX)}
-        if argv and argv[0].upper() in self._unknown:
+        if argv and self._stood_in(list(argv)):
             self._proven |= {(self._scope.target(db), key) for db, key in places}
         self._doubted |= places
         self._names |= {key for _, key in places}

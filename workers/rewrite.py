@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 from sync_tasks.errors import CannotContinue, Side
 from workers.clock import Clock
@@ -11,6 +13,7 @@ from workers.expiry import hold
 from workers.older import Older, refuse
 from workers.scope import Scope
 from workers.source.ask import Kind
+from workers.spool.scripts import Scripts
 from workers.target.knows import Knows
 from workers.target.windows import Window
 from workers.times import TIMED, Retimed, restore, retime, unknown_time
@@ -25,6 +28,8 @@ SERVER_WIDE = {b"FUNCTION", b"SCRIPT"}
 """They belong to no database."""
 SCRIPTS = {b"EVAL", b"EVALSHA"}
 """Before 7.0 a source may send a script instead of what it did there."""
+TIMES = re.compile(rb"""(?i)['"](p?ttl|p?expiretime|p?expireat|[ep]xat)['"]""")
+"""Commands of a script that read times, which are held on the target, or set absolute ones, which may be over there."""
 HOLD = b"for _, k in ipairs(KEYS) do if redis.call('PTTL', k) >= 0 then redis.call('PEXPIREAT', k, ARGV[1]) end end"
 
 TABLE: dict[bytes, str] = {
@@ -53,6 +58,7 @@ class Rewriter:
         knows: the target, as the stream meets it; None: one that knows everything.
         left_out: told of what the target has no place for: how much, what, of which key.
         source: what it is, as far as that is known.
+        scripts: bodies that it has sent.
     """
 
     def __init__(
@@ -66,12 +72,14 @@ class Rewriter:
         knows: Knows | None = None,
         left_out: Callable[[int, str, bytes], None] = lambda *_: None,
         source: Kind = NEWEST,
+        scripts: Scripts | None = None,
     ) -> None:
         self.scope, self.clock, self.home = scope, clock, home
         self._own, self._touched, self._disturbed = own, touched, disturbed
         knows = knows or Knows()
         self.older = Older(knows, left_out)
         self._reads, self._left_out, self._source = knows.reads, left_out, source
+        self._scripts = scripts or Scripts(Path("/dev/null"))
         # INCRBYFLOAT may come as a SET that says nothing of the time which the key keeps: the source is to be asked.
         self.floats = source.major < 6
 
@@ -89,6 +97,8 @@ class Rewriter:
         if kind == "whole":
             self._whole(argv, target, before, window)
         elif kind == "server-wide":
+            if argv[0].upper() == b"SCRIPT" and argv[1].upper() == b"LOAD":
+                self._scripts.add(argv[2])
             for command in self.older.rewrite(argv) or []:
                 emit(window, command, before)
         elif kind == "timed" and target is not None:
@@ -106,7 +116,7 @@ class Rewriter:
             refuse(window, argv, before)
         elif kind == "moving":
             self._moving(argv, db, before, after, window)
-        elif kind == "script" and target is not None:
+        elif kind == "script":
             self._script(argv, target, before, after, window)
 
     def put(self, db: int, key: bytes, payload: bytes, when: int, exact: bool, at: int, window: Window) -> None:
@@ -137,16 +147,35 @@ class Rewriter:
         for one in commands:
             emit(window, one, before)
 
-    def _script(self, argv: list[bytes], target: int, before: int, after: int, window: Window) -> None:
+    def _script(self, argv: list[bytes], target: int | None, before: int, after: int, window: Window) -> None:
         """Times that a script gives count from the target's moment: they are held until the source is asked."""
+        if argv[0].upper() == b"EVAL":
+            self._scripts.add(argv[1])
+        if target is None:
+            return
         keys = argv[3 : 3 + int(argv[2])]
         select(window, target, before)
-        emit(window, argv, before)
+        if self.cannot_run(argv):
+            refuse(window, argv, before)
+            return
+        body = self._body(argv)
+        emit(window, argv if body is None else [b"EVAL", body, *argv[2:]], before)
         if keys:
             emit(window, [b"EVAL", HOLD, argv[2], *keys, b"%d" % hold(1, exact=False)], before)
             window.held = True
         for key in keys:
             self._touched(target, key, after, True)
+
+    def _body(self, argv: list[bytes]) -> bytes | None:
+        return argv[1] if argv[0].upper() == b"EVAL" else self._scripts.get(argv[1])
+
+    def cannot_run(self, argv: list[bytes]) -> bool:
+        """Whether a command is a script that would not do on the target what it has done at the source, or may not: it
+        works with times, or is not known. One that names no keys runs all the same: nothing could be copied anew."""
+        if argv[0].upper() not in SCRIPTS or int(argv[2]) == 0:
+            return False
+        body = self._body(argv)
+        return body is None or TIMES.search(body) is not None
 
     def _moving(self, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """RENAME, COPY, MOVE: the other key, and perhaps another database."""

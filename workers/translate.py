@@ -121,9 +121,18 @@ class Translator:
 
     def _on(self, long: Long, data: bytes) -> bytes:
         """On with what stays in the log; the data behind it."""
-        rest = long.feed(data)
-        if rest is None:
-            return b""
+        try:
+            rest = long.feed(data)
+            if rest is None:
+                return b""
+            self._close_long(long)
+        except (Malformed, ValueError, IndexError, StopIteration) as e:
+            what = e.message if isinstance(e, Malformed) else "a long command with arguments that make no sense"
+            raise Malformed(f"{what} (stream offset {long.offset})") from e
+        return rest
+
+    def _close_long(self, long: Long) -> None:
+        """It is all there: into a window of its own, or the source's transaction."""
         assert self._read is not None
         self._long, end = None, long.offset + long.size
         if self._transaction is None and self.window.commands:
@@ -133,7 +142,6 @@ class Translator:
         if self._transaction is None:
             self.window.end, self.window.db = end, self.db
             self._close_if_full()
-        return rest
 
     def _put(self, long: Long, end: int, read: Read) -> None:
         target, window = self._scope.target(self.db), self._transaction or self.window

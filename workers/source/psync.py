@@ -156,7 +156,7 @@ class ReplicaLink:
             return Continued(continued[1].decode() if continued[1] else None)
         if line.startswith((b"+FULLRESYNC", b"+CONTINUE")):
             raise _unreadable(line)
-        if line.startswith(b"-NOMASTERLINK"):
+        if line.startswith(b"-NOMASTERLINK") or b"not connected with my master" in line:  # the latter before 4.0
             raise SourceError(
                 "the source is a replica without a link to its master",
                 code="no-master-link",

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from sync_tasks.errors import Malformed
 from workers.codec.resp_cy import parse
 from workers.spool.log import Cursor, Log
+from workers.spool.long import HELD_BYTES, Long, begin
 
 
 def commands(log: Log, start: int, stop: int, db: int, wait: Callable[[], None]) -> Iterator[tuple[int, list[bytes]]]:
-    """Each command with the source's database it acts on; SELECT and what has no effect on keys are among them.
+    """Each command with the source's database it acts on; SELECT and what has no effect on keys are among them. Of a
+    long one the first arguments, b"" for those that are long: they name all its keys.
 
     Args:
         log: covers `start`.
@@ -25,13 +27,15 @@ def commands(log: Log, start: int, stop: int, db: int, wait: Callable[[], None])
         while start < stop:
             argv, end = parse(data, pos)
             if end < 0:
-                block = cursor.read()
-                if block is None:
-                    wait()
+                data, pos = data[pos:], 0
+                long = begin(data, start) if len(data) >= HELD_BYTES else None
+                if long is None:
+                    data = _more(cursor, data, wait)
                     continue
-                data, pos = data[pos:] + block.data, 0
-                continue
-            start, pos = start + end - pos, end
+                data = _behind(cursor, long, wait)
+                argv, start = long.argv, start + long.size
+            else:
+                start, pos = start + end - pos, end
             if not isinstance(argv, list) or not argv:
                 raise Malformed("replication stream: what is no command", start)
             if argv[0].upper() == b"SELECT":
@@ -39,3 +43,28 @@ def commands(log: Log, start: int, stop: int, db: int, wait: Callable[[], None])
             yield db, argv
     finally:
         cursor.close()
+
+
+def _more(cursor: Cursor, data: bytes, wait: Callable[[], None]) -> bytes:
+    """The data with as much again behind them, or less at the end of the log: what is long is not often looked at."""
+    parts, size = [data], 0
+    while size <= len(data):
+        block = cursor.read()
+        if block is not None:
+            parts.append(block.data)
+            size += len(block.data)
+        elif size:
+            break
+        else:
+            wait()
+    return b"".join(parts)
+
+
+def _behind(cursor: Cursor, long: Long, wait: Callable[[], None]) -> bytes:
+    """The data behind a long command."""
+    while True:
+        block = cursor.read()
+        if block is None:
+            wait()
+        elif (rest := long.feed(block.data)) is not None:
+            return rest

@@ -74,7 +74,7 @@ def header(data: bytes, pos: int, mark: bytes, most: int) -> tuple[int, int]:
     stop = data.find(b"\r\n", pos, pos + HEADER_BYTES)
     if stop < 0 and len(data) - pos < HEADER_BYTES:
         return -1, pos
-    number = data[pos + 1 : stop]
+    number = data[pos + 1 : max(pos, stop)]
     if data[pos : pos + 1] != mark or not number.isdigit() or int(number) > most:
         raise Malformed("replication stream: a command that makes no sense", pos)
     return int(number), stop + 2

@@ -76,3 +76,36 @@ def test_the_times_that_a_script_gives_are_the_sources(
 
     assert target.client().mget("short", "long", "n") == [b"a", b"b", b"3"]
     equal(source, target)
+
+
+LIMITER = """
+if redis.call('PTTL', KEYS[1]) < 0 then redis.call('SET', KEYS[1], 0, 'PX', 60000) end
+if redis.call('PTTL', KEYS[1]) < 100000 then return redis.call('INCR', KEYS[1]) end
+"""
+TIMER = "redis.call('PEXPIREAT', KEYS[1], ARGV[1]) redis.call('PERSIST', KEYS[1]) return redis.call('INCR', KEYS[1])"
+"""From 5.0 to 6.2 a script that reads a time may not write, where scripts are sent."""
+COUNTER = "redis.call('INCR', 'not named') return redis.call('INCR', KEYS[1])"
+
+
+@pytest.mark.parametrize("source_kind", ["redis-6.2", "redis-3.2"])
+def test_scripts_that_read_times_and_scripts_that_the_target_has_lost(
+    source_kind: str, server: StartServer, ferry: StartFerry
+) -> None:
+    source, target = server(source_kind), server("valkey-9.1")
+    client = source.client()
+    if source_kind == "redis-6.2":
+        client.config_set("lua-replicate-commands", "no")
+    run = ferry(source, target)
+    run.wait_in_sync()
+    counter, limiter = client.script_load(COUNTER), client.script_load(LIMITER if source_kind == "redis-3.2" else TIMER)
+    for number in range(30):
+        client.evalsha(counter, 1, "n")
+        client.evalsha(limiter, 1, "limit", time.time_ns() // 1_000_000 + 50)
+        if number == 15:
+            run.wait_for(lambda line: (line["applied_offset"] or 0) > 0, what="some of it is there")
+            target.client().script_flush()
+        time.sleep(0.02)
+    run.settle(source)
+
+    assert target.client().mget("not named", "n", "limit") == [b"30"] * 3
+    equal(source, target)

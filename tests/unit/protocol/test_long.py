@@ -16,8 +16,10 @@ from workers.clock import Clock
 from workers.codec.resp_cy import arguments, encode
 from workers.rewrite import Rewriter
 from workers.scope import Scope
+from workers.spool import commands as commands_module
 from workers.spool import known as known_module
 from workers.spool import long as module
+from workers.spool.commands import commands
 from workers.spool.known import Known
 from workers.spool.log import Block, Log
 from workers.spool.long import Long, begin, stretch
@@ -53,7 +55,7 @@ def test_its_end_is_found_however_it_is_cut(step: int) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("data", [b"*2\r\n$3\r\nSET\r\n+", b"*x\r\n", b"*2\r\n$3\r\nSET\r\n$" + b"9" * 20])
+@pytest.mark.parametrize("data", [b"*2\r\n$3\r\nSET\r\n+", b"*x\r\n", b"*2\r\n$3\r\nSET\r\n$" + b"9" * 5000])
 def test_what_makes_no_sense(data: bytes) -> None:
     with pytest.raises(Malformed):
         Long(0).feed(data + b" " * 40)
@@ -170,6 +172,32 @@ def test_its_first_arguments_and_its_database_are_known(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert window.command(1)[1] == len(encode(stream[0]) + encode(stream[1]))
     assert [window.database(i) for i in (0, 1, 3, 4)] == [0, 0, 5, 5]
+
+
+@pytest.mark.usefixtures("small")
+def test_whoever_reads_the_log_sees_their_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands_module, "HELD_BYTES", 60)
+    stream = [*COMMANDS, [b"MSET", b"p", BIG * 5, b"q", BIG * 5], [b"MSET", *[b"many", b"values"] * 40], [b"DEL", b"z"]]
+    log = Log(tmp_path)
+    log.reset(REPLID, 0)
+    data = b"".join(map(encode, stream))
+    for at in range(0, len(data), 50):
+        log.append(data[at : at + 50], 1)
+    found = list(commands(log, 0, len(data), 0, lambda: pytest.fail("all is there")))
+    assert [argv[:2] for _, argv in found] == [argv[:2] for argv in stream]
+    assert [db for db, _ in found] == [0] * 5 + [1] * 6 + [0] * 4 + [9] * 6
+    assert found[-3][1] == [b"MSET", b"p", b"", b"q", b""]
+    assert found[-2][1] == stream[-2], "what names more keys than are kept is whole"
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("argv", [[b"SETEX", b"k", b"abc", BIG], [b"SET", b"k", BIG, b"PX"]])
+def test_arguments_without_sense_are_malformed(argv: list[bytes], tmp_path: Path) -> None:
+    rewriter = Rewriter(Scope(None), Clock(0), 0, lambda _: [], lambda *_: None, print)
+    made, data = Translator(0, 0, rewriter, Log(tmp_path)), encode(argv)
+    blocks = [Block(at, 1, 0, REPLID, data[at : at + 50]) for at in range(0, len(data), 50)]
+    with pytest.raises(Malformed, match=r"stream offset 0"):
+        list(map(made.feed, blocks))
 
 
 @pytest.mark.usefixtures("small")

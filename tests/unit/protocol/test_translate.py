@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from sync_tasks.errors import CannotContinue, Malformed
@@ -10,6 +12,7 @@ from workers.clock import Clock
 from workers.codec.reads import Reads
 from workers.codec.resp_cy import arguments, encode
 from workers.expiry import FIELD_HOLD, HOLD, INEXACT
+from workers.older import REFUSED
 from workers.spool.log import Block
 from workers.target.windows import Window
 from workers.times import Retimed
@@ -221,10 +224,14 @@ def test_restore_and_several_keys() -> None:
     assert len(done.commands) == 2
 
 
+BODY = b"return redis.call('EXPIRE', KEYS[1], ARGV[1])"
+DIGEST = hashlib.sha1(BODY).hexdigest().encode()
+
+
 def test_what_a_script_may_have_given_a_time_is_held_until_the_source_is_asked() -> None:
     made, said = translator(), []
     made.rewriter._touched = lambda *what: said.append(what)
-    script = [b"EVALSHA", b"f" * 40, b"2", b"a", b"b", b"argument"]
+    script = [b"EVAL", BODY, b"2", b"a", b"b", b"argument"]
     window = feed(made, script, [b"EVAL", b"return 1", b"0", b"argument"])[0]
     sent = commands(window)
     assert (sent[0], sent[2]) == (script, [b"EVAL", b"return 1", b"0", b"argument"])
@@ -232,6 +239,42 @@ def test_what_a_script_may_have_given_a_time_is_held_until_the_source_is_asked()
     assert window.held
     end = len(encode(script))
     assert said == [(0, b"a", end, True), (0, b"b", end, True)]
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        [[b"EVAL", BODY, b"1", b"k"]],
+        [[b"script", b"load", BODY]],
+        [[b"SELECT", b"9"], [b"EVAL", BODY, b"0"], [b"SELECT", b"0"]],
+    ],
+    ids=["was run", "was loaded", "was run out of scope"],
+)
+def test_a_script_that_comes_by_its_digest_is_sent_whole(sender: list[list[bytes]]) -> None:
+    """The target may have lost it since, or never have had it."""
+    made = translator({0: 0})
+    feed(made, *sender)
+    window = feed(made, [b"EVALSHA", DIGEST.upper(), b"1", b"a"])[0]
+    assert commands(window)[0] == [b"EVAL", BODY, b"1", b"a"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [b"EVALSHA", DIGEST, b"1", b"a"],
+        [b"EVAL", b"if redis.call('pttl', KEYS[1]) < 0 then return 1 end", b"1", b"a"],
+        [b"EVAL", b'redis.call("ExpireAt", KEYS[1], 5)', b"1", b"a"],
+        [b"EVAL", b"redis.call('set', KEYS[1], 1, 'PXAT', 5)", b"1", b"a"],
+    ],
+)
+def test_a_script_that_would_do_something_else_on_the_target_is_refused(script: list[bytes]) -> None:
+    """So its keys are copied anew."""
+    made = translator()
+    window = feed(made, script)[0]
+    assert commands(window) == [REFUSED]
+    assert window.command(0)[0] == script
+    assert made.rewriter.cannot_run(script)
+    assert commands(feed(made, [*script[:2], b"0"])[0]) == [[*script[:2], b"0"]], "there is no key to copy"
 
 
 def test_a_time_that_is_near_or_past_is_held_even_live() -> None:
