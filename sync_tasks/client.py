@@ -24,6 +24,7 @@ from sync_tasks.connect import Where, opened, settings_of
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side, UsageError
 from sync_tasks.keyfile import service_key
+from sync_tasks.precheck.notes import KINDS
 from sync_tasks.progress import Problem, Progress
 from sync_tasks.settings import SUSPEND_BYTES
 from sync_tasks.spec import TaskSpec
@@ -188,15 +189,18 @@ class Client:
                 `transition`: the task has begun.
         """
         asked: dict[int, OpView] = {}
+        before: dict[int, int] = {}  # the last event
 
         def ask(view: TaskView) -> Check:
+            before[view.id] = max((event.id for event in self._store.events(view.id)), default=0)
             op = asked[view.id] = self._store.request(view.id, OpKind.PRECHECK)
             return waiting.over(self._store, op)
 
         def found(view: TaskView) -> Precheck:
             op = self._store.op(asked[view.id].id)
             passed = {OpState.DONE: True, OpState.FAILED: False}.get(op.state)
-            return Precheck(Task.of(view), passed, Problem.held(op.error))
+            notes = [e.text for e in self._store.events(view.id, before[view.id]) if e.kind in KINDS]
+            return Precheck(Task.of(view), passed, Problem.held(op.error), tuple(notes))
 
         return each(self._store, task, ask, wait_s, found)
 

@@ -87,11 +87,13 @@ class Precheck:
     task: Task
     passed: bool | None
     error: Problem | None  # the first thing that is wrong
+    notes: tuple[str, ...] = ()  # what stands against nothing, but people should know
 
     def as_dict(self) -> dict[str, Any]:
         """The object of `keyferry task precheck --json`."""
         error = asdict(self.error) if self.error else None
-        return {"id": self.task.id, "name": self.task.name, "passed": self.passed, "error": error}
+        found = {"passed": self.passed, "error": error, "notes": [*self.notes]}
+        return {"id": self.task.id, "name": self.task.name, **found}
 
 
 One = int | str | Task

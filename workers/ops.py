@@ -40,8 +40,8 @@ def carry_out(
     with Beat(port.renew):
         if port.op.kind is OpKind.PRECHECK:
             source, target = ends()
-            for lack in check(port.task.databases, port.task.conflict_mode, source, target, lambda _seconds: None):
-                port.event("lacking", lack)
+            for note in check(port.task.databases, port.task.conflict_mode, source, target, lambda _seconds: None):
+                port.event(note.kind, note.text)
         else:
             _end(port, ends, nodes, chunks, home)
             shutil.rmtree(spool / port.task.uid, ignore_errors=True)

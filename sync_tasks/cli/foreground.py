@@ -31,6 +31,7 @@ from sync_tasks.supervise.outcome import Outcome, Reading, decide
 from sync_tasks.supervise.until import Until
 
 if TYPE_CHECKING:
+    from sync_tasks.precheck import Note
     from sync_tasks.settings import Settings
     from sync_tasks.store import Store
 
@@ -77,7 +78,7 @@ class Foreground:
         self._prechecks = Prechecks(self._precheck, self._screen.checking, self._pause)
         self._store: Store | None = None
         self._watch: Watch | None = None  # once there is a task
-        self._lacks: list[str] = []  # of the target, as the precheck has found
+        self._notes: list[Note] = []  # of the precheck
         self._decided: Reading | None = None  # on which `until` was found to be fulfilled
 
     def run(self) -> int:
@@ -123,8 +124,9 @@ class Foreground:
         self._children.start(roles.stream_worker(settings))
         store = self._open_store(settings)
         task_id = self._open_task(store)
-        for lack in self._lacks:
-            store.note(task_id, "lacking", lack)
+        for note in self._notes:
+            store.note(task_id, note.kind, note.text)
+            failures.say(f"{note.kind}: {note.text}", self._request.secrets)
         self._watch = Watch(store, task_id, self._directory)
         before = {node.id: node.epoch for node in store.nodes(task_id)}
         self._pause(0.0)
@@ -161,7 +163,7 @@ class Foreground:
         from sync_tasks.precheck import check
 
         request = self._request
-        self._lacks = check(request.scope, request.spec.conflict_mode, request.source, request.target, pause)
+        self._notes = check(request.scope, request.spec.conflict_mode, request.source, request.target, pause)
 
     def _open_task(self, store: Store) -> int:
         from sync_tasks.supervise.opening import Wanted, open_task

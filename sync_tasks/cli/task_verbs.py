@@ -84,6 +84,8 @@ def precheck(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State
         words = {True: "passed", False: "failed", None: "asked for"}
         for result in found:
             typer.echo(f"{result.task.name}: {words[result.passed]}")
+            for note in result.notes:
+                typer.echo(f"  note: {note}")
     for result in found:
         if result.error is not None:
             raise result.error.exception()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,11 @@ class Facts:
     replid: str
     cluster: bool
     keys: dict[int, int]  # database to keys, those that have any
+    used_memory: int = 0  # bytes
+    maxmemory: int = 0  # bytes; 0: no limit
+    policy: str = ""  # what it evicts
+    modules: frozenset[str] = frozenset()  # their names
+    ahead_ms: float = 0.0  # its clock, of ours
 
     @property
     def name(self) -> str:
@@ -41,6 +47,7 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
     """Ask INFO. Raises KeyferryError for everything that can be wrong with an address and its credentials."""
     try:
         given: dict[str, Any] = client.info()
+        ahead_ms = _ahead_ms(client)
     except Exception as error:
         raise located(diagnose(classify(error, endpoint.side), endpoint), endpoint) from error
     valkey = given.get("server_name") == "valkey" or "valkey_version" in given
@@ -58,7 +65,24 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
         replid=str(given.get("master_replid") or given.get("run_id", "")),
         cluster=int(given.get("cluster_enabled", 0)) == 1,
         keys={int(name[2:]): _keys(value) for name, value in given.items() if name[:2] == "db" and name[2:].isdigit()},
+        used_memory=int(given.get("used_memory", 0)),
+        maxmemory=int(given.get("maxmemory", 0)),
+        policy=str(given.get("maxmemory_policy", "")),
+        modules=frozenset(str(module.get("name", "")) for module in given.get("modules", [])),
+        ahead_ms=ahead_ms,
     )
+
+
+def _ahead_ms(client: Redis) -> float:
+    """0 of a server that does not say."""
+    from redis import ResponseError
+
+    before = time.time()
+    try:
+        seconds, micros = client.time()
+    except ResponseError:
+        return 0.0
+    return (int(seconds) + int(micros) / 1e6 - (before + time.time()) / 2) * 1000
 
 
 def located(error: KeyferryError, endpoint: Endpoint) -> KeyferryError:

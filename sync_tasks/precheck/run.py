@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import KeyferryError
-from sync_tasks.precheck import databases, permissions, topology, versions
+from sync_tasks.precheck import capacity, databases, permissions, topology, versions
 from sync_tasks.precheck.facts import TIMEOUT_S, Facts, gather, located
+from sync_tasks.precheck.notes import LACKING, WARNING, Note
 from sync_tasks.precheck.reach import ask_both
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def check(
     source: Endpoint,
     target: Endpoint,
     pause: Callable[[float], None],
-) -> list[str]:
+) -> list[Note]:
     """Both servers are reachable and fit for the task. Ends within twenty seconds.
 
     Args:
@@ -33,7 +34,7 @@ def check(
         pause: called while it waits; may raise to give up.
 
     Returns:
-        What the target will lack, for people.
+        What people should know all the same.
 
     Raises:
         KeyferryError: the first thing that is wrong.
@@ -44,7 +45,8 @@ def check(
         pause,
     )
     topology.check(source_facts, target_facts)
-    lacks = versions.check(source_facts, target_facts)
+    notes = [Note(LACKING, text) for text in versions.check(source_facts, target_facts)]
+    notes += [Note(WARNING, text) for text in capacity.check(source_facts, target_facts)]
     ask_both(
         (
             source,
@@ -57,7 +59,7 @@ def check(
         pause,
         within_s=4.0,
     )
-    return lacks
+    return notes
 
 
 def _source(client: Redis, endpoint: Endpoint) -> Facts:

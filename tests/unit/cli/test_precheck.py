@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError, TargetError
-from sync_tasks.precheck import reach, versions
-from sync_tasks.precheck.facts import Facts
+from sync_tasks.precheck import capacity, reach, versions
+from sync_tasks.precheck.facts import Facts, gather
+from tests.servers import start
 
 SOURCE = Endpoint.parse("redis://a:6379", Side.SOURCE)
 TARGET = Endpoint.parse("redis://b:6379", Side.TARGET)
@@ -47,6 +49,38 @@ def test_what_a_target_will_lack_is_said(source: str, target: str, lacks: list[s
         assert lack in text
         assert source in text
         assert target in text
+
+
+NOTED = [
+    ({}, {}, ""),
+    ({}, {"maxmemory": 1000, "used_memory": 100, "policy": "noeviction"}, ""),
+    ({"used_memory": 800}, {"maxmemory": 1000, "used_memory": 100, "policy": "noeviction"}, ""),
+    ({"used_memory": 900}, {"maxmemory": 1000, "used_memory": 100}, "CONFIG SET maxmemory 1090"),
+    ({}, {"maxmemory": 1000, "policy": "allkeys-lru"}, "evicts keys when its memory is full (allkeys-lru)"),
+    ({}, {"policy": "allkeys-lru"}, ""),
+    ({"modules": frozenset("ab")}, {"modules": frozenset("bc")}, "lacks modules of the source (a)"),
+    ({"ahead_ms": 1000.0}, {"ahead_ms": 5900.0}, ""),
+    ({"ahead_ms": 1000.0}, {"ahead_ms": 8000.0}, "clock of b:6379 is 7 s ahead of that of a:6379"),
+    ({"ahead_ms": 3_600_000.0}, {}, "clock of a:6379 is 3600 s ahead"),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "said"), NOTED)
+def test_what_may_go_wrong_is_said_with_what_to_do(source: Any, target: Any, said: str) -> None:
+    found = capacity.check(
+        replace(facts(SOURCE, "Redis 7.0"), **source), replace(facts(TARGET, "Redis 7.0"), **target)
+    )
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
+def test_a_server_says_what_it_has() -> None:
+    with start("redis-7.0", config={"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"}) as server:
+        endpoint = Endpoint.parse(server.url(), Side.TARGET)
+        found = gather(endpoint.connect(db=0), endpoint)
+    assert (found.maxmemory, found.policy, found.modules) == (50 << 20, "allkeys-lru", frozenset())
+    assert found.used_memory > 100_000
+    assert abs(found.ahead_ms) < 1000
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,18 @@ def test_a_failed_precheck_is_raised_with_its_side(client: Client, worker: Worke
     assert client.start("a").error is None
 
 
+def test_what_a_precheck_notes_is_told_once(client: Client, worker: Worker) -> None:
+    (task,) = made(client, "a")
+    worker.notes = ["the target evicts keys"]
+    assert client.precheck(task).notes == ("the target evicts keys",)
+    worker.wrong["a"] = UsageError("both are one server", code="same-server")
+    found = client.precheck(task)
+    assert (found.passed, found.as_dict()["notes"]) == (False, ["the target evicts keys"])
+    worker.wrong.clear()
+    worker.notes.clear()
+    assert client.precheck(task).notes == ()
+
+
 def test_usage_errors_of_a_precheck_keep_their_class_too(client: Client, worker: Worker) -> None:
     worker.wrong["a"] = UsageError("both are one server", code="same-server")
     made(client, "a")

@@ -30,6 +30,7 @@ class Worker(threading.Thread):
         self._over = threading.Event()
         self._held: dict[int, StreamHandle] = {}
         self.wrong: dict[str, KeyferryError] = {}  # by name of task, or kind of operation: how it fails
+        self.notes: list[str] = []  # that prechecks make
         self.idle = False  # operations are taken, and not carried out
         self.stuck = False  # streams do not end
         self.error: BaseException | None = None
@@ -60,6 +61,8 @@ class Worker(threading.Thread):
             handle = self._store.claim_op(op.id, "h:1:2:x") if op.state is OpState.READY else None
             if handle is None or self.idle:
                 continue
+            for note in self.notes:
+                handle.event("warning", note)
             error = self.wrong.get(name) or self.wrong.get(op.kind)
             if error is not None:
                 handle.failed(error)
