@@ -58,7 +58,7 @@ class Row:
 REACH = "check host and port, that the server runs, and that no firewall is between"
 SILENT = "check host and port, the network between, and that the server is not stopped"
 CUT = "the server closed the connection: see its log, client-output-buffer-limit and timeout"
-NO_PERMISSION = "grant the user of the URL this command and all keys (ACL SETUSER ... +@all ~* is enough)"
+NO_PERMISSION = "grant the user of the URL this command and all keys: `keyferry task check` shows the line that does"
 CLUSTER = "clusters are not supported yet: name a server that is no cluster's member"
 NO_MASTER = "a replica without its master: mend its replication"
 OLDER = "is the target's version older than the source's, or does it lack a module?"
@@ -93,7 +93,7 @@ ANSWERS: dict[str, Row] = {
     "NOPERM": Row(
         Kind.CREDENTIALS,
         NO_PERMISSION,
-        "grant the user +psync +replconf +sync and the reading commands on all keys",
+        "grant the user +psync +replconf and the reading commands on all keys: `keyferry task check` shows how",
     ),
     "DENIED": Row(Kind.CREDENTIALS, "protected mode: set a password on the server or allow this host to connect"),
     "LOADING": Row(Kind.BUSY, "it reads its data set from disk: it will answer once done"),

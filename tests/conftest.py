@@ -79,6 +79,7 @@ RARE = (
     *(f"test_commands_that_the_target_does_not_know[{kind}]" for kind in ("redis-6.2", "valkey-9.1")),
     "test_scripts.py::test_scripts_that_read_times_and_scripts_that_the_target_has_lost[redis-3.2",
     *(f"test_the_times_that_a_script_gives_are_the_sources[{pair}" for pair in ("redis-3.2", "redis-6.2-redis-6.2")),
+    *(f"test_permissions.py::test_they_are_enough[{pair}" for pair in ("redis-6.2", "valkey-9.1")),
     "test_command.py::test_two_at_once_on_one_directory",
     "test_follow.py::test_every_write_takes_effect_once[redis-6.2-redis-6.2]",
     "test_judge.py::test_memory_does_not_depend_on_the_number_of_keys",

@@ -55,7 +55,7 @@ def check_source(client: Any, endpoint: Endpoint) -> None:
             raise CredentialsRefused(
                 f"{endpoint.address()}: the user may not run {command[0].decode()}",
                 side=Side.SOURCE,
-                hint="grant the user +psync +replconf and the reading commands on all keys",
+                hint="grant +psync +replconf and the reading commands on all keys: `keyferry task check` shows how",
             )
 
 

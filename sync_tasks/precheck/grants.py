@@ -1,0 +1,26 @@
+"""The least that a task's users must be allowed, as the line that gives it. Tested to be enough, on real servers."""
+
+from __future__ import annotations
+
+from sync_tasks.errors import Side
+
+USER = "keyferry"
+PASSWORD = "PASSWORD"  # noqa: S105 - to be replaced by whoever gives the line
+SOURCE = ("+@read", "+@connection", "+@transaction", "+select", "+psync", "+replconf", "+info", "+time")
+TARGET = ("+@read", "+@write", "+@connection", "+@transaction", "+select", "+@scripting", "+info", "+time")
+LATER = "+function|list"
+"""Of a source from 7.0 on."""
+
+
+def line(side: Side, version: tuple[int, int] = (7, 0), password: str = PASSWORD) -> str:
+    """The command that makes the user of one side.
+
+    Args:
+        version: of the server; before 7.0 keys cannot be granted for reading alone.
+    """
+    words = ["ACL", "SETUSER", USER, "reset", "on", f">{password}"]
+    if side is Side.SOURCE:
+        words += ["%R~*" if version >= (7, 0) else "~*", *SOURCE, *([LATER] if version >= (7, 0) else [])]
+    else:
+        words += ["~*", *TARGET]
+    return " ".join(words)
