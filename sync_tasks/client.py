@@ -25,6 +25,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side, UsageError
 from sync_tasks.keyfile import service_key
 from sync_tasks.precheck.notes import KINDS
+from sync_tasks.preview import Preview
 from sync_tasks.progress import Problem, Progress
 from sync_tasks.settings import SUSPEND_BYTES
 from sync_tasks.spec import TaskSpec
@@ -146,11 +147,19 @@ class Client:
             ControlError: the secret key that seals the addresses is missing.
         """
         spec = changed(TaskSpec(), config, settings, "create")
-        ends = (
+        return Task.of(self._sealing().create_task(spec, *self._ends(source, target)))
+
+    def _ends(self, source: str, target: str) -> tuple[Endpoint, Endpoint]:
+        return (
             Endpoint.parse(source, Side.SOURCE, self._settings.password(Side.SOURCE)),
             Endpoint.parse(target, Side.TARGET, self._settings.password(Side.TARGET)),
         )
-        return Task.of(self._sealing().create_task(spec, *ends))
+
+    def preview(self, task: One) -> Preview:
+        """What would make the same task: a command for a shell, and Python code, without passwords."""
+        view = which(self._store, task)
+        ends = Endpoint.stored(view.source, Side.SOURCE), Endpoint.stored(view.target, Side.TARGET)
+        return Preview.of(*ends, Task.of(view).settings)
 
     @overload
     def modify(self, task: One, *, config: Config | None = ..., **settings: Unpack[SpecTable]) -> Task: ...  # type: ignore[overload-overlap]

@@ -79,6 +79,10 @@ class Endpoint:
         """The URL for showing: no password in it."""
         return self._format("***" if self.password is not None else None)
 
+    def bare(self) -> str:
+        """The URL without its password, to be used again: the password may come from the environment."""
+        return self._format(None)
+
     def address(self) -> str:
         """host:port or the socket's path, as people write it."""
         return self.path or f"{_bracketed(self.host)}:{self.port}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sync_tasks.cli import check_command, task_verbs, task_views
+from sync_tasks.cli import check_command, previews, task_verbs, task_views
 
 EXAMPLES = """
 Tasks of the service: make, start, watch, end.
@@ -28,6 +28,7 @@ task = typer.Typer(help=EXAMPLES)
 
 for _verb in (
     task_verbs.create,
+    previews.preview,
     check_command.check,
     task_verbs.precheck,
     task_verbs.start,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sync_tasks.cli import previews
 from sync_tasks.cli.task_options import Config, Json, Set, State, Wait, Which, connected, put, settings_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def create(
     config: Config = None,
     set_: Set = None,
     start: Annotated[bool, typer.Option("--start", help="start it, too")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="make nothing: show the command and the Python code that would")
+    ] = False,
     wait: Wait = WAIT_S,
     json: Annotated[bool, typer.Option("--json", help="the task as one object on stdout")] = False,
     state: State = None,
@@ -50,6 +54,8 @@ def create(
     too), or KEYFERRY_SOURCE_PASSWORD and KEYFERRY_TARGET_PASSWORD in the environment.
     """
     settings = settings_of(set_, name=name)
+    if preview:
+        return previews.of_words(source_url, target_url, config, settings, json)
     with connected(state, fresh=True) as client:
         task = client.create(source_url, target_url, config=config, **settings)
         if start:
