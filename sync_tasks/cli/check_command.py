@@ -1,26 +1,44 @@
-"""`keyferry task check`: what the users of a task must be allowed."""
+"""`keyferry task check`: whether servers can be used, and what the users of a task must be allowed."""
 
 from __future__ import annotations
 
 import json as json_format
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sync_tasks.errors import Side
+from sync_tasks.errors import KeyferryError, Side
 from sync_tasks.precheck.grants import line
 
+if TYPE_CHECKING:
+    from sync_tasks.precheck.connectivity import Connectivity
 
-def check(json: Annotated[bool, typer.Option("--json", help="one object on stdout")] = False) -> int:
-    """Show the least that the users of a task must be allowed, as the lines that give it.
+Url = Annotated[str | None, typer.Option(metavar="URL", help="ask this server")]
 
-    They are tried on real servers: enough for load, stream, cut-over, verification and release. Give them on each
+
+def check(
+    source: Url = None,
+    target: Url = None,
+    json: Annotated[bool, typer.Option("--json", help="one object on stdout")] = False,
+) -> int:
+    """Show the least that the users of a task must be allowed, and ask servers whether they answer.
+
+    The lines are tried on real servers: enough for load, stream, cut-over, verification and release. Give them on each
     server with a password of your own, and name the user in the URLs: redis://keyferry:PASSWORD@host:port.
+
+    With --source or --target that server is asked instead: whether it lets the user in, what it is, how far away. No
+    task is needed, and nothing is written.
 
     \b
     Examples:
       keyferry task check
+      keyferry task check --source redis://keyferry@old:6379 --target rediss://keyferry@new:6379
     """
+    urls = [(side, url) for side, url in ((Side.SOURCE, source), (Side.TARGET, target)) if url]
+    return _ask(urls, json) if urls else _lines(json)
+
+
+def _lines(json: bool) -> int:
     lines = {
         "source": line(Side.SOURCE),
         "source_before_7": line(Side.SOURCE, (6, 2)),
@@ -32,3 +50,32 @@ def check(json: Annotated[bool, typer.Option("--json", help="one object on stdou
     heads = ("on the source:", "on a source before 7.0:", "on the target:")
     typer.echo("\n".join(f"{head}\n  {text}" for head, text in zip(heads, lines.values(), strict=True)))
     return 0
+
+
+def _ask(urls: list[tuple[Side, str]], json: bool) -> int:
+    """Both are asked, whatever the first one says. Raises the first thing that is wrong."""
+    from sync_tasks.endpoints import Endpoint
+    from sync_tasks.precheck.connectivity import probe
+    from sync_tasks.settings import Settings
+
+    settings, found, wrong = Settings(), dict[str, Any](), list[KeyferryError]()
+    for side, url in urls:
+        try:
+            told = probe(Endpoint.parse(url, side, settings.password(side)))
+            found[side.value] = told.as_dict()
+            if not json:
+                typer.echo(_text(side, told))
+        except KeyferryError as error:
+            wrong.append(error)
+            found[side.value] = None
+    if json:
+        typer.echo(json_format.dumps(found, separators=(",", ":")))
+    if wrong:
+        raise wrong[0]
+    return 0
+
+
+def _text(side: Side, told: Connectivity) -> str:
+    keys = f"{told.keys} keys in {told.databases} databases"
+    tls = ", TLS" if told.tls else ""
+    return f"{side.value} {told.address}: {told.version}, {told.topology}{tls}; {keys}; {told.round_trip_ms} ms away"

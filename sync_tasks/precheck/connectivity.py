@@ -1,0 +1,56 @@
+"""Whether one server can be reached as a task would, and what it is."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.precheck.facts import TIMEOUT_S, Facts, gather
+
+PINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Connectivity:
+    """A server that answers, and lets the user in."""
+
+    address: str
+    version: str  # product and version
+    topology: str  # for people
+    round_trip_ms: float
+    keys: int
+    databases: int  # that hold keys
+    tls: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object of `keyferry task check --json`."""
+        return asdict(self)
+
+
+def probe(endpoint: Endpoint) -> Connectivity:
+    """Ask it. Raises KeyferryError: why it cannot be used, with what to do."""
+    client = endpoint.connect(db=0, socket_timeout=TIMEOUT_S)
+    try:
+        facts = gather(client, endpoint)
+        trips = []
+        for _ in range(PINGS):
+            began = time.perf_counter()
+            client.ping()
+            trips.append((time.perf_counter() - began) * 1000)
+    finally:
+        client.close()
+    return Connectivity(
+        endpoint.address(), facts.name, _topology(facts), round(statistics.median(trips), 2), sum(facts.keys.values()),
+        len(facts.keys), endpoint.tls,
+    )  # fmt: skip
+
+
+def _topology(facts: Facts) -> str:
+    if facts.cluster:
+        return "member of a cluster"
+    if facts.role == "master":
+        return "master"
+    return f"replica of {facts.master}" + ("" if facts.link_up else ", which it has lost")
