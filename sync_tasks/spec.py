@@ -38,6 +38,24 @@ RANGES = {
 }
 """What each setting takes, in a person's words."""
 
+MEANING = {
+    "name": "for people; left out: made from the addresses",
+    "conflict_mode": "whether a target database in scope that holds keys stops the precheck, or same-named keys are"
+    " overwritten",
+    "databases": "which go where; left out: all, each to its own number",
+    "extend_expiry_s": "so much later keys expire on the target than at the source, while the task follows",
+    "retry.connection_min": "how long failed connections are tried again; the shortest counts among running tasks that"
+    " share a server",
+    "retry.other_min": "how long everything else is",
+    "throttle.full.source_qps": "questions to the source while it is read",
+    "throttle.full.target_rps": "of the load, all workers together",
+    "throttle.full.mb_per_s": "of the load, all workers together",
+    "throttle.incremental.rps": "of the stream",
+    "throttle.incremental.mb_per_s": "of the stream",
+    "instance_class": "commands a second of the stream: " + ", ".join(f"{k} {v}" for k, v in CLASSES.items() if v > 0),
+}
+"""What each setting, but for tables, is for."""
+
 UNBUILT: dict[str, Any] = {
     "sync_types": ["full", "incremental"],
     "reader": "psync",

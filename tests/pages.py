@@ -10,6 +10,8 @@ from sync_tasks import errors
 from sync_tasks.error_table import ANSWERS, ANYTHING_ELSE, CONNECTIONS, Kind
 from sync_tasks.errors import EXIT_CODES, KeyferryError
 from sync_tasks.settings import PREFIX, Settings
+from sync_tasks.spec import MEANING, RANGES, TABLES
+from sync_tasks.store.verbs import LIVE
 from tests import versions
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -38,7 +40,27 @@ def settings() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if field.default is None else f"`{str(field.default).lower()}`"
         lines.append(f"| `{name}` | {default} | {field.description} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_of_tasks(), ""])
+
+
+def _of_tasks() -> list[str]:
+    lines = [
+        "# Settings of a task",
+        "",
+        "In TOML (`--config FILE.toml`), as `--set NAME=VALUE`, or as arguments of `Client.create` and `modify`. Those",
+        "that a running task takes up *at once* are heard within two seconds and interrupt nothing; the others it",
+        "takes up at its next checkpoint, or behind its load; `databases` cannot change once copying has begun.",
+        "",
+        "| setting | default | it takes | | what it is |",
+        "|---|---|---|---|---|",
+    ]
+    for name, meaning in MEANING.items():
+        table, _, field = name.rpartition(".")
+        default = TABLES[table].model_fields[field].default
+        shown = "" if default is None else f"`{default}`"
+        at_once = "at once" if name.partition(".")[0] in LIVE else ""
+        lines.append(f"| `{name}` | {shown} | {RANGES[name]} | {at_once} | {meaning} |")
+    return lines
 
 
 def _classes(root: type[KeyferryError]) -> Iterator[type[KeyferryError]]:

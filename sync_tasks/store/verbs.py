@@ -22,8 +22,8 @@ from sync_tasks.views import TaskView
 
 Change = Callable[[TaskSpec], TaskSpec]
 
-LIVE = {"name", "throttle", "instance_class"}
-"""Settings that workers look at all the while."""
+LIVE = {"name", "retry", "throttle", "instance_class"}
+"""Settings that scheduler and workers look at all the while."""
 
 FOR_GOOD = {
     "fenced": "a copy of the database has taken over: go on there, or restart the task here",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync_tasks.errors import UsageError
-from sync_tasks.spec import RANGES, TABLES, UNBUILT, TaskSpec, load_toml, mapping
+from sync_tasks.spec import MEANING, RANGES, TABLES, UNBUILT, TaskSpec, load_toml, mapping
 from sync_tasks.throttle import Limits, load_limits, stream_limits
 
 
@@ -142,6 +142,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_every_setting_has_its_range_in_words() -> None:
     names = {f"{table}.{name}".lstrip(".") for table, model in TABLES.items() for name in model.model_fields}
     assert set(RANGES) == names
+    assert set(MEANING) == names - set(TABLES)
     assert not set(UNBUILT) & set(TaskSpec.model_fields)
 
 
