@@ -108,7 +108,12 @@ def _redis(error: BaseException, side: Side) -> KeyferryError:
     return _reply(text, side)
 
 
+CAUSE = "EXECABORT Transaction discarded because of: "
+"""What EXEC itself was refused for: out of memory since the last command was queued, say."""
+
+
 def _reply(text: str, side: Side) -> KeyferryError:
+    text = text.removeprefix(CAUSE)
     first = text.partition(" ")[0]
     code = first if first in ANSWERS else _wording(text)
     return _from_row(ANYTHING_ELSE if code is None else ANSWERS[code], text, side)

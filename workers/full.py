@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Fenced, KeyferryError, Malformed, Side, TargetError, named
+from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, Side, TargetError, named
 from sync_tasks.names import begun, closed_key, load_key, marks_key
 from workers.beat import Beat
 from workers.codec import RestoreEncoder, Transcriber
@@ -33,6 +33,7 @@ from workers.ports import ChunkPort
 from workers.spool.chunks import RECORD, count_keys, whole
 from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
+from workers.target.evictions import evicts
 from workers.target.knows import reads_of
 from workers.target.link import TargetLink, lost
 
@@ -186,6 +187,12 @@ class FencedBatches:
         self.link.ask(b"DEL", self._tok)  # what is there the gates have made
         if closed:
             return Fenced("the load of this snapshot is closed: this worker was too late")
+        if evicts(self.link):
+            return CannotContinue(
+                "the target has evicted what fences the load, and would evict it again",
+                side=Side.TARGET,
+                hint="set maxmemory-policy noeviction there, give it memory; restart the task with an empty target",
+            )
         return lost("the target was emptied, or fell back to an earlier state, during the load")
 
 

@@ -14,6 +14,7 @@ from sync_tasks.views import NodeView
 from workers.scope import Scope
 from workers.spool.known import Known
 from workers.target.claim import LOADING, STREAMING, Checkpoint
+from workers.target.evictions import evicts
 from workers.target.link import TargetLink, lost
 
 SPACE = re.compile(rb"db(\d+):keys=(\d+)")
@@ -105,7 +106,7 @@ def check(
             hint="restart the task with an empty target; raise repl-backlog-size on the source, let hosts share their"
             " spool",
         )
-    if found is None and _evicts(link):
+    if found is None and evicts(link):
         raise CannotContinue(
             "the target has evicted Keyferry's checkpoint, and would evict the next one",
             side=Side.TARGET,
@@ -125,12 +126,6 @@ def check(
 def _lacks(found: Checkpoint) -> bool:
     """Whether the target has refused the gate of a window that it then executed wrongly."""
     return found.number != found.windows
-
-
-def _evicts(link: TargetLink) -> bool:
-    """Whether the target evicts keys of every kind, and has done so."""
-    said = b"".join(link.ask_all([[b"INFO", b"memory"], [b"INFO", b"stats"]]))
-    return b"maxmemory_policy:allkeys" in said and b"evicted_keys:0" not in said
 
 
 def keys_there(link: TargetLink, scope: Scope) -> int:

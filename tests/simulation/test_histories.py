@@ -24,6 +24,7 @@ FOUND = {
     20_449_701: (None, "the source no longer had what an owner needed to doubt keys: skipped, it was asked for again"),
     40_055_977: (None, "that chunks were begun was forgotten when a target that fell back had its gates closed again"),
     50_071_125: (None, "a log had lost its beginning: what was named there, and brought, was taken for known"),
+    60_007_512: (None, "the target had no memory for EXEC alone"),
     300_693: ("memory", "an owner that was asleep removed a file of the log that its successors read"),
 }
 """Seeds of histories that once went wrong, with the faults in them."""

@@ -17,6 +17,12 @@ POLICY = re.compile(rb"maxmemory_policy:([\w-]+)")
 NONE = b"noeviction"
 
 
+def evicts(link: TargetLink) -> bool:
+    """Whether the target evicts keys of every kind, and has done so."""
+    said = b"".join(link.ask_all([[b"INFO", b"memory"], [b"INFO", b"stats"]]))
+    return b"maxmemory_policy:allkeys" in said and b"evicted_keys:0" not in said
+
+
 class Evictions:
     """What one owner of a stream has told of it.
 

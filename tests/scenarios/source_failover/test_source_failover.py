@@ -44,6 +44,8 @@ def test_a_failover_does_not_choose_us(server: StartServer, ferry: StartFerry) -
     run = ferry(source, target)
     run.wait_in_sync()
     with source.client() as client:
+        client.set("first", "byte")  # at offset 0 there is nothing that we could have less of
+        run.wait_for(lambda line: (line["applied_offset"] or 0) > 0, what="it is there")
         client.execute_command("FAILOVER", "TIMEOUT", 1500)
         until(lambda: client.info("replication")["master_failover_state"] == "no-failover", "given up")
         assert client.info("replication")["role"] == "master"

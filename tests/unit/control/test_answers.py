@@ -141,6 +141,14 @@ ROWS: dict[str, tuple[bytes | BaseException, Retry, str, str, Side | None]] = {
 }
 
 
+@pytest.mark.parametrize("cause", [b"OOM command not allowed", b"NOREPLICAS Not enough", b"READONLY You can't"])
+def test_what_exec_was_refused_for_counts(cause: bytes) -> None:
+    found = classify(b"-EXECABORT Transaction discarded because of: " + cause, Side.TARGET)
+    alone = classify(b"-" + cause, Side.TARGET)
+    assert (type(found), found.retry, found.message) == (type(alone), alone.retry, alone.message)
+    assert found.retry is Retry.OTHER
+
+
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("side", [Side.SOURCE, Side.TARGET])
 def test_a_row_of_the_table(name: str, side: Side) -> None:

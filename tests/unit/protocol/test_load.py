@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sync_tasks.errors import ControlError, Fenced, KeyferryError
+from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, KeyferryError
+from sync_tasks.names import load_key
 from sync_tasks.states import ChunkState
 from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView
-from tests.servers import Server
+from tests.servers import Server, start
 from tests.unit.codec.dataset import FAR
 from tests.unit.codec.newer import NEWER
 from tests.unit.codec.rdb import raw
@@ -21,6 +22,7 @@ from tests.unit.codec.samples import MEANINGS, VALUES
 from tests.unit.protocol.conftest import TASK, UID, endpoint
 from tests.unit.protocol.faulty import record
 from workers import beat, full
+from workers.codec.resp_cy import encode
 from workers.expiry import HOLD
 from workers.full import FencedBatches, load_chunk
 from workers.spool.chunks import RECORD, TO_THE_END
@@ -219,3 +221,21 @@ def test_a_value_too_long_for_memory_is_not_sent_to_its_end_once_the_chunk_is_ta
         batches.send_long(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n", sent, b"\r\n")
     link.close()
     assert next(sent, None) is not None
+
+
+def test_a_target_that_evicts_what_fences_the_load_ends_it(tmp_path: Path) -> None:
+    """It would do so again; else it has fallen back, and the chunk is loaded again."""
+    for evicts, expected in ((False, ConnectionLost), (True, CannotContinue)):
+        with start("redis-7.0", config={"maxmemory-policy": "allkeys-lru"}) as server, server.client() as client:
+            if evicts:
+                client.config_set("maxmemory", client.info("memory")["used_memory"] + (8 << 20))
+                for i in range(2000):
+                    client.set(f"fill:{i}", "v" * 10_000)
+                assert client.info("stats")["evicted_keys"] > 0
+                client.config_set("maxmemory", 0)
+            batches = FencedBatches(TargetLink(endpoint(server), "test", 0), UID, 0, 1, "0", 0, 0)
+            client.delete(load_key(UID, 0, 1, "0"))
+            batches.send(encode([b"SET", b"a", b"1"]), 1)
+            with pytest.raises(expected):
+                batches.finish()
+            assert client.get("a") is None
