@@ -82,6 +82,7 @@ class FencedBatches:
         self.link, self.home, self.db, self._check = link, home, db, check
         self.pace = pace or Pace()
         self._closed, self._tok = closed_key(uid, node, gen), load_key(uid, node, gen, what)
+        self._marks = marks_key(uid, node, gen)
         self._attempt, self._number = secrets.token_hex(4).encode(), 0
         self._watch = encode([b"WATCH", self._closed, self._tok]) + encode([b"PEXPIREAT", self._closed, FAR])
         self._rightful = rightful
@@ -92,7 +93,7 @@ class FencedBatches:
             [b"HSET", self._tok, self._step(0), b"1"],
             [b"EXPIRE", self._tok, TOKEN_S],
             [b"DUMP", self._tok],
-            [b"HSETNX", marks_key(uid, node, gen), begun(what), b"1"],
+            [b"HSETNX", self._marks, begun(what), b"1"],
             [b"EXEC"],
         ])  # fmt: skip
         self.reads = reads_of(done[3])
@@ -187,7 +188,8 @@ class FencedBatches:
         self.link.ask(b"DEL", self._tok)  # what is there the gates have made
         if closed:
             return Fenced("the load of this snapshot is closed: this worker was too late")
-        if evicts(self.link):
+        # In both other cases the marks, which were made with the token, are gone as well.
+        if evicts(self.link) and self.link.ask(b"EXISTS", self._marks):
             return CannotContinue(
                 "the target has evicted what fences the load, and would evict it again",
                 side=Side.TARGET,

@@ -225,7 +225,8 @@ def test_a_value_too_long_for_memory_is_not_sent_to_its_end_once_the_chunk_is_ta
 
 def test_a_target_that_evicts_what_fences_the_load_ends_it(tmp_path: Path) -> None:
     """It would do so again; else it has fallen back, and the chunk is loaded again."""
-    for evicts, expected in ((False, ConnectionLost), (True, CannotContinue)):
+    cases = ((False, False, ConnectionLost), (True, True, ConnectionLost), (True, False, CannotContinue))
+    for evicts, emptied, expected in cases:
         with start("redis-7.0", config={"maxmemory-policy": "allkeys-lru"}) as server, server.client() as client:
             if evicts:
                 client.config_set("maxmemory", client.info("memory")["used_memory"] + (8 << 20))
@@ -234,7 +235,7 @@ def test_a_target_that_evicts_what_fences_the_load_ends_it(tmp_path: Path) -> No
                 assert client.info("stats")["evicted_keys"] > 0
                 client.config_set("maxmemory", 0)
             batches = FencedBatches(TargetLink(endpoint(server), "test", 0), UID, 0, 1, "0", 0, 0)
-            client.delete(load_key(UID, 0, 1, "0"))
+            client.flushall() if emptied else client.delete(load_key(UID, 0, 1, "0"))
             batches.send(encode([b"SET", b"a", b"1"]), 1)
             with pytest.raises(expected):
                 batches.finish()
