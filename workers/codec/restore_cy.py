@@ -1,4 +1,6 @@
-"""Turns chunk records into commands for the target: SET for small plain strings, RESTORE for everything else.
+"""Turns chunk records into commands for the target: SET for small strings, RESTORE for everything else.
+
+A compressed string is cheaper for the target to take as it is than to expand.
 
 A RESTORE payload is the type byte and value as they stood in the RDB, the RDB version (two bytes, little
 endian) and the CRC-64 of all that. Source: Redis src/cluster.c, createDumpPayload and verifyDumpPayload.
@@ -16,6 +18,7 @@ from workers.codec.crc64_cy import crc64
 
 if cython.compiled:
     from cython.cimports.workers.codec.crc64_cy import crc_bytes
+    from cython.cimports.workers.codec.lzf_cy import lzf_into
     from cython.cimports.workers.codec.raw_cy import (
         copy,
         decimal,
@@ -28,6 +31,7 @@ if cython.compiled:
         string_end,
     )
 else:
+    from workers.codec.lzf_cy import lzf_into
     from workers.codec.raw_cy import (
         copy,
         decimal,
@@ -40,7 +44,7 @@ else:
         string_end,
     )
 
-SET_LIMIT = cython.declare(cython.Py_ssize_t, 64 << 10)  # bytes: shorter plain strings go by SET
+SET_LIMIT = cython.declare(cython.Py_ssize_t, 64 << 10)  # bytes: shorter strings go by SET
 HUGE = cython.declare(cython.Py_ssize_t, 0xFFFFFFFF)  # value length of a record that ends with its file
 KEY_REAL = cython.declare(cython.longlong, 1 << 48)  # ms: a time from here on never comes, and takes no hold
 FIELD_REAL = cython.declare(cython.longlong, 1 << 44)
@@ -164,7 +168,7 @@ class RestoreEncoder:
             if klen + vlen > end - pos - 16:
                 break
             keys += 1
-            data += klen + vlen + 64
+            data += klen + vlen + 64 + self._expanded(p, pos + 16 + klen, pos + 16 + klen + vlen)
             pos += 16 + klen + vlen
         self._stop = pos
         self._size = data + keys * OVERHEAD
@@ -192,7 +196,9 @@ class RestoreEncoder:
             value = pos + 16 + cython.cast(cython.Py_ssize_t, load(p, pos + 8, 4))
             end = value + cython.cast(cython.Py_ssize_t, load(p, pos + 12, 4))
             self._at = value
-            if p[value] == 0 and end - value < SET_LIMIT and end - value > 1 and p[value + 1] < 195:
+            if p[value] == 0 and end - value < SET_LIMIT and end - value > 1 and (
+                p[value + 1] < 195 or self._expanded(p, value, end)
+            ):
                 at = self._set(p, pos + 16, value, end, time, out, at)
             else:
                 at = self._restore(p, pos + 16, value, end, time, out, at)
@@ -216,6 +222,27 @@ class RestoreEncoder:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
+    def _expanded(
+        self, p: cython.p_const_uchar, value: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Bytes of a compressed string that goes by SET; 0: it is none, states a length that cannot be, or is long."""
+        size: cython.Py_ssize_t
+        found: cython.ulonglong
+        if end - value < 3 or p[value] != 0 or p[value + 1] != 195 or string_end(p, value + 1, end) != end:
+            return 0
+        value += 2 + head_size(p, value + 2, end)
+        size = head_size(p, value, end)
+        found = length(p, value, size)
+        value += size
+        if found >= cython.cast(cython.ulonglong, SET_LIMIT) or found > cython.cast(
+            cython.ulonglong, 132 * (end - value)
+        ):
+            return 0
+        return cython.cast(cython.Py_ssize_t, found)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
     def _set(
         self,
         p: cython.p_const_uchar,
@@ -226,9 +253,10 @@ class RestoreEncoder:
         out: cython.p_uchar,
         at: cython.Py_ssize_t,
     ) -> cython.Py_ssize_t:
-        """SET of the raw or integer string at value + 1; where it ends in `out`, -1 if it is malformed."""
+        """SET of the string at value + 1; where it ends in `out`, -1 if it is malformed."""
         start: cython.Py_ssize_t = value + 1
         number: cython.longlong
+        size: cython.Py_ssize_t
         if string_end(p, start, end) != end:
             return -1
         copy(out, at, b"*3\r\n$3\r\nSET\r\n$", 0, 14)
@@ -237,7 +265,15 @@ class RestoreEncoder:
         at = decimal(out, at + 14, value - key, True)
         at = copy(out, at, p, key, value - key)
         at = copy(out, at, b"\r\n$", 0, 3)
-        if p[start] >= 192:
+        if p[start] == 195:
+            size = self._expanded(p, value, end)
+            start += 1 + head_size(p, start + 1, end)
+            start += head_size(p, start, end)
+            at = decimal(out, at, size, True)
+            if lzf_into(p, start, end, out, at, size) < 0:
+                return -1
+            at += size
+        elif p[start] >= 192:
             number = load_signed(p, start + 1, end - start - 1)
             at = decimal(out, at, digits(number), True)
             at = decimal(out, at, number, False)

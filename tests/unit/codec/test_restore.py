@@ -50,6 +50,8 @@ def test_containers_are_restored(codec: Any, kind: int) -> None:
         (raw(b"v" * 63), b"v" * 63),
         (raw(b"v" * 64), b"v" * 64),
         (raw(b"v" * 20000), b"v" * 20000),
+        (lzf(b"abc" * 100), b"abc" * 100),
+        (lzf(b"abc" * 21_000), b"abc" * 21_000),
         (integer(0, 1), b"0"),
         (integer(-128, 1), b"-128"),
         (integer(32767, 2), b"32767"),
@@ -63,9 +65,17 @@ def test_plain_strings_are_set(codec: Any, value: bytes, text: bytes) -> None:
     assert _one(codec, record(b"", 0, value, 99)) == [b"SET", b"", text, b"PXAT", b"99"]
 
 
-@pytest.mark.parametrize("value", [lzf(b"abc" * 100), raw(b"v" * (64 << 10))])
-def test_compressed_and_long_strings_are_restored(codec: Any, value: bytes) -> None:
+@pytest.mark.parametrize("value", [lzf(b"abc" * 22_000), raw(b"v" * (64 << 10)), b"\xc3\x05\x43\x00abcde"])
+def test_long_and_strange_strings_are_restored(codec: Any, value: bytes) -> None:
+    """What makes no sense is the target's to refuse."""
     assert _one(codec, record(b"k", 0, value))[3] == _payload(0, value)
+
+
+@pytest.mark.parametrize("value", [b"\xc3\x05\x20\x03abcd", b"\xc3\x02\x0a\xe0\x05", b"\xc3\x01\x08\x00"])
+def test_a_compressed_string_that_does_not_expand(codec: Any, value: bytes) -> None:
+    with pytest.raises(Malformed) as caught:
+        _one(codec, record(b"k", 0, value))
+    assert caught.value.offset == 17
 
 
 @pytest.mark.parametrize(
@@ -225,7 +235,10 @@ def test_a_negative_position_is_a_mistake(codec: Any) -> None:
     max_bytes=st.integers(1, 2000),
 )
 def test_both_forms_agree(items: Any, key_hold: int, max_bytes: int) -> None:
-    buf = b"".join(record(key, kind, raw(text) if kind == 0 else VALUES[kind], time) for key, kind, time, text in items)
+    def value(kind: int, text: bytes) -> bytes:
+        return VALUES[kind] if kind else lzf(text * 3) if len(text) > 60 else raw(text)
+
+    buf = b"".join(record(key, kind, value(kind, text), time) for key, kind, time, text in items)
     outs = []
     for codec in (form("compiled"), form("plain")):
         encoder, pos, out = codec.RestoreEncoder(80, key_hold, FIELD_HOLD), 0, b""
