@@ -197,8 +197,7 @@ class Client:
             ControlError: `no-worker` or `timeout`: it is not over within `wait_s`, and stays asked for;
                 `transition`: the task has begun.
         """
-        asked: dict[int, OpView] = {}
-        before: dict[int, int] = {}  # the last event
+        asked, before = dict[int, OpView](), dict[int, int]()  # the operations, and the last events before them
 
         def ask(view: TaskView) -> Check:
             before[view.id] = max((event.id for event in self._store.events(view.id)), default=0)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sync_tasks.errors import KeyferryError, Side
-from sync_tasks.precheck.grants import line
 
 if TYPE_CHECKING:
     from sync_tasks.precheck.connectivity import Connectivity
@@ -39,6 +38,8 @@ def check(
 
 
 def _lines(json: bool) -> int:
+    from sync_tasks.precheck.grants import line
+
     lines = {
         "source": line(Side.SOURCE),
         "source_before_7": line(Side.SOURCE, (6, 2)),
