@@ -81,7 +81,8 @@ class Window:
     @property
     def size(self) -> int:
         """Bytes of the body as it is sent."""
-        return len(self.body) + sum(piece.size for piece in self.elsewhere)
+        here = len(self.body)
+        return here + sum(piece.size for piece in self.elsewhere) if self.elsewhere else here
 
     def stands_in(self, index: int) -> bool:
         """Whether a command of the body stands for one that the target does not know."""
