@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sync_tasks.progress import NodeProgress, Problem, Progress, RetryState
     from sync_tasks.spec import RetrySpec, TaskSpec
     from sync_tasks.states import TaskState
-    from sync_tasks.task import Event, Precheck, Task
+    from sync_tasks.task import Event, Precheck, PrecheckItem, Task
 
 __all__ = [
     "Client",
@@ -27,6 +27,7 @@ __all__ = [
     "KeyferryError",
     "NodeProgress",
     "Precheck",
+    "PrecheckItem",
     "Problem",
     "Progress",
     "Retry",
@@ -47,7 +48,7 @@ _HOME = {
     "progress": ("NodeProgress", "Problem", "Progress", "RetryState"),
     "spec": ("RetrySpec", "TaskSpec"),
     "states": ("TaskState",),
-    "task": ("Event", "Precheck", "Task"),
+    "task": ("Event", "Precheck", "PrecheckItem", "Task"),
 }
 
 

@@ -24,17 +24,17 @@ from sync_tasks.connect import Where, opened, settings_of
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side, UsageError
 from sync_tasks.keyfile import service_key
-from sync_tasks.precheck.notes import KINDS
+from sync_tasks.prechecking import Prechecking
 from sync_tasks.preview import Preview
-from sync_tasks.progress import Problem, Progress
+from sync_tasks.progress import Progress
 from sync_tasks.settings import SUSPEND_BYTES
 from sync_tasks.spec import TaskSpec
-from sync_tasks.states import ENDED, RUNNING, UNBEGUN, OpKind, OpState, TaskState
+from sync_tasks.states import ENDED, RUNNING, UNBEGUN, OpKind, TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.overview import overview
 from sync_tasks.supervise.outcome import Reading
 from sync_tasks.supervise.reading import read
-from sync_tasks.task import Event, One, Precheck, Task, which
+from sync_tasks.task import Event, One, Task, which
 from sync_tasks.views import OpView, TaskView
 from sync_tasks.waiting import Check
 
@@ -42,7 +42,7 @@ Tasks = builtins.list[Task]
 WAIT_S = 30.0
 
 
-class Client:
+class Client(Prechecking):
     """An installation of Keyferry, by its database. Safe to use from several threads, and after a fork.
 
     Every verb that changes a task takes one (its id, uid, name, or a `Task`) or several (any iterable of those; the
@@ -182,35 +182,6 @@ class Client:
         return self._tasks(task, ask, 0)
 
     # -- running
-
-    @overload
-    def precheck(self, task: One, wait_s: float | None = ...) -> Precheck: ...  # type: ignore[overload-overlap]
-    @overload
-    def precheck(self, task: Iterable[One], wait_s: float | None = ...) -> builtins.list[Precheck]: ...
-    def precheck(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Precheck | builtins.list[Precheck]:
-        """Have a worker ask both servers whether the task can start. What it finds wrong is returned, not raised.
-
-        Args:
-            wait_s: seconds to wait for that; 0: only ask; None: as long as it takes.
-
-        Raises:
-            ControlError: `no-worker` or `timeout`: it is not over within `wait_s`, and stays asked for;
-                `transition`: the task has begun.
-        """
-        asked, before = dict[int, OpView](), dict[int, int]()  # the operations, and the last events before them
-
-        def ask(view: TaskView) -> Check:
-            before[view.id] = max((event.id for event in self._store.events(view.id)), default=0)
-            op = asked[view.id] = self._store.request(view.id, OpKind.PRECHECK)
-            return waiting.over(self._store, op)
-
-        def found(view: TaskView) -> Precheck:
-            op = self._store.op(asked[view.id].id)
-            passed = {OpState.DONE: True, OpState.FAILED: False}.get(op.state)
-            notes = [e.text for e in self._store.events(view.id, before[view.id]) if e.kind in KINDS]
-            return Precheck(Task.of(view), passed, Problem.held(op.error), tuple(notes))
-
-        return each(self._store, task, ask, wait_s, found)
 
     @overload
     def start(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]

@@ -161,7 +161,7 @@ class Op(Base):
     task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
-    options: Mapped[dict[str, bool]] = mapped_column(JSON)
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     owner: Mapped[str | None] = mapped_column(String(200))
     epoch: Mapped[int] = mapped_column(Integer, default=0)
@@ -170,6 +170,21 @@ class Op(Base):
     next_at: Mapped[float | None] = mapped_column(Float(53))
     error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+
+
+class PrecheckItem(Base):
+    """What was found of one item the last time; columns as in `views.PrecheckItemView`."""
+
+    __tablename__ = "precheck_item"
+
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"), primary_key=True)
+    item: Mapped[str] = mapped_column(String(40), primary_key=True)
+    finding: Mapped[str | None] = mapped_column(String(16))
+    found: Mapped[str] = mapped_column(Text)
+    repair: Mapped[str] = mapped_column(Text)
+    error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    ignored: Mapped[bool] = mapped_column(default=False, server_default=false())
+    at: Mapped[datetime | None] = mapped_column(Utc)
 
 
 class Lease(Base):

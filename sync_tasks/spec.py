@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError, field_validator, model_validator
 
 from sync_tasks.errors import UsageError
+from sync_tasks.nearest import nearest
 from sync_tasks.strict import Strict
 from sync_tasks.throttle import CLASSES, Class, FullThrottle, IncrementalThrottle, ThrottleSpec
 
@@ -221,9 +221,7 @@ def _place(path: list[str]) -> tuple[list[str], type[BaseModel]]:
 
 
 def _unknown(name: str, known: list[str], where: str) -> UsageError:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "known are: " + ", ".join(sorted(known))
-    return UsageError(f"{where}: unknown setting {name}", hint=hint, code="unknown-setting")
+    return UsageError(f"{where}: unknown setting {name}", hint=nearest(name, known), code="unknown-setting")
 
 
 def _toml(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from sync_tasks.errors import ControlError, UsageError
 from sync_tasks.progress import Problem
 from sync_tasks.sharing import Shortest
-from sync_tasks.spec import RetrySpec, TaskSpec
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import TaskState
 from sync_tasks.store import Store
 from sync_tasks.views import EventView, TaskView
@@ -39,16 +39,7 @@ class Task:
     @classmethod
     def of(cls, view: TaskView) -> Task:
         """Of what the store says."""
-        retry = RetrySpec.model_construct(connection_min=view.connection_min, other_min=view.other_min)
-        settings = TaskSpec.model_construct(
-            name=view.name,
-            conflict_mode=view.conflict_mode,
-            databases=view.databases,
-            extend_expiry_s=view.extend_expiry_s,
-            retry=retry,
-            throttle=view.throttle,
-            instance_class=view.instance_class,
-        )
+        settings = view.spec.model_copy(update={"name": view.name, "databases": view.databases})
         return cls(
             id=view.id,
             uid=view.uid,
@@ -60,7 +51,7 @@ class Task:
             error=Problem.held(view.error),
             finishing=view.finishing,
             created_at=view.created_at,
-            connection_window=view.shared or Shortest(view.connection_min),
+            connection_window=view.shared or Shortest(view.spec.retry.connection_min),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,19 +72,38 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class PrecheckItem:
+    """One item of a precheck: what it looks at, and what it found the last time."""
+
+    id: str
+    title: str
+    why: str
+    state: str | None  # passed, warning, failed, skipped; None: not asked yet
+    found: str
+    repair: str
+    ignorable: bool  # a warning of it can be ignored
+    ignored: bool
+
+    @property
+    def stands_against(self) -> bool:
+        """Whether a start fails by it."""
+        return self.state == "failed" or (self.state == "warning" and not self.ignored)
+
+
+@dataclass(frozen=True, slots=True)
 class Precheck:
     """What a precheck has found. `passed` is None while it is not over."""
 
     task: Task
     passed: bool | None
     error: Problem | None  # the first thing that is wrong
-    notes: tuple[str, ...] = ()  # what stands against nothing, but people should know
+    items: tuple[PrecheckItem, ...] = ()  # what was found the last time, in the order of the docs
 
     def as_dict(self) -> dict[str, Any]:
         """The object of `keyferry task precheck --json`."""
         error = asdict(self.error) if self.error else None
-        found = {"passed": self.passed, "error": error, "notes": [*self.notes]}
-        return {"id": self.task.id, "name": self.task.name, **found}
+        items = [asdict(item) for item in self.items]
+        return {"id": self.task.id, "name": self.task.name, "passed": self.passed, "error": error, "items": items}
 
 
 One = int | str | Task

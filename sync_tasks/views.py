@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sync_tasks.sharing import Shortest
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
-from sync_tasks.throttle import NO_LIMITS, UNTHROTTLED, Class, Limits, ThrottleSpec
+from sync_tasks.throttle import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
     """One task. `source` and `target` are URLs without secrets, for showing.
 
-    `connection_min` and `other_min` are the task's own; `shared` is the window for failed connections that holds.
+    `databases` are those of `spec` with the URLs' /db; `shared` is the window for failed connections that holds.
     """
 
     id: int
@@ -23,17 +25,12 @@ class TaskView:
     state: TaskState
     source: str
     target: str
-    extend_expiry_s: int
-    conflict_mode: str
+    spec: TaskSpec
     databases: dict[int, int] | None  # source to target number; None: all, each to its own
-    connection_min: int
-    other_min: int
     error: dict[str, str] | None  # code, side, message, hint
     finishing: bool = False  # the cut-over was asked for
     created_at: datetime | None = None
     shared: Shortest | None = None  # of a task that runs, as `Store.task` and the lists give it
-    throttle: ThrottleSpec = UNTHROTTLED
-    instance_class: Class = "unlimited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +165,19 @@ class OpView:
     task_id: int
     kind: OpKind
     state: OpState
-    options: dict[str, bool]  # start: a precheck that passes starts the task; force: whatever the target says
+    options: dict[str, Any]  # as `Store.request` names them
     attempts: int
     epoch: int
     error: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrecheckItemView:
+    """What a precheck has found of one item, or that it is ignored before it was asked."""
+
+    item: str  # its id
+    finding: str | None  # passed, warning, failed, skipped; None: not asked yet
+    found: str
+    repair: str
+    ignored: bool
+    at: datetime | None

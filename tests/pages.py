@@ -9,6 +9,7 @@ from pathlib import Path
 from sync_tasks import errors
 from sync_tasks.error_table import ANSWERS, ANYTHING_ELSE, CONNECTIONS, Kind
 from sync_tasks.errors import EXIT_CODES, KeyferryError
+from sync_tasks.precheck.items import ITEMS
 from sync_tasks.settings import PREFIX, Settings
 from sync_tasks.spec import MEANING, RANGES, TABLES
 from sync_tasks.store.verbs import LIVE
@@ -114,7 +115,35 @@ def _table() -> Iterator[str]:
         yield f"| {title} | {side} | {AGAIN[row.retry]} | {row.hint}{differs} |"
 
 
-PAGES = {"settings.md": settings, "errors.md": error_tree, "versions.md": versions.page}
+def precheck() -> str:
+    """docs/precheck.md."""
+    lines = [
+        "# Precheck",
+        "",
+        "Before the first start, and whenever it is asked for, a worker looks at these items, side by side. An item",
+        "has *passed*, gives a *warning*, has *failed*, or was *skipped*, since it could not be asked or means nothing",
+        "for these servers. A start needs every item passed or skipped, or a warning that is ignored:",
+        "",
+        "```sh",
+        "keyferry task precheck orders-move                  # all of them; on a terminal a table that fills",
+        "keyferry task precheck --item eviction orders-move  # one again; the others keep what was found",
+        "keyferry task ignore --item eviction orders-move    # recorded with the task; holds for later prechecks",
+        "```",
+        "",
+        "Only warnings can be ignored. What was found comes with what to do about it, often the very command.",
+        "In Python: `client.precheck(task, items=...)`, `client.precheck_items(task)`, `client.ignore(task, items)`.",
+        "`keyferry sync` has no step between precheck and start: it says warnings on stderr, records them, and goes",
+        "on. Nothing is written to either server.",
+        "",
+        "| item | what must hold | if it does not | a warning |",
+        "|---|---|---|---|",
+    ]
+    for item in ITEMS:
+        lines.append(f"| `{item.id}` | {item.title} | {item.why} | {'can be ignored' if item.warns else ''} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"precheck.md": precheck, "settings.md": settings, "errors.md": error_tree, "versions.md": versions.page}
 
 
 if __name__ == "__main__":

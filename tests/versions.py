@@ -64,7 +64,7 @@ HEAD = """# Versions
 
 Made from the code by `python -m tests.pages`. Sources: Redis 2.8 and later, Valkey 7.2 and later; targets from Redis
 6.2 and Valkey 7.2 on, of either line. What a target has no place for is left out, and said by an event (`left-out`)
-with how much and of which key; that it will be, the precheck says (event `lacking`).
+with how much and of which key; that it will be, the precheck says (item `value-types`).
 
 ## Types of values
 

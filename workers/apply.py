@@ -85,7 +85,7 @@ class Applier(threading.Thread):
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         self.error: BaseException | None = None
         self.progress = Progress()
-        self.clock, self.pace = Clock(self.task.extend_expiry_s * 1000), Pace()
+        self.clock, self.pace = Clock(self.task.spec.extend_expiry_s * 1000), Pace()
         self.clock.own_from = log.end or 0
         if self.task.finishing:
             self.finishing.set()
@@ -145,7 +145,7 @@ class Applier(threading.Thread):
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.number}", self.home)
         try:
             self.databases = Databases(link, self.home)
-            self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.extend_expiry_s * 1000
+            self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.spec.extend_expiry_s * 1000
             self._evictions.ask(link)  # what it has evicted may be the checkpoint
             claimed = self._take_over(link)
             found = claimed.found
@@ -305,7 +305,7 @@ class Applier(threading.Thread):
             self.source.kind_if_there(), self._scripts,
         )  # fmt: skip
         # A checkpoint of an earlier version does not say: it was settled with the task's.
-        chain.extend_ms = self.task.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
+        chain.extend_ms = self.task.spec.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
         suspects = Suspects(chain, self.log, self.source, self.scope, self.clock, expiries, settler, self._pause)
         self.progress.committed, self.progress.streaming = found.offset, True

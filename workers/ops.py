@@ -8,7 +8,9 @@ from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError
-from sync_tasks.precheck import check
+from sync_tasks.precheck.items import BY_ID, ITEMS
+from sync_tasks.precheck.run import ask
+from sync_tasks.precheck.scene import Route, Scene
 from sync_tasks.states import OpKind
 from sync_tasks.views import ChunkView, NodeView
 from workers.beat import Beat
@@ -23,6 +25,7 @@ def carry_out(
     chunks: list[ChunkView],
     spool: Path,
     home: int,
+    routes: Callable[[], tuple[Route, ...]],
 ) -> None:
     """Do what was asked for, once; every part may be done twice.
 
@@ -32,6 +35,7 @@ def carry_out(
         nodes, chunks: of its task, all snapshots.
         spool: the spool's directory; what another host's spool holds is swept there (`workers.spool.sweep`).
         home: database of Keyferry's keys on the target.
+        routes: where other tasks copy from and to.
 
     Raises:
         Fenced: the operation was taken away.
@@ -39,13 +43,22 @@ def carry_out(
     """
     with Beat(port.renew):
         if port.op.kind is OpKind.PRECHECK:
-            source, target = ends()
-            for note in check(port.task.databases, port.task.conflict_mode, source, target, lambda _seconds: None):
-                port.event(note.kind, note.text)
+            _precheck(port, ends, spool, routes())
         else:
             _end(port, ends, nodes, chunks, home)
             shutil.rmtree(spool / port.task.uid, ignore_errors=True)
     port.done()
+
+
+def _precheck(
+    port: OpPort, ends: Callable[[], tuple[Endpoint, Endpoint]], spool: Path, routes: tuple[Route, ...]
+) -> None:
+    """Ask the items that are wanted, and those that were never asked; what they say is kept as it comes."""
+    wanted = port.op.options.get("items")
+    unasked = BY_ID.keys() - port.asked_items()
+    items = [item for item in ITEMS if wanted is None or item.id in wanted or item.id in unasked]
+    scene = Scene(*ends(), port.task.spec, port.task.databases, spool, routes)
+    ask(scene, lambda _seconds: None, port.found, items)
 
 
 def _end(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from sync_tasks.errors import KeyferryError
+from sync_tasks.precheck.item import Result
 from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, OpView, Orders, TaskView
 
@@ -113,5 +114,11 @@ class OpPort(Protocol):
 
     def done(self) -> None:
         """Carried out: the task moves on."""
+
+    def asked_items(self) -> set[str]:
+        """Ids of the precheck items of which something was found before."""
+
+    def found(self, results: list[Result]) -> None:
+        """Keep what a precheck has found of some items."""
 
     def event(self, kind: str, text: str) -> None: ...

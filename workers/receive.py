@@ -367,7 +367,7 @@ class Receiver(threading.Thread):
     def _in_time(self, turn: float) -> float:
         """Now; if we stood still since the last turn, or waited for the disk, what comes was written some time ago."""
         now = time.monotonic()
-        if now - turn > STEP_S + max(STEP_S, self.port.task.extend_expiry_s / 8):
+        if now - turn > STEP_S + max(STEP_S, self.port.task.spec.extend_expiry_s / 8):
             self._fresh_until = self.source.offset()
         return now
 

@@ -72,7 +72,7 @@ class StreamJob:
         self.directory = spool / port.task.uid / str(self.node.number)
         self.source = Source(source)
         self._source = source
-        limits = stream_limits(port.task.throttle, port.task.instance_class, 1)
+        limits = stream_limits(port.task.spec.throttle, port.task.spec.instance_class, 1)
         self.orders = Orders(receive_bytes=self.node.receive_bytes, limits=limits)  # as of the last beat
         self.applier: Applier  # of the present run; a task that is suspended and resumed gets another
         self.receiver: Receiver

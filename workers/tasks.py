@@ -155,7 +155,10 @@ def operate(self: Any, op_id: int) -> None:
     try:
         nodes, chunks = store.nodes(task.id), store.chunks(task.id)
         spool = self.app.keyferry_settings.spool
-        carry_out(port, lambda: store.endpoints(task.id), nodes, chunks, spool, home_db(task.databases))
+        carry_out(
+            port, lambda: store.endpoints(task.id), nodes, chunks, spool, home_db(task.databases),
+            lambda: store.routes(task.id),
+        )  # fmt: skip
     except Fenced as error:
         log.info("operation %s: %s", op_id, error.line())
     except KeyferryError as error:

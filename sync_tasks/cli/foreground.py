@@ -31,7 +31,7 @@ from sync_tasks.supervise.outcome import Outcome, Reading, decide
 from sync_tasks.supervise.until import Until
 
 if TYPE_CHECKING:
-    from sync_tasks.precheck import Note
+    from sync_tasks.precheck.item import Result
     from sync_tasks.settings import Settings
     from sync_tasks.store import Store
 
@@ -78,7 +78,7 @@ class Foreground:
         self._prechecks = Prechecks(self._precheck, self._screen.checking, self._pause)
         self._store: Store | None = None
         self._watch: Watch | None = None  # once there is a task
-        self._notes: list[Note] = []  # of the precheck
+        self._found: list[Result] = []  # of the precheck
         self._decided: Reading | None = None  # on which `until` was found to be fulfilled
 
     def run(self) -> int:
@@ -124,9 +124,10 @@ class Foreground:
         self._children.start(roles.stream_worker(settings))
         store = self._open_store(settings)
         task_id = self._open_task(store)
-        for note in self._notes:
-            store.note(task_id, note.kind, note.text)
-            failures.say(f"{note.kind}: {note.text}", self._request.secrets)
+        store.record_precheck(task_id, self._found, ignored_by="keyferry sync")
+        for result in self._found:
+            if result.finding == "warning":
+                failures.say(f"warning: {result.found}: {result.repair}", self._request.secrets)
         self._watch = Watch(store, task_id, self._directory)
         before = {node.id: node.epoch for node in store.nodes(task_id)}
         self._pause(0.0)
@@ -160,10 +161,14 @@ class Foreground:
         return self._store
 
     def _precheck(self, pause: Callable[[float], None]) -> None:
-        from sync_tasks.precheck import check
+        from sync_tasks.precheck.run import ask, first_error
+        from sync_tasks.precheck.scene import Scene
 
         request = self._request
-        self._notes = check(request.scope, request.spec.conflict_mode, request.source, request.target, pause)
+        spool = self._directory.path / "spool"
+        self._found = ask(Scene(request.source, request.target, request.spec, request.scope, spool), pause, hasty=True)
+        if (error := first_error(self._found)) is not None:
+            raise error
 
     def _open_task(self, store: Store) -> int:
         from sync_tasks.supervise.opening import Wanted, open_task

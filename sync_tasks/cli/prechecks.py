@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sync_tasks.precheck import Asked
+    from sync_tasks.precheck.asked import Asked
 
 
 class Prechecks:
@@ -33,7 +33,8 @@ class Prechecks:
         import redis.backoff
         import redis.retry  # noqa: F401
 
-        from sync_tasks.precheck import Asked
+        import sync_tasks.precheck.run  # noqa: F401
+        from sync_tasks.precheck.asked import Asked
 
         self._asked = Asked(lambda: self._check(lambda _seconds: None))
         self._asked.start()

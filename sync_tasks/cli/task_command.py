@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sync_tasks.cli import check_command, previews, task_verbs, task_views
+from sync_tasks.cli import check_command, precheck_verbs, previews, task_verbs, task_views
 
 EXAMPLES = """
 Tasks of the service: make, start, watch, end.
@@ -30,7 +30,8 @@ for _verb in (
     task_verbs.create,
     previews.preview,
     check_command.check,
-    task_verbs.precheck,
+    precheck_verbs.precheck,
+    precheck_verbs.ignore,
     task_verbs.start,
     task_views.list_,
     task_views.show,

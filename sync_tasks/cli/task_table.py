@@ -119,15 +119,17 @@ def _settings(task: TaskView) -> str:
     databases = "all databases"
     if task.databases is not None:
         databases = "databases " + ", ".join(f"{here} to {there}" for here, there in sorted(task.databases.items()))
-    retry = f"retry {_connection(task)} (connection), {task.other_min} min (other)"
-    return f"{databases}; {task.conflict_mode}; expiries + {task.extend_expiry_s} s; {retry}"
+    retry = f"retry {_connection(task)} (connection), {task.spec.retry.other_min} min (other)"
+    return f"{databases}; {task.spec.conflict_mode}; expiries + {task.spec.extend_expiry_s} s; {retry}"
 
 
 def _connection(task: TaskView) -> str:
     held = task.shared
     if held is None or held.by is None:
-        return f"{task.connection_min} min"
-    return f"{held.minutes} min instead of {task.connection_min}, shortened by task {held.by}, {held.by_name}"
+        return f"{task.spec.retry.connection_min} min"
+    return (
+        f"{held.minutes} min instead of {task.spec.retry.connection_min}, shortened by task {held.by}, {held.by_name}"
+    )
 
 
 def _loaded(reading: Reading) -> str:

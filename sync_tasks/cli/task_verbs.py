@@ -1,4 +1,4 @@
-"""`keyferry task create|precheck|start|suspend|resume|modify|restart|finish|release`."""
+"""`keyferry task create|start|suspend|resume|modify|restart|finish|release`."""
 
 from __future__ import annotations
 
@@ -70,31 +70,6 @@ def create(
             put(task.as_dict())
         else:
             typer.echo(f"{task.name}: task {task.id} is made; to start it: keyferry task start {task.id}")
-    return 0
-
-
-def precheck(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:
-    """Ask both servers whether a task can start.
-
-    A worker does: it needs one that runs. The exit code names the side of the first thing that is wrong.
-
-    \b
-    Examples:
-      keyferry task precheck orders-move
-    """
-    with connected(state) as client:
-        found = client.precheck(tasks, wait)
-    if json:
-        put([result.as_dict() for result in found])
-    else:
-        words = {True: "passed", False: "failed", None: "asked for"}
-        for result in found:
-            typer.echo(f"{result.task.name}: {words[result.passed]}")
-            for note in result.notes:
-                typer.echo(f"  note: {note}")
-    for result in found:
-        if result.error is not None:
-            raise result.error.exception()
     return 0
 
 

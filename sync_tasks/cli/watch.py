@@ -50,7 +50,7 @@ class Watch:
         now = time.monotonic()
         if self._full_since is None:
             self._full_since = now
-        if now - self._full_since < reading.task.other_min * 60:
+        if now - self._full_since < reading.task.spec.retry.other_min * 60:
             return None
         error = failures.disk_full(f" at {self._directory.path}")
         return Outcome(error.exit_code, error)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sync_tasks.answers import classify
@@ -14,6 +15,10 @@ from sync_tasks.precheck.probe import diagnose, not_redis
 if TYPE_CHECKING:
     from redis import Redis
 
+ASKED = (
+    "client-output-buffer-limit", "repl-backlog-size", "repl-timeout", "proto-max-bulk-len", "lua-replicate-commands",
+    "appendonly",
+)  # fmt: skip
 TIMEOUT_S = 6.0  # for one answer; a precheck asks some ten questions of a healthy server in milliseconds
 
 
@@ -31,11 +36,19 @@ class Facts:
     replid: str
     cluster: bool
     keys: dict[int, int]  # database to keys, those that have any
+    field_times: int | None = None  # hashes with fields that expire; None: it does not say
+    libraries: int | None = None  # of functions
     used_memory: int = 0  # bytes
     maxmemory: int = 0  # bytes; 0: no limit
     policy: str = ""  # what it evicts
     modules: frozenset[str] = frozenset()  # their names
     ahead_ms: float = 0.0  # its clock, of ours
+    memory: int = 0  # bytes that its machine has; 0: it does not say
+    resident: int = 0  # bytes that it takes of them
+    copied: int = 0  # bytes that its last snapshot made it copy
+    saved: bool = True  # its last snapshot to disk succeeded
+    written_per_s: float = 0.0  # bytes that it receives in a second, a moment ago
+    settings: Mapping[str, str] = field(default_factory=dict)  # CONFIG GET of ASKED, as far as it lets the user
 
     @property
     def name(self) -> str:
@@ -48,6 +61,7 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
     try:
         given: dict[str, Any] = client.info()
         ahead_ms = _ahead_ms(client)
+        settings = _settings(client)
     except Exception as error:
         raise located(diagnose(classify(error, endpoint.side), endpoint), endpoint) from error
     valkey = given.get("server_name") == "valkey" or "valkey_version" in given
@@ -65,12 +79,40 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
         replid=str(given.get("master_replid") or given.get("run_id", "")),
         cluster=int(given.get("cluster_enabled", 0)) == 1,
         keys={int(name[2:]): _keys(value) for name, value in given.items() if name[:2] == "db" and name[2:].isdigit()},
+        field_times=_field_times(given),
+        libraries=int(given["number_of_libraries"]) if "number_of_libraries" in given else None,
         used_memory=int(given.get("used_memory", 0)),
         maxmemory=int(given.get("maxmemory", 0)),
         policy=str(given.get("maxmemory_policy", "")),
         modules=frozenset(str(module.get("name", "")) for module in given.get("modules", [])),
         ahead_ms=ahead_ms,
+        memory=int(given.get("total_system_memory", 0)),
+        resident=int(given.get("used_memory_rss", 0)),
+        copied=int(given.get("rdb_last_cow_size", 0)),
+        saved=given.get("rdb_last_bgsave_status", "ok") == "ok",
+        written_per_s=float(given.get("instantaneous_input_kbps", 0)) * 1024,
+        settings=settings,
     )
+
+
+def _settings(client: Redis) -> dict[str, str]:
+    """Empty where the user may not ask, or a provider has taken CONFIG away."""
+    from redis import RedisError
+
+    found: dict[str, str] = {}
+    ask: Any = client.execute_command
+    for name in ASKED:  # one by one: before 7.0 it takes one name
+        try:
+            answer: Any = ask("CONFIG GET", name)
+        except RedisError:
+            return found
+        words = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=False)
+        found |= {_text(key): _text(value) for key, value in words}
+    return found
+
+
+def _text(given: Any) -> str:
+    return given.decode("utf-8", "replace") if isinstance(given, bytes) else str(given)
 
 
 def _ahead_ms(client: Redis) -> float:
@@ -104,6 +146,14 @@ def refusal(side: Side, message: str, hint: str, code: str) -> KeyferryError:
 def _version(text: str) -> tuple[int, int]:
     numbers = [int(part) if part.isdigit() else 0 for part in text.split(".")]
     return numbers[0], numbers[1] if len(numbers) > 1 else 0
+
+
+def _field_times(given: dict[str, Any]) -> int | None:
+    """Redis says it since 7.4, Valkey since 9.0, in words of their own; neither of an empty database."""
+    said = [value for name, value in given.items() if name[:2] == "db" and isinstance(value, dict)]
+    counts: list[int | None] = [db.get("subexpiry", db.get("keys_with_volatile_items")) for db in said]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _keys(value: Any) -> int:

@@ -1,88 +1,114 @@
-"""The first-start checks in their order: what each end says alone, then what they mean to each other."""
+"""Ask every item, side by side, each within its time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator
 
-from sync_tasks.answers import classify
-from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import KeyferryError
-from sync_tasks.precheck import capacity, databases, permissions, topology, versions
-from sync_tasks.precheck.facts import TIMEOUT_S, Facts, gather, located
-from sync_tasks.precheck.notes import LACKING, WARNING, Note
-from sync_tasks.precheck.reach import ask_both
+from sync_tasks.errors import ConnectionLost, KeyferryError, Side
+from sync_tasks.precheck.asked import Asked
+from sync_tasks.precheck.item import Finding, Item, Result
+from sync_tasks.precheck.items import ITEMS
+from sync_tasks.precheck.scene import Scene
 
-if TYPE_CHECKING:
-    from redis import Redis
+MEET_S = 15.0
+"""Seconds in which a server must have said what it is."""
+WITHIN_S = 4.0
+"""Seconds for each of the other items: SPEC 7 allows 20 with all the rest."""
+POLL_S = 0.01
 
-T = TypeVar("T")
+Pause = Callable[[float], None]
+"""Sleeps some seconds; may raise to give up."""
+Tell = Callable[[list[Result]], None]
+"""Is given what has been found since it was told last."""
 
 
-def check(
-    scope: dict[int, int] | None,
-    conflict_mode: str,
-    source: Endpoint,
-    target: Endpoint,
-    pause: Callable[[float], None],
-) -> list[Note]:
-    """Both servers are reachable and fit for the task. Ends within twenty seconds.
+def ask(
+    scene: Scene,
+    pause: Pause,
+    tell: Tell = lambda _results: None,
+    items: Iterable[Item] = ITEMS,
+    *,
+    hasty: bool = False,
+    meet_s: float = MEET_S,
+    within_s: float = WITHIN_S,
+) -> list[Result]:
+    """The results of `items`, in their order. Nothing is written to either server.
 
     Args:
-        scope: source to target database; None: all, each to its own number.
-        conflict_mode: as in SPEC 3.
-        pause: called while it waits; may raise to give up.
-
-    Returns:
-        What people should know all the same.
-
-    Raises:
-        KeyferryError: the first thing that is wrong.
+        scene: what they ask.
+        pause: called while it waits.
+        tell: called with results as they come.
+        items: those to ask; servers that they need are asked first in any case.
+        hasty: the first failure ends it: the items that have not answered by then are left out.
+        meet_s, within_s: seconds for the first questions to the servers, and for each of the others.
     """
-    source_facts, target_facts = ask_both(
-        (source, lambda: _with(source, lambda client: _source(client, source))),
-        (target, lambda: _with(target, lambda client: gather(client, target))),
-        pause,
+    wanted = list(items)
+    results: dict[str, Result] = {}
+
+    def found(some: list[Result]) -> None:
+        results.update((result.item, result) for result in some)
+        if told := [result for result in some if any(result.item == item.id for item in wanted)]:
+            tell(told)
+
+    meetings = [item for item in ITEMS if not item.needs and item.id.endswith("-connection") and _needed(item, wanted)]
+    rest = [item for item in wanted if item not in meetings]
+    for batch, seconds in ((meetings, meet_s), (rest, within_s)):
+        ready = [item for item in batch if item.needs <= scene.known.keys()]
+        found([_unasked(item) for item in batch if item not in ready])
+        for some in _side_by_side(scene, ready, seconds, pause):
+            found(some)
+            if hasty and any(result.error for result in some):
+                return [results[item.id] for item in wanted if item.id in results]
+    return [results[item.id] for item in wanted]
+
+
+def first_error(results: Iterable[Result]) -> KeyferryError | None:
+    """Of the first item that has failed."""
+    return next((result.error for result in results if result.error is not None), None)
+
+
+def _needed(meeting: Item, wanted: list[Item]) -> bool:
+    """Whether it is wanted itself, or by an item that needs its server."""
+    side = Side(meeting.id.removesuffix("-connection"))
+    return meeting in wanted or any(side in item.needs for item in wanted)
+
+
+def _side_by_side(scene: Scene, items: list[Item], within_s: float, pause: Pause) -> Iterator[list[Result]]:
+    """Results as they come. All threads but those of items that have failed for lateness have ended at its end."""
+    deadline = time.monotonic() + within_s
+    open_ = [(item, Asked(lambda item=item: item.ask(scene))) for item in items]  # type: ignore[misc]
+    for _, thread in open_:
+        thread.start()
+    while open_:
+        late = time.monotonic() >= deadline
+        over = [pair for pair in open_ if late or not pair[1].is_alive()]
+        open_ = [pair for pair in open_ if pair not in over]
+        if over:
+            yield [_result(scene, item, thread, within_s) for item, thread in over]
+        if open_:
+            open_[0][1].join(POLL_S)
+            pause(0.0)
+
+
+def _result(scene: Scene, item: Item, thread: Asked, within_s: float) -> Result:
+    if thread.is_alive():
+        return Result.failed(item, _late(scene, item, within_s))
+    if isinstance(thread.error, KeyferryError):
+        return Result.failed(item, thread.error)
+    if thread.error is not None:
+        raise thread.error
+    return Result.of(item, thread.answer)
+
+
+def _late(scene: Scene, item: Item, within_s: float) -> KeyferryError:
+    side = next((side for side in (Side.SOURCE, Side.TARGET) if item.id.startswith(side.value)), Side.TARGET)
+    return ConnectionLost(
+        f"{scene.endpoint(side).address()}: no answer within {within_s:.0f} s",
+        hint="check host and port, the network between, and that the server is not stopped",
+        side=side,
     )
-    topology.check(source_facts, target_facts)
-    notes = [Note(LACKING, text) for text in versions.check(source_facts, target_facts)]
-    notes += [Note(WARNING, text) for text in capacity.check(source_facts, target_facts)]
-    ask_both(
-        (
-            source,
-            lambda: _with(source, lambda client: databases.check_exist(client, source_facts, set(scope or ()))),
-        ),
-        (
-            target,
-            lambda: _with(target, lambda client: _target(client, source_facts, target_facts, scope, conflict_mode)),
-        ),
-        pause,
-        within_s=4.0,
-    )
-    return notes
 
 
-def _source(client: Redis, endpoint: Endpoint) -> Facts:
-    facts = gather(client, endpoint)
-    permissions.check_source(client, endpoint)
-    return facts
-
-
-def _with(endpoint: Endpoint, ask: Callable[[Redis], T]) -> T:
-    client = endpoint.connect(db=0, socket_timeout=TIMEOUT_S)
-    try:
-        return ask(client)
-    except KeyferryError:
-        raise
-    except Exception as error:
-        raise located(classify(error, endpoint.side), endpoint) from error
-    finally:
-        client.close()
-
-
-def _target(client: Redis, source: Facts, target: Facts, scope: dict[int, int] | None, conflict_mode: str) -> None:
-    permissions.check_target(client, target.endpoint)
-    there = None if scope is None else set(scope.values())
-    databases.check_exist(client, target, set(source.keys) if there is None else there)
-    if conflict_mode == "precheck-and-report":
-        databases.check_empty(client, target, there)
+def _unasked(item: Item) -> Result:
+    return Result(item.id, Finding.SKIPPED, "not asked: a server that it needs has not answered")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -12,11 +14,14 @@ from sync_tasks.errors import ControlError, Fenced, KeyferryError
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import is_final_at_once, pause
 from sync_tasks.states import MAY, ChunkState, OpKind, OpState, TaskState
-from sync_tasks.store import ended, locks, rows
+from sync_tasks.store import ended, locks, prechecks, rows
 from sync_tasks.store.ended import Ended
 from sync_tasks.store.jobs import due
 from sync_tasks.store.runs import begin, stop
 from sync_tasks.views import OpView, TaskView
+
+if TYPE_CHECKING:
+    from sync_tasks.precheck.item import Result
 
 MOST_ATTEMPTS = 8
 """Failures that a retry may heal, after which an operation is given up: with their pauses about a minute."""
@@ -25,15 +30,24 @@ OPEN = (OpState.READY, OpState.RUNNING)
 DONE_TO = {OpKind.PRECHECK: "prechecked", OpKind.RESTART: "restarted", OpKind.RELEASE: "released"}
 
 
-class Ops(Ended):
+class Ops(Ended, prechecks.Prechecks):
     """Operations, asked for and carried out."""
 
-    def request(self, task_id: int, kind: OpKind, *, start: bool = False, force: bool = False) -> OpView:
+    def request(
+        self,
+        task_id: int,
+        kind: OpKind,
+        *,
+        start: bool = False,
+        force: bool = False,
+        items: Sequence[str] | None = None,
+    ) -> OpView:
         """Ask for an operation; of one that is open already, that one.
 
         Args:
             start: a precheck that passes starts the task.
             force: a release goes on although the target cannot be reached.
+            items: of a precheck, those to ask; the others keep what was found of them. None: all.
 
         Raises:
             ControlError: the task's state does not allow it, or another operation is open.
@@ -41,8 +55,8 @@ class Ops(Ended):
         with self._task(task_id) as (session, task):
             found = open_op(session, task_id)
             if found is not None:
-                return rows.op_view(_same(found, kind, start=start, force=force))
-            return rows.op_view(_ask(session, task, kind, start=start, force=force))
+                return rows.op_view(_same(found, kind, start=start, force=force, items=items))
+            return rows.op_view(_ask(session, task, kind, start=start, force=force, items=items))
 
     def op(self, op_id: int) -> OpView:
         """One operation. Raises ControlError if there is none."""
@@ -117,6 +131,16 @@ class OpHandle:
                 # What made it fail decides what may be done with it: that stays.
                 task.error = lifecycle.as_dict(error)
 
+    def asked_items(self) -> set[str]:
+        """Ids of the precheck items of which something was found before."""
+        return {row.item for row in self._store.precheck_items(self.task.id) if row.finding is not None}
+
+    def found(self, results: list[Result]) -> None:
+        """Keep what a precheck has found of some items."""
+        with self._store._task(self.task.id) as (session, task):
+            self._held(session)
+            prechecks.record(session, task.id, results)
+
     def event(self, kind: str, text: str) -> None:
         """Record what people should know."""
         with self._store._task(self.task.id) as (session, task):
@@ -153,17 +177,17 @@ def busy(op: Op) -> ControlError:
     return ControlError(f"its {op.kind} is not over yet", hint="wait for it: see the task's events", code="busy")
 
 
-def _ask(session: Session, task: Task, kind: OpKind, *, start: bool, force: bool) -> Op:
+def _ask(session: Session, task: Task, kind: OpKind, **options: Any) -> Op:
     state = TaskState(task.state)
     if state not in MAY[kind]:
         hint = "suspend or finish it first" if kind is OpKind.RELEASE else "see its events"
         raise ControlError(f"a task that is {state} cannot be {DONE_TO[kind]}", hint=hint, code="transition")
-    return _add(session, task, kind, start=start, force=force)
+    return _add(session, task, kind, **options)
 
 
-def _add(session: Session, task: Task, kind: OpKind, *, start: bool, force: bool) -> Op:
+def _add(session: Session, task: Task, kind: OpKind, **options: Any) -> Op:
     stop(session, task, f"for its {kind}")
-    op = Op(task_id=task.id, kind=kind, state=OpState.READY, options={"start": start, "force": force})
+    op = Op(task_id=task.id, kind=kind, state=OpState.READY, options=options)
     session.add(op)
     if kind is OpKind.PRECHECK:
         lifecycle.move(session, task, TaskState.PRECHECKING, "asked")
@@ -173,11 +197,13 @@ def _add(session: Session, task: Task, kind: OpKind, *, start: bool, force: bool
     return op
 
 
-def _same(op: Op, kind: OpKind, *, start: bool, force: bool) -> Op:
+def _same(op: Op, kind: OpKind, *, start: bool, force: bool, items: Sequence[str] | None) -> Op:
+    """The open operation, which does what was asked of it before and now."""
     if op.kind != kind:
         raise busy(op)
-    asked = {"start": start, "force": force}
-    op.options = {**op.options, **{name: wanted or op.options[name] for name, wanted in asked.items()}}
+    before = op.options
+    both = None if items is None or before.get("items") is None else sorted({*before["items"], *items})
+    op.options = {"start": start or before["start"], "force": force or before["force"], "items": both}
     return op
 
 
@@ -192,6 +218,10 @@ def _at_work(session: Session, task_id: int) -> bool:
 
 
 def _prechecked(session: Session, task: Task, op: Op) -> None:
+    if (error := prechecks.verdict(session, task)) is not None:
+        op.state, op.error = OpState.FAILED, lifecycle.as_dict(error)
+        lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "the precheck failed", error)
+        return
     lifecycle.move(session, task, TaskState.PRECHECK_PASSED, "the precheck passed")
     if op.options["start"]:
         begin(session, task)
@@ -212,7 +242,7 @@ def _restarted(session: Session, task: Task, op: Op) -> None:
         )
     )  # fmt: skip
     session.flush()
-    _add(session, task, OpKind.PRECHECK, start=True, force=False)
+    _add(session, task, OpKind.PRECHECK, start=True, force=False, items=None)
 
 
 def _released(session: Session, task: Task, op: Op) -> None:

@@ -50,16 +50,11 @@ def task_view(row: Task) -> TaskView:
         state=TaskState(row.state),
         source=row.source_safe,
         target=row.target_safe,
-        extend_expiry_s=spec.extend_expiry_s,
-        conflict_mode=spec.conflict_mode,
+        spec=spec,
         databases=mapping(spec.databases, row.source_db, row.target_db),
-        connection_min=spec.retry.connection_min,
-        other_min=spec.retry.other_min,
         error=row.error,
         finishing=row.finishing,
         created_at=row.created_at,
-        throttle=spec.throttle,
-        instance_class=spec.instance_class,
     )
 
 

@@ -33,7 +33,7 @@ def views(session: Session, tasks: Sequence[Task]) -> list[TaskView]:
     """Copies of these rows with the windows that hold for them."""
     found = {task.id: rows.task_view(task) for task in tasks}
     shares = [
-        Share(task.id, task.name, task.source_server, task.target_server, found[task.id].connection_min)
+        Share(task.id, task.name, task.source_server, task.target_server, found[task.id].spec.retry.connection_min)
         for task in tasks
         if task.state in RUNNING
     ]

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from sync_tasks.errors import Fenced, KeyferryError, Retry
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 from tests.simulation.world import Process, World
 
 UID = "0123456789abcdef"
-TASK = TaskView(1, UID, "t", TaskState.SYNCHRONIZING, "s", "t", 0, "stop", None, 1, 1, None)
+TASK = TaskView(1, UID, "t", TaskState.SYNCHRONIZING, "s", "t", TaskSpec(extend_expiry_s=0), None, None)
 NEW = NodeView(
     1, 1, 0, True, True, False, 0, None, None, 0, False,
     None, None, None, None, False, False, None, 0, None, 0, None, 0,

@@ -6,6 +6,7 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.supervise.outcome import Reading
 from sync_tasks.views import DatabaseLoad, NodeView, RetryView, TaskView
@@ -17,11 +18,8 @@ TASK = TaskView(
     state=TaskState.SYNCHRONIZING,
     source="redis://a:6379",
     target="redis://b:6379",
-    extend_expiry_s=600,
-    conflict_mode="precheck-and-report",
+    spec=TaskSpec(),
     databases=None,
-    connection_min=720,
-    other_min=10,
     error=None,
 )
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sync_tasks import Client, ControlError, KeyferryError, Side, SourceError, Task, TaskState, UsageError
-from sync_tasks.errors import ConnectionLost
+from sync_tasks.errors import ConnectionLost, TargetError
+from sync_tasks.precheck.item import Finding, Result
+from sync_tasks.precheck.items import item_of
 from sync_tasks.sharing import Shortest
 from tests.unit.client.conftest import SOURCE, TARGET
 from tests.unit.client.worker import Worker
@@ -59,16 +61,81 @@ def test_a_failed_precheck_is_raised_with_its_side(client: Client, worker: Worke
     assert client.start("a").error is None
 
 
-def test_what_a_precheck_notes_is_told_once(client: Client, worker: Worker) -> None:
+EVICTS = Result("eviction", Finding.WARNING, "it evicts", "set noeviction")
+CALM = Result("eviction", Finding.PASSED, "it does not")
+LACKS = Result("modules", Finding.WARNING, "it lacks one", "load it")
+FULL = Result.failed(item_of("target-empty"), TargetError("it holds keys", hint="empty it", code="target-not-empty"))
+
+
+def states(client: Client, task: Task) -> dict[str, str]:
+    return {item.id: item.state for item in client.precheck_items(task) if item.state}
+
+
+def test_a_start_needs_every_warning_ignored(client: Client, worker: Worker) -> None:
     (task,) = made(client, "a")
-    worker.notes = ["the target evicts keys"]
-    assert client.precheck(task).notes == ("the target evicts keys",)
-    worker.wrong["a"] = UsageError("both are one server", code="same-server")
+    worker.results = [EVICTS, LACKS]
     found = client.precheck(task)
-    assert (found.passed, found.as_dict()["notes"]) == (False, ["the target evicts keys"])
-    worker.wrong.clear()
-    worker.notes.clear()
-    assert client.precheck(task).notes == ()
+    assert (found.passed, found.error and found.error.code) == (False, "precheck-warning")
+    assert found.error is not None
+    assert "--item eviction --item modules" in found.error.hint
+    with pytest.raises(ControlError, match="eviction: it evicts; modules: it lacks one"):
+        client.start(task)
+    client.ignore(task, ["modules"])
+    assert client.get(task).state is S.PRECHECK_FAILED
+    with pytest.raises(ControlError, match=r"^eviction: it evicts$"):
+        client.start(task)
+    assert client.ignore(task, ["eviction"]).state is S.PRECHECK_PASSED
+    assert client.start(task).state in (S.INITIALIZING, S.SYNCHRONIZING)
+    texts = [event.text for event in client.events(task) if event.kind in ("warning", "ignored")]
+    assert texts.count("eviction: it evicts: set noeviction") == 4, "once by each precheck"
+    assert [text.partition(":")[0] for text in texts if "in spite of" in text] == ["modules", "eviction"]
+
+
+def test_what_will_be_found_can_be_ignored_before(client: Client, worker: Worker) -> None:
+    (task,) = made(client, "a")
+    client.ignore(task, ["eviction"])
+    assert states(client, task) == {}
+    worker.results = [EVICTS]
+    assert client.precheck(task).passed
+    (item,) = [item for item in client.precheck_items(task) if item.state]
+    assert (item.ignorable, item.ignored, item.stands_against) == (True, True, False)
+    assert item.title
+    assert item.why
+
+
+def test_what_has_failed_cannot_be_ignored(client: Client, worker: Worker) -> None:
+    (task,) = made(client, "a")
+    worker.results = [EVICTS, FULL]
+    with pytest.raises(TargetError, match="it holds keys"):
+        client.start(task)
+    assert states(client, task) == {"eviction": "warning", "target-empty": "failed"}
+    for names, said in ((["eviction", "target-empty"], "cannot be ignored"), (["evictions"], "no precheck item")):
+        with pytest.raises(UsageError, match=said):
+            client.ignore(task, names)
+    assert not any(item.ignored for item in client.precheck_items(task))
+    client.ignore(task, ["eviction"])
+    assert client.get(task).state is S.PRECHECK_FAILED
+
+
+def test_items_are_asked_again_one_by_one(client: Client, worker: Worker) -> None:
+    (task,) = made(client, "a")
+    worker.results = [EVICTS, LACKS]
+    client.precheck(task)
+    worker.results = [CALM]
+    again = client.precheck(task, items=["eviction"])
+    assert [op.options["items"] for op in client._store.ops(task.id)] == [None, ["eviction"]]
+    assert (again.passed, states(client, task)) == (False, {"eviction": "passed", "modules": "warning"})
+    with pytest.raises(UsageError, match="no precheck item modul") as caught:
+        client.precheck(task, items=["modul"])
+    assert caught.value.hint == "did you mean modules?"
+    client.ignore(task, ["modules"])
+    assert client.get(task).state is S.PRECHECK_PASSED
+
+
+def test_a_task_that_has_begun_has_nothing_to_ignore(client: Client, worker: Worker) -> None:
+    (task,) = running(client, "a")
+    with pytest.raises(ControlError, match="synchronizing"):
+        client.ignore(task, ["eviction"])
 
 
 def test_usage_errors_of_a_precheck_keep_their_class_too(client: Client, worker: Worker) -> None:

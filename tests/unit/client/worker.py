@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 
 from sync_tasks.errors import Fenced, KeyferryError
+from sync_tasks.precheck.item import Result
 from sync_tasks.settings import Settings
-from sync_tasks.states import ENDED, OpState
+from sync_tasks.states import ENDED, OpKind, OpState
 from sync_tasks.store import Store
 from sync_tasks.store.stream import StreamHandle
 
@@ -30,7 +31,7 @@ class Worker(threading.Thread):
         self._over = threading.Event()
         self._held: dict[int, StreamHandle] = {}
         self.wrong: dict[str, KeyferryError] = {}  # by name of task, or kind of operation: how it fails
-        self.notes: list[str] = []  # that prechecks make
+        self.results: list[Result] = []  # that prechecks find
         self.idle = False  # operations are taken, and not carried out
         self.stuck = False  # streams do not end
         self.error: BaseException | None = None
@@ -61,8 +62,8 @@ class Worker(threading.Thread):
             handle = self._store.claim_op(op.id, "h:1:2:x") if op.state is OpState.READY else None
             if handle is None or self.idle:
                 continue
-            for note in self.notes:
-                handle.event("warning", note)
+            if op.kind is OpKind.PRECHECK:
+                handle.found(self.results)
             error = self.wrong.get(name) or self.wrong.get(op.kind)
             if error is not None:
                 handle.failed(error)

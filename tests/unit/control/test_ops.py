@@ -188,7 +188,7 @@ def test_a_restart_begins_from_nothing_under_another_name(store: Store, task_id:
         assert session.query(Chunk).count() == 0
     done, precheck = store.ops(task_id)
     assert (done.state, precheck.kind, precheck.state) == (OpState.DONE, OpKind.PRECHECK, OpState.READY)
-    assert precheck.options == {"start": True, "force": False}
+    assert precheck.options == {"start": True, "force": False, "items": None}
     claimed(store, precheck).done()
     assert (store.task(task_id).state, store.nodes(task_id)[0].wanted) == (S.INITIALIZING, True)
     assert store.claim_node(1, "h:1:2:y") is not None

@@ -76,7 +76,7 @@ def test_another_key_cannot_open_the_addresses_until_they_are_given_again(store:
 def test_settings_may_change_between_runs(store: Store, task_id: int) -> None:
     store.update_spec(task_id, TaskSpec(name="n", extend_expiry_s=5))
     task = store.task(task_id)
-    assert (task.name, task.extend_expiry_s) == ("n", 5)
+    assert (task.name, task.spec.extend_expiry_s) == ("n", 5)
 
 
 def test_databases_may_not_change_once_copying_has_begun(store: Store, task_id: int) -> None:
@@ -91,7 +91,7 @@ def test_databases_may_not_change_once_copying_has_begun(store: Store, task_id: 
     with pytest.raises(UsageError, match="databases"):
         store.set_endpoints(task_id, replace(SOURCE, db=3), replace(TARGET, db=3))
     assert store.task(task_id).databases == {0: 1}
-    assert store.task(task_id).extend_expiry_s == 1
+    assert store.task(task_id).spec.extend_expiry_s == 1
 
 
 def test_the_urls_databases_are_the_tasks(store: Store) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError, Retry, Side
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import TaskState
 from sync_tasks.views import LoadState, NodeView, Orders, TaskView
 from tests.servers import Server, start
@@ -32,7 +33,7 @@ from workers.translate import Translator
 UID = "0123456789abcdef"
 REPLID = "a" * 40
 
-TASK = TaskView(1, UID, "t", TaskState.SYNCHRONIZING, "s", "t", 0, "stop", None, 1, 1, None)
+TASK = TaskView(1, UID, "t", TaskState.SYNCHRONIZING, "s", "t", TaskSpec(extend_expiry_s=0), None, None)
 NODE = NodeView(
     1, 1, 0, True, False, True, 1, REPLID, 0, 0, True, 0, None, None, None, False, False, None, 0, 0, 0, 0, 1,
 )  # fmt: skip

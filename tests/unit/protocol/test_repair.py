@@ -47,7 +47,7 @@ class Mirrored:
         self.source.values = self.values  # type: ignore[method-assign]
         self.source.offset = lambda: self.end  # type: ignore[method-assign]
         self.source.position = lambda: Position(REPLID, self.end)  # type: ignore[method-assign]
-        self.extend_s = TASK.extend_expiry_s
+        self.extend_s = TASK.spec.extend_expiry_s
         self.epoch = 3
         self.owners: list[Applier] = []
         self.ports: list[Port] = []

@@ -1,15 +1,18 @@
-"""Item: the users may do what the task will do. Asked without doing it."""
+"""Item, for each side: the user may do what the task will do. Asked without doing it."""
 
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Any
 
 from sync_tasks import names
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import CredentialsRefused, KeyferryError, Side
+from sync_tasks.errors import CredentialsRefused, KeyferryError, Side, SourceError
 from sync_tasks.precheck.facts import located
+from sync_tasks.precheck.item import Answer, Item, passed
+from sync_tasks.precheck.scene import Scene
 
 PROBE = names.KEY_PREFIX + b"precheck"
 WRITES: tuple[tuple[bytes, ...], ...] = (
@@ -37,19 +40,26 @@ FOLLOWING: tuple[tuple[bytes, ...], ...] = (
 )
 
 
-def check_source(client: Any, endpoint: Endpoint) -> None:
-    """Whether the user may follow: by ACL DRYRUN, where the server has it and lets the user ask it.
+def _source(scene: Scene) -> Answer:
+    return scene.ask(Side.SOURCE, partial(_may_follow, scene.source))
 
-    Raises:
-        CredentialsRefused: it may not.
-    """
+
+def _may_follow(endpoint: Endpoint, client: Any) -> Answer:
+    """By ACL DRYRUN, where the server has it and lets the user ask it; some providers have taken PSYNC away."""
     from redis import RedisError
 
+    known = _described(client)
+    if known is False:
+        raise SourceError(
+            f"{endpoint.address()} has no PSYNC: its provider forbids replication, or has renamed it",
+            hint="ask the provider to allow it, or name a replica of yours",
+            code="no-psync",
+        )
     try:
         user = client.execute_command("ACL", "WHOAMI")
         answers = [client.execute_command("ACL", "DRYRUN", user, *command) for command in FOLLOWING]
     except RedisError:
-        return  # before 7.0 there is no DRYRUN, and few may call it: then PSYNC itself will tell
+        return passed("PSYNC is there; whether the user may call it shows when it does")
     for command, answer in zip(FOLLOWING, answers, strict=True):
         if answer not in (b"OK", "OK", True):
             raise CredentialsRefused(
@@ -57,14 +67,30 @@ def check_source(client: Any, endpoint: Endpoint) -> None:
                 side=Side.SOURCE,
                 hint="grant +psync +replconf and the reading commands on all keys: `keyferry task check` shows how",
             )
+    return passed("the user may replicate")
 
 
-def check_target(client: Any, endpoint: Endpoint) -> None:
-    """Whether the target takes the writes: permissions, read-only, out of memory, a failed save.
+def _described(client: Any) -> bool | None:
+    """Whether it has PSYNC; None: it does not say."""
+    from redis import RedisError
 
-    Raises:
-        KeyferryError: it does not, with its own answer.
-    """
+    connection = client.connection_pool.get_connection()
+    try:
+        connection.send_command("COMMAND", "INFO", "PSYNC")
+        answer = connection.read_response()
+    except RedisError:
+        return None
+    finally:
+        client.connection_pool.release(connection)
+    return bool(answer[0]) if isinstance(answer, list) and answer else None
+
+
+def _target(scene: Scene) -> Answer:
+    return scene.ask(Side.TARGET, partial(_takes_writes, scene.target))
+
+
+def _takes_writes(endpoint: Endpoint, client: Any) -> Answer:
+    """Permissions, read-only, out of memory, a failed save: raises its own answer."""
     connection: Any = client.connection_pool.get_connection()
     try:
         connection.send_command(b"MULTI")
@@ -81,6 +107,7 @@ def check_target(client: Any, endpoint: Endpoint) -> None:
             connection.disconnect()
     if refusals:
         raise refusals[0]
+    return passed("the user may write, and writes are taken")
 
 
 def _matters(command: tuple[bytes, ...], refusal: KeyferryError) -> bool:
@@ -109,3 +136,21 @@ def _refusal(connection: Any, endpoint: Endpoint) -> KeyferryError | None:
             raise found from error
         return found
     return None
+
+
+ITEMS = {
+    Side.SOURCE: Item(
+        id="source-permissions",
+        title="The user may replicate the source",
+        why="Without PSYNC and REPLCONF there is no snapshot and no stream.",
+        ask=_source,
+        needs=frozenset({Side.SOURCE}),
+    ),
+    Side.TARGET: Item(
+        id="target-permissions",
+        title="The user may write to the target, and it takes writes",
+        why="Any command may come out of the source's stream; one that is refused stops the task.",
+        ask=_target,
+        needs=frozenset({Side.TARGET}),
+    ),
+}

@@ -1,0 +1,71 @@
+"""Every item, in the order in which they are shown and in which the first that has failed is told."""
+
+from __future__ import annotations
+
+from sync_tasks.errors import Side, UsageError
+from sync_tasks.nearest import nearest
+from sync_tasks.precheck.item import Item
+from sync_tasks.precheck.items import (
+    backlog,
+    bulk_limit,
+    clocks,
+    connection,
+    databases_exist,
+    different_servers,
+    eviction,
+    extended_expiry,
+    fork_headroom,
+    modules,
+    no_loop,
+    permissions,
+    replica_buffer,
+    replication_timeout,
+    retry_times,
+    script_replication,
+    spool_space,
+    target_empty,
+    target_memory,
+    tls,
+    topology,
+    value_types,
+    versions,
+)
+
+ITEMS: tuple[Item, ...] = (
+    connection.ITEMS[Side.SOURCE],
+    permissions.ITEMS[Side.SOURCE],
+    connection.ITEMS[Side.TARGET],
+    tls.ITEM,
+    different_servers.ITEM,
+    no_loop.ITEM,
+    topology.ITEMS[Side.SOURCE],
+    topology.ITEMS[Side.TARGET],
+    versions.ITEM,
+    databases_exist.ITEMS[Side.SOURCE],
+    permissions.ITEMS[Side.TARGET],
+    databases_exist.ITEMS[Side.TARGET],
+    target_empty.ITEM,
+    value_types.ITEM,
+    target_memory.ITEM,
+    eviction.ITEM,
+    modules.ITEM,
+    clocks.ITEM,
+    replica_buffer.ITEM,
+    backlog.ITEM,
+    replication_timeout.ITEM,
+    fork_headroom.ITEM,
+    bulk_limit.ITEM,
+    script_replication.ITEM,
+    spool_space.ITEM,
+    retry_times.ITEM,
+    extended_expiry.ITEM,
+)
+
+BY_ID = {item.id: item for item in ITEMS}
+
+
+def item_of(name: str) -> Item:
+    """The item of that id. Raises UsageError if there is none."""
+    if name not in BY_ID:
+        raise UsageError(f"there is no precheck item {name}", hint=nearest(name, BY_ID), code="no-item")
+    return BY_ID[name]

@@ -1,0 +1,76 @@
+"""What items may ask: both servers, the settings, what else runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sync_tasks.answers import classify
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import KeyferryError, Side
+from sync_tasks.precheck.facts import TIMEOUT_S, Facts, gather, located
+from sync_tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where another task of this installation copies from and to: names of servers as in `server_identity`."""
+
+    task: str
+    source: str
+    target: str
+    databases: Mapping[int, int] | None  # None: all, each to its own number
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One task before its start.
+
+    Args:
+        scope: source to target database, the URLs' /db included; None: all, each to its own number.
+        spool: the directory where chunks and log will lie, if that is known here.
+        others: tasks that have not ended.
+    """
+
+    source: Endpoint
+    target: Endpoint
+    spec: TaskSpec = field(default_factory=TaskSpec)
+    scope: Mapping[int, int] | None = None
+    spool: Path | None = None
+    others: tuple[Route, ...] = ()
+    known: dict[Side, Facts] = field(default_factory=dict)  # of the servers that have answered
+
+    def endpoint(self, side: Side) -> Endpoint:
+        """The server of one side."""
+        return self.source if side is Side.SOURCE else self.target
+
+    def facts(self, side: Side) -> Facts:
+        """What it has said of itself. Only items that need this side may ask."""
+        return self.known[side]
+
+    def meet(self, side: Side) -> Facts:
+        """Ask it for that. Raises KeyferryError: why it cannot be used."""
+        self.known.pop(side, None)
+        found = self.ask(side, lambda client: gather(client, self.endpoint(side)))
+        self.known[side] = found
+        return found
+
+    def ask(self, side: Side, question: Callable[[Redis], T]) -> T:
+        """The answer to a question, on a connection of its own. Raises KeyferryError, with the address in it."""
+        endpoint = self.endpoint(side)
+        client = endpoint.connect(db=0, socket_timeout=TIMEOUT_S)
+        try:
+            return question(client)
+        except KeyferryError:
+            raise
+        except Exception as error:
+            raise located(classify(error, side), endpoint) from error
+        finally:
+            client.close()
