@@ -10,6 +10,8 @@ from sync_tasks.precheck.scene import Scene
 
 BUILT_IN = {"vectorset": "vectorset"}
 """Modules that every server of a version has, used or not, and how TYPE calls their values."""
+WITHOUT_VALUES = {"lua"}
+"""Engines of scripts: a target of any version has one, as a module or not."""
 LOOKS = 20  # pages of SCAN
 PAGE = 1000
 
@@ -32,7 +34,7 @@ def _found(client: Any, name: str, db: int) -> bool:
 
 def _ask(scene: Scene) -> Answer:
     source, target = scene.facts(Side.SOURCE), scene.facts(Side.TARGET)
-    missing = sorted(source.modules - target.modules)
+    missing = sorted(source.modules - target.modules - WITHOUT_VALUES)
     if missing and all(name in BUILT_IN and not _in_use(scene, name) for name in missing):
         return passed(f"no value of those that the target lacks ({', '.join(missing)}) was found")
     if not missing:
