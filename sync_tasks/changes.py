@@ -38,6 +38,20 @@ class ThrottleTable(TypedDict, total=False):
     incremental: IncrementalTable
 
 
+class KeyTable(TypedDict, total=False):
+    """Beginnings of names, those that are no text as `hex:00ff`."""
+
+    allow_prefixes: list[str]
+    block_prefixes: list[str]
+
+
+class FilterTable(KeyTable, total=False):
+    """Which keys and commands travel."""
+
+    block_commands: list[str]
+    db: Mapping[int, KeyTable] | Mapping[str, KeyTable]  # rules of single source databases
+
+
 class SpecTable(TypedDict, total=False):
     """The settings of `TaskSpec`; what is left out stays as it is."""
 
@@ -45,6 +59,7 @@ class SpecTable(TypedDict, total=False):
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"]
     databases: Mapping[int, int] | None  # source to target number; None: all, each to its own
     extend_expiry_s: int
+    filter: FilterTable
     retry: RetryTable
     throttle: ThrottleTable
     instance_class: Class
@@ -75,7 +90,8 @@ def changed(spec: TaskSpec, config: Config | None, given: Mapping[str, Any], whe
 def laid(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """A table of settings is merged; what maps databases is one value."""
     merged = dict(table)
-    for name, value in over.items():
+    for key, value in over.items():
+        name = str(key)  # of filter.db, which a program may number
         held = table.get(name)
         inner = isinstance(held, dict) and isinstance(value, Mapping) and name != "databases"
         merged[name] = laid(held or {}, value) if inner else dict(value) if isinstance(value, Mapping) else value

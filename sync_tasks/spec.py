@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError, field_validator, model_validator
 
 from sync_tasks.errors import UsageError
+from sync_tasks.keyfilter import FilterSpec, KeyFilter
 from sync_tasks.nearest import nearest
 from sync_tasks.strict import Strict
 from sync_tasks.throttle import CLASSES, Class, FullThrottle, IncrementalThrottle, ThrottleSpec
@@ -23,6 +25,11 @@ RANGES = {
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
     "databases": "a table of source to target database, 0..255, each target once",
     "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
+    "filter": "a table",
+    "filter.allow_prefixes": 'a list of beginnings of names; "hex:00ff" for bytes that are no text',
+    "filter.block_prefixes": 'a list of beginnings of names; "hex:00ff" for bytes that are no text',
+    "filter.block_commands": "a list of names of commands, none of SELECT, MULTI, EXEC, PING, REPLCONF",
+    "filter.db": "tables by number of the source database, 0..255, as in [filter.db.3]",
     "retry": "a table",
     "retry.connection_min": "10..1440 minutes",
     "retry.other_min": "1..1440 minutes and less than retry.connection_min",
@@ -44,6 +51,10 @@ MEANING = {
     " overwritten",
     "databases": "which go where; left out: all, each to its own number",
     "extend_expiry_s": "so much later keys expire on the target than at the source, while the task follows",
+    "filter.allow_prefixes": "keys whose names begin so are in scope; left out: all",
+    "filter.block_prefixes": "keys whose names begin so are not, whatever is allowed",
+    "filter.block_commands": "writes of the stream that do not travel; a snapshot has what they did before",
+    "filter.db": "allow_prefixes and block_prefixes of one source database, instead of the general ones",
     "retry.connection_min": "how long failed connections are tried again; the shortest counts among running tasks that"
     " share a server",
     "retry.other_min": "how long everything else is",
@@ -56,11 +67,12 @@ MEANING = {
 }
 """What each setting, but for tables, is for."""
 
+OF_ONE_DB = r"^filter\.db\.\d+\."
+
 UNBUILT: dict[str, Any] = {
     "sync_types": ["full", "incremental"],
     "reader": "psync",
     "prefer_replica": False,
-    "filter": {"allow_prefixes": [], "block_prefixes": [], "block_commands": [], "db": {}},
     "transform": {"lua": None, "file": None},
     "verify": {"mode": "off", "depth": None, "sample": None, "limits": None},
 }
@@ -88,6 +100,7 @@ class TaskSpec(Strict):
     databases: dict[DbNumber, DbNumber] | None = None
     extend_expiry_s: Annotated[StrictInt, Field(ge=0, le=TEN_YEARS_S)] = 600
     retry: RetrySpec = RetrySpec()
+    filter: FilterSpec = FilterSpec()
     throttle: ThrottleSpec = ThrottleSpec()
     instance_class: Class = "unlimited"
 
@@ -121,6 +134,7 @@ class TaskSpec(Strict):
 
 TABLES: dict[str, type[BaseModel]] = {
     "": TaskSpec,
+    "filter": FilterSpec,
     "retry": RetrySpec,
     "throttle": ThrottleSpec,
     "throttle.full": FullThrottle,
@@ -207,13 +221,15 @@ def _explain(error: ValidationError, where: str) -> UsageError:
         )
     return UsageError(
         f"{where}: {name} = {_toml(first['input'])} is not allowed",
-        hint=f"{name} takes {RANGES[name]}",
+        hint=f"{name} takes {RANGES[re.sub(OF_ONE_DB, 'filter.', name)]}",
         code="setting-range",
     )
 
 
 def _place(path: list[str]) -> tuple[list[str], type[BaseModel]]:
     """The setting's name, without what union and dict validators add behind it, and the table that it stands in."""
+    if path[:2] == ["filter", "db"] and len(path) > 3 and path[3] != "[key]":
+        return path[:4], KeyFilter
     depth = 1
     while ".".join(path[:depth]) in TABLES and len(path) > depth:
         depth += 1

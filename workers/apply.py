@@ -48,6 +48,7 @@ from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
 from workers.target.windows import Chain
 from workers.translate import Translator
+from workers.wanted import Wanted
 
 
 class Applier(threading.Thread):
@@ -128,7 +129,7 @@ class Applier(threading.Thread):
                 except Malformed as error:
                     if not self.reopened.is_set():  # else the log is another stream's by now
                         self.stop_event.wait(self.port.failing(error))
-                except resync.Wanted as wanted:
+                except Wanted as wanted:
                     self.stop_event.wait(self.port.failing(self._anew(str(wanted))))
                 except KeyferryError as error:
                     self.stop_event.wait(self.port.failing(error))
@@ -338,7 +339,7 @@ class Applier(threading.Thread):
         read = [refused, *refused.others] if refused is not None else []
         repair = Repair(
             chain.link, self.log, self.source, self.scope, found, read, suspects, self._pause, self.port.event,
-            lambda argv: argv[0].upper() in self._learned.names or rewriter.cannot_run(argv),
+            rewriter.stands_for,
         )  # fmt: skip
         doubted = unread and repair.doubt()
         if (behind and repair.suspect(executed)) or doubted:

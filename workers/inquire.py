@@ -62,8 +62,9 @@ class Inquiry:
                     self._source.touch(self._source_db(db), names[start : start + BATCH])
 
     def _source_db(self, target: int) -> int:
-        databases = self._scope.databases
-        return target if databases is None else next(s for s, t in databases.items() if t == target)
+        source = self._scope.source(target)
+        assert source is not None
+        return source
 
     @contextmanager
     def _patience(self) -> Iterator[None]:

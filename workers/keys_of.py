@@ -8,6 +8,7 @@ from sync_tasks.answers import classify
 from sync_tasks.errors import Side
 from workers.codec.resp_cy import ReplyError
 from workers.rewrite import IGNORED, STREAM, WHOLE
+from workers.single import DELETING, SINGLE
 from workers.target.link import TargetLink
 
 BATCH = 1000
@@ -21,15 +22,6 @@ UNCLEAR = (b"Invalid arguments", b"Invalid command", b"Invalid number of argumen
 """Answers of a server that does not say: each argument may be a key then."""
 Asking = Callable[[list[list[bytes]]], Sequence[list[bytes] | None]]
 """Asks another server which keys commands name; None: it does not say, either."""
-SINGLE = frozenset(
-    b"SET SETEX PSETEX GETEX GETDEL GETSET INCR INCRBY DECR DECRBY INCRBYFLOAT APPEND SETRANGE SETBIT BITFIELD"
-    b" LPUSH RPUSH LPUSHX RPUSHX LPOP RPOP LSET LREM LTRIM LINSERT SADD SREM SPOP HSET HMSET HSETNX HDEL HINCRBY"
-    b" HINCRBYFLOAT ZADD ZREM ZINCRBY ZPOPMIN ZPOPMAX ZREMRANGEBYSCORE ZREMRANGEBYRANK ZREMRANGEBYLEX XADD XDEL XTRIM"
-    b" XACK XCLAIM XSETID PFADD GEOADD EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST RESTORE"
-    b" HEXPIRE HPEXPIRE HEXPIREAT HPEXPIREAT HPERSIST HSETEX HGETEX HGETDEL".split()
-)
-"""Commands of one key, the frequent ones: they join nothing with anything."""
-DELETING = frozenset((b"DEL", b"UNLINK"))
 
 
 def keys_of(

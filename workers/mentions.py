@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from workers.keys_of import DELETING, SINGLE, reads_more
+from workers.keys_of import reads_more
+from workers.single import DELETING, SINGLE
 
 
 class Kind(IntEnum):
@@ -24,7 +25,7 @@ class Kind(IntEnum):
     READS = 4
 
 
-FIELD_TIMES = frozenset((b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT", b"HPERSIST", b"HGETEX"))
+FIELD_TIMES: frozenset[bytes] = frozenset((b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT", b"HPERSIST", b"HGETEX"))
 COUNTING = frozenset((b"HINCRBY", b"HINCRBYFLOAT"))
 RENEWING = FIELD_TIMES | {b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT", b"PERSIST", b"GETEX"}
 MAKING = DELETING | {b"SET", b"SETEX", b"PSETEX", b"GETSET", b"GETDEL", b"RESTORE", b"MSET"}

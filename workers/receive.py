@@ -16,6 +16,7 @@ from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenc
 from sync_tasks.views import NodeView
 from workers.moment import now_ms
 from workers.ports import StreamPort
+from workers.scope import Scope
 from workers.snapshot import SnapshotReader, Stopped
 from workers.source.psync import RECV_BYTES, SILENCE_S, Continued, Full, ReplicaLink
 from workers.spool.chunks import Closed
@@ -256,6 +257,7 @@ class Receiver(threading.Thread):
             progress=self._progress,
             stopping=self.stop_event.is_set,
             waiting=self._waiting,
+            scope=Scope(self.port.task.databases, self.port.task.spec.filter),
         )
         try:
             reader.read(link, parts)

@@ -24,11 +24,11 @@ from dataclasses import replace
 from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side, named
 from sync_tasks.names import KEY_PREFIX
 from workers.compose import emit, select
-from workers.keys_of import SINGLE, Command, Key, keys_of, reads_more
+from workers.keys_of import Command, Key, keys_of, reads_more
 from workers.reach import PATIENCE_S, nowhere, reach
-from workers.resync import Wanted
 from workers.rewrite import SERVER_WIDE, Rewriter
 from workers.scope import Scope
+from workers.single import SINGLE
 from workers.source.ask import Source, Values
 from workers.spool.commands import commands
 from workers.spool.log import Log
@@ -36,6 +36,7 @@ from workers.suspects import Suspects
 from workers.target.claim import Checkpoint
 from workers.target.link import TargetLink
 from workers.target.windows import Window
+from workers.wanted import Wanted
 
 MOST_BYTES = 64 << 20
 """Of the values that are asked for at once, as the source counts their memory."""
@@ -74,14 +75,14 @@ class Repair:
         suspects: Suspects,
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
-        stood_in: Callable[[list[bytes]], bool] = lambda _: False,
+        stood_in: Callable[[list[bytes], int], bool] = lambda *_: False,
     ) -> None:
         self._link, self._log, self._source, self._scope = link, log, source, scope
         self._found, self._suspects, self._pause, self._tell = found, suspects, pause, tell
         self._stood_in = stood_in
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
         for error, (_, places) in zip(refused, self._keys_of((e.db, e.argv) for e in refused), strict=True):
-            self._proven |= places
+            self._proven |= self._ours(places)
             if not places and b"NOSCRIPT" in error.message.encode():
                 raise Wanted("the target has lost a script that the source calls by its digest")
             if not places:
@@ -103,11 +104,11 @@ class Repair:
     def doubt(self) -> bool:
         """Doubt what the stream names between `seen` and the checkpoint. Whether there is any key."""
         found = self._found
-        for (_, argv), places in self._keys_of(self._named(found.seen, found.offset, found.seen_db)):
+        for (db, argv), places in self._keys_of(self._named(found.seen, found.offset, found.seen_db)):
             if argv[0].upper() in SERVER_WIDE:
                 self._tell("unverified", f"{named(argv)} may have been refused by the target when its owner died")
             self._swap(argv)
-            self._add(places, argv)
+            self._add(places, argv, db)
         return bool(self._doubted)
 
     def suspect(self, executed: bool) -> bool:
@@ -174,8 +175,8 @@ class Repair:
     def _join(self, start: int, stop: int, db: int) -> None:
         """Doubt what the commands between two offsets join with doubted keys, and what unknown ones name."""
         for command in self._named(start, stop, db):
-            argv = command[1]
-            stood_in = self._stood_in(argv)
+            db, argv = command
+            stood_in = self._stood_in(argv, db)
             # What it may read of doubted keys it need not name. Asked for again and again there would be no end of it.
             sure = stood_in or (reads_more(argv) and not self._joined)
             if argv[0].upper() in SINGLE and not sure:
@@ -184,7 +185,7 @@ class Repair:
             if sure or not self._names.isdisjoint(argv):
                 _, places = next(self._keys_of([command]))
                 if sure or not places.isdisjoint(self._doubted):
-                    self._add(places, argv)
+                    self._add(places, argv, db)
         self._joined = True
 
     def _named(self, start: int, stop: int, db: int) -> Iterator[Command]:
@@ -193,10 +194,14 @@ class Repair:
     def _keys_of(self, commands: Iterable[Command]) -> Iterator[tuple[Command, set[Key]]]:
         return keys_of(self._link, commands, self._source.named)
 
-    def _add(self, places: set[Key], argv: Sequence[bytes] = ()) -> None:
+    def _ours(self, places: set[Key]) -> set[Key]:
+        """Those keys, by the target's databases, that are in scope."""
+        return {at for at in places if self._scope.ours(*at)}
+
+    def _add(self, places: set[Key], argv: Sequence[bytes] = (), db: int = 0) -> None:
         """Doubt keys; what a command that is not known names is refused for certain."""
-        places = {at for at in places if self._scope.target(at[0]) is not None and not at[1].startswith(KEY_PREFIX)}
-        if argv and self._stood_in(list(argv)):
+        places = {at for at in places if self._scope.takes(*at) and not at[1].startswith(KEY_PREFIX)}
+        if argv and self._stood_in(list(argv), db):
             self._proven |= {(self._scope.target(db), key) for db, key in places}
         self._doubted |= places
         self._names |= {key for _, key in places}
@@ -245,9 +250,9 @@ class Repair:
         """Raise the first of the commands refused on the way that is of keys which are not under repair."""
         mine = {(self._scope.target(db), key) for db, key in self.keys}
         for error, (_, places) in zip(refused, self._keys_of((e.db, e.argv) for e in refused), strict=True):
-            if not places or not places <= mine:
+            if not places or not self._ours(places) <= mine:
                 raise error
-            self._proven |= places
+            self._proven |= self._ours(places)
 
     def reached(self, tip: tuple[int, int, str]) -> bool:
         """Whether the target is to be just where the values are true. Raises ConnectionLost if it never will."""

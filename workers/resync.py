@@ -28,10 +28,6 @@ class Begun(Exception):
     """A full sync in place has begun: what the stream waits for will not come; not an error."""
 
 
-class Wanted(Exception):
-    """The target cannot be mended with less than a full sync in place; not an error. Its text says why."""
-
-
 def needed(node: NodeView, found: Checkpoint | None) -> bool:
     """Whether the target must be loaded by another snapshot than the database knows of.
 

@@ -8,16 +8,22 @@ from pathlib import Path
 
 from sync_tasks.errors import CannotContinue, Side
 from workers.clock import Clock
+from workers.codec.resp_cy import KEYED
 from workers.compose import emit, select
+from workers.crossing import SECOND, divide
 from workers.expiry import hold
 from workers.older import Older, refuse
 from workers.scope import Scope
+from workers.single import SINGLE
 from workers.source.ask import Kind
 from workers.spool.scripts import Scripts
 from workers.target.knows import Knows
 from workers.target.windows import Window
 from workers.times import TIMED, Retimed, restore, retime, unknown_time
+from workers.wanted import Wanted
 
+FILTERED = frozenset(("timed", "older"))
+"""Kinds of commands that tell all their keys."""
 NEWEST = Kind(redis=False, major=99)
 IGNORED = {b"PING", b"REPLCONF", b"PUBLISH", b"SPUBLISH", b"CLUSTER"}
 STREAM = {b"SELECT", b"MULTI", b"EXEC"}
@@ -94,8 +100,12 @@ class Rewriter:
         """
         window.changes += 1
         target = self.scope.target(db)
+        if kind in FILTERED and (target is None or not self._takes(argv, db)):
+            return
         if kind == "whole":
             self._whole(argv, target, before, window)
+        elif kind == KEYED and target is not None:
+            self._keyed(argv, target, before, window, lambda key: self.scope.takes(db, key))
         elif kind == "server-wide":
             if argv[0].upper() == b"SCRIPT" and argv[1].upper() == b"LOAD":
                 self._scripts.add(argv[2])
@@ -104,20 +114,66 @@ class Rewriter:
         elif kind == "timed" and target is not None:
             done = unknown_time(argv) if self.floats else None
             done = done or retime(argv, self.clock, self._reads, self._source.redis)
-            if done is None:
+            if done is None or self._divides(argv, db):
                 select(window, target, before)
                 refuse(window, argv, before)
             else:
                 self._timed(done, argv, target, before, after, window)
         elif kind == "older" and target is not None:
             self._older(argv, argv, target, before, window)
-        elif kind == "unknown" and target is not None:
+        elif kind == "unknown" and target is not None and (argv[0].upper() not in SINGLE or self._takes(argv, db)):
             select(window, target, before)
             refuse(window, argv, before)
         elif kind == "moving":
             self._moving(argv, db, before, after, window)
         elif kind == "script":
-            self._script(argv, target, before, after, window)
+            self._script(argv, db, before, after, window)
+
+    def _takes(self, argv: list[bytes], db: int) -> bool:
+        """Whether any key of a command is in scope, of a kind that tells all its keys."""
+        name = argv[0].upper()
+        if name == b"MSETEX":
+            return any(self.scope.takes(db, key) for key in _keys(argv))
+        return self.scope.takes(db, argv[2] if name in SECOND else argv[1])
+
+    def _divides(self, argv: list[bytes], db: int) -> bool:
+        """Whether keys of a timed command are in scope and others not."""
+        return argv[0].upper() == b"MSETEX" and not all(self.scope.takes(db, key) for key in _keys(argv))
+
+    def _keyed(
+        self, argv: list[bytes], target: int, before: int, window: Window, takes: Callable[[bytes], bool]
+    ) -> None:
+        """A command of several keys, where there is a filter."""
+        commands = divide(argv, takes)
+        if commands == []:
+            return
+        select(window, target, before)
+        if commands is None:
+            refuse(window, argv, before)
+            return
+        for command in commands:
+            emit(window, command, before)
+
+    def stands_for(self, argv: list[bytes], db: int) -> bool:
+        """Whether another command, which is sure to be refused, stands for this one on the target."""
+        name = argv[0].upper()
+        if name in self.older.kinds and self.older.kinds[name] == "unknown":
+            return True
+        if name in SCRIPTS:
+            return self.cannot_run(argv) or self._crosses(argv, db)
+        if name in MOVING:
+            goal = argv[1] if name == b"MOVE" else argv[2]
+            return self.scope.takes(self._other(argv, db)[0], goal) and not self.scope.takes(db, argv[1])
+        if not self.scope.filtered or name in SINGLE or self.scope.target(db) is None:
+            return False
+        if name in TABLE:
+            return self._divides(argv, db)
+        return divide(argv, lambda key: self.scope.takes(db, key)) is None
+
+    def _crosses(self, argv: list[bytes], db: int) -> bool:
+        """Whether a script names keys that are in scope and others."""
+        inside = [self.scope.takes(db, key) for key in argv[3 : 3 + int(argv[2])]]
+        return any(inside) and not all(inside)
 
     def put(self, db: int, key: bytes, payload: bytes, when: int, exact: bool, at: int, window: Window) -> None:
         """A key of the source's database `db` as it is at offset `at`; the rest as for `workers.times.restore`."""
@@ -147,15 +203,15 @@ class Rewriter:
         for one in commands:
             emit(window, one, before)
 
-    def _script(self, argv: list[bytes], target: int | None, before: int, after: int, window: Window) -> None:
+    def _script(self, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """Times that a script gives count from the target's moment: they are held until the source is asked."""
         if argv[0].upper() == b"EVAL":
             self._scripts.add(argv[1])
-        if target is None:
+        target, keys = self.scope.target(db), argv[3 : 3 + int(argv[2])]
+        if target is None or (keys and not any(self.scope.takes(db, key) for key in keys)):
             return
-        keys = argv[3 : 3 + int(argv[2])]
         select(window, target, before)
-        if self.cannot_run(argv):
+        if self.cannot_run(argv) or self._crosses(argv, db):
             refuse(window, argv, before)
             return
         body = self._body(argv)
@@ -180,38 +236,40 @@ class Rewriter:
     def _moving(self, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """RENAME, COPY, MOVE: the other key, and perhaps another database."""
         name = argv[0].upper()
-        other, at = db, -1
-        if name == b"MOVE":
-            at = 2
-        elif name == b"COPY":
-            at = next((i + 1 for i, a in enumerate(argv) if i > 2 and a.upper() == b"DB"), -1)
-        if at > 0:
-            other = int(argv[at])
-        target, goal = self.scope.target(db), self.scope.target(other)
-        if target is None and goal is None:
-            return
-        if target is None:
-            raise CannotContinue(
-                f"{name.decode()} brings a key from database {db}, which is not synchronized, into {other}",
-                side=Side.SOURCE,
-                hint="include both databases in the task",
-            )
-        if goal is None:
-            if name == b"MOVE":
+        other, at = self._other(argv, db)
+        target, goal, to = self.scope.target(db), self.scope.target(other), argv[1] if name == b"MOVE" else argv[2]
+        if goal is None or not self.scope.takes(other, to):
+            if target is not None and name != b"COPY" and self.scope.takes(db, argv[1]):
                 select(window, target, before)
                 emit(window, [b"DEL", argv[1]], before)
+            return
+        if target is None or not self.scope.takes(db, argv[1]):
+            select(window, goal, before)  # what comes in is copied anew
+            refuse(window, [b"RESTORE", to], before)
             return
         window.databases.add(goal)
         if at > 0:
             argv = [*argv[:at], b"%d" % goal, *argv[at + 1 :]]
-        self._touched(goal, argv[1] if name == b"MOVE" else argv[2], after, False)
+        self._touched(goal, to, after, False)
         select(window, target, before)
         emit(window, argv, before)
+
+    def _other(self, argv: list[bytes], db: int) -> tuple[int, int]:
+        """The database of the other key, and where it is named; -1: nowhere."""
+        at = -1
+        if argv[0].upper() == b"MOVE":
+            at = 2
+        elif argv[0].upper() == b"COPY":
+            at = next((i + 1 for i, a in enumerate(argv) if i > 2 and a.upper() == b"DB"), -1)
+        return (int(argv[at]) if at > 0 else db), at
 
     def _whole(self, argv: list[bytes], target: int | None, before: int, window: Window) -> None:
         """FLUSHALL, FLUSHDB, SWAPDB: on databases in scope alone; our own keys are put back at once."""
         name = argv[0].upper()
         concerned: list[int] = []
+        if self.scope.filtered and self._is_of_us(argv, target):
+            # What else is in those databases is to stay; and which keys came from here, a full sync in place tells.
+            raise Wanted(f"{name.decode()} concerns keys that are in scope, beside others")
         if name == b"SWAPDB":
             concerned = self._swap(int(argv[1]), int(argv[2]), before, window)
         elif name == b"FLUSHALL" and self.scope.databases is None:
@@ -231,6 +289,12 @@ class Rewriter:
                 window.selected = int(command[1])
             emit(window, command, before)
 
+    def _is_of_us(self, argv: list[bytes], target: int | None) -> bool:
+        """Whether a command on whole databases concerns one that is in scope."""
+        if argv[0].upper() == b"SWAPDB":
+            return any(self.scope.target(int(db)) is not None for db in argv[1:3])
+        return argv[0].upper() == b"FLUSHALL" or target is not None
+
     def _swap(self, first: int, second: int, before: int, window: Window) -> list[int]:
         """SWAPDB; the target databases that it concerns."""
         one, two = self.scope.target(first), self.scope.target(second)
@@ -246,3 +310,8 @@ class Rewriter:
         window.databases |= {one, two}
         emit(window, [b"SWAPDB", b"%d" % one, b"%d" % two], before)
         return [one, two]
+
+
+def _keys(argv: list[bytes]) -> list[bytes]:
+    """Of MSETEX."""
+    return argv[2 : 2 + 2 * int(argv[1]) : 2]

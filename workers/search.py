@@ -70,7 +70,9 @@ class Search:
             return []
         db = self._walk[0]
         self._cursor, keys = self._expiries.scan(db, self._cursor, BATCH)
-        times = self._expiries.read(db, [k for k in keys if not k.startswith(KEY_PREFIX)])
+        times = self._expiries.read(
+            db, [k for k in keys if not k.startswith(KEY_PREFIX) and self._scope.ours(db, k)]
+        )
         if self._cursor == 0:
             self._walk.pop(0)
         return [(db, e.key) for e in times if e.hashed or (e.when >= 0 if self._every else held(e.when))]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sync_tasks.errors import Malformed
 from workers.codec import Framer
+from workers.codec.filter_cy import Filter
+from workers.scope import Scope
 from workers.source.psync import ReplicaLink
 from workers.spool.chunks import ChunkWriter, Closed
 from workers.spool.room import when_there_is_room
@@ -15,6 +17,8 @@ from workers.spool.tables import write_tables
 
 SHARDS = 8
 HUGE_BYTES = 8 << 20
+NONE = Filter([], [b""])
+"""Takes no key: all begin with nothing."""
 SMALL_BYTES = 256 << 10
 """A database with no more than this is one chunk: each costs some ten transactions and messages, however small."""
 
@@ -28,6 +32,7 @@ class SnapshotReader:
         progress: called with the bytes received so far, now and then.
         stopping: asked between buffers; true ends the reading by `Stopped`.
         waiting: called with the error while there is no room on the disk.
+        scope: its filter of keys is obeyed.
     """
 
     def __init__(
@@ -38,7 +43,9 @@ class SnapshotReader:
         progress: Callable[[int], None],
         stopping: Callable[[], bool],
         waiting: Callable[[Exception], float],
+        scope: Scope | None = None,
     ) -> None:
+        self._scope = scope or Scope(None)
         self.chunks = ChunkWriter(directory, closed)
         self.framer = Framer(SHARDS, HUGE_BYTES)
         self.functions: list[bytes] = []
@@ -49,8 +56,9 @@ class SnapshotReader:
         self._progress = progress
         self._stopping = stopping
         self._waiting = waiting
-        self._db = 0
+        self._select(0)
         self._huge_shard = 0
+        self._passing = False  # the huge value that comes is of a key that is not in scope
 
     def read(self, link: ReplicaLink, parts: Iterator[bytes | int | None]) -> None:
         """Read to the end of the snapshot; what follows stays with the link.
@@ -84,14 +92,16 @@ class SnapshotReader:
                 self._drain_large()
             elif kind == "db":
                 self._end_database()
-                self._db = event[1]
+                self._select(event[1])
             elif kind == "huge":
                 _, key, expire_ms, value_type, self._huge_shard = event
-                self._room(partial(self.chunks.begin_huge, key, expire_ms, value_type))
+                self._passing = not self._scope.takes(self._db, key)
+                self._huge(partial(self.chunks.begin_huge, key, expire_ms, value_type))
             elif kind == "part":
-                self._room(partial(self.chunks.part, event[1]))
+                self._huge(partial(self.chunks.part, event[1]))
             elif kind == "huge_end":
-                self.chunks.end_huge(self._db, self._huge_shard)
+                if not self._passing:
+                    self.chunks.end_huge(self._db, self._huge_shard)
             elif kind == "version":
                 self.version = event[2]
                 self._save_tables()  # loaders need the version from the first chunk on
@@ -104,6 +114,16 @@ class SnapshotReader:
                 self._end_database()
                 return True
         return False
+
+    def _select(self, db: int) -> None:
+        """What follows belongs to this database; of one that does not travel nothing is kept."""
+        self._db = db
+        self.framer.filter(self._scope.filter(db) if self._scope.target(db) is not None else NONE)
+
+    def _huge(self, write: Callable[[], None]) -> None:
+        """Write what belongs to a huge value, unless its key is not in scope."""
+        if not self._passing:
+            self._room(write)
 
     def _aux(self, name: bytes, value: bytes) -> None:
         if name == b"repl-stream-db":

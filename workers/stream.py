@@ -197,7 +197,7 @@ class StreamJob:
         self.receiver.start()
 
     def _applier(self, source: Source) -> Applier:
-        scope = Scope(self.port.task.databases)
+        scope = Scope(self.port.task.databases, self.port.task.spec.filter)
         made = Applier(self.target, self.port, self.log, source, self.directory, scope, self.home, self.known)
         made.pace.limits = self.orders.limits
         return made

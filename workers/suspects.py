@@ -26,7 +26,6 @@ from workers.expiry import REAL, REAL_FIELD, held, hold, hold_field
 from workers.keys_of import Key, keys_of
 from workers.mentions import Kind, fields_of, kind_of
 from workers.reach import reach
-from workers.resync import Wanted
 from workers.scope import Scope
 from workers.settle import Settler
 from workers.source.ask import Source
@@ -36,6 +35,7 @@ from workers.target.claim import Checkpoint
 from workers.target.expiries import Expiries, Expiry
 from workers.target.link import SILENCE_S, lost
 from workers.target.windows import Chain, Window
+from workers.wanted import Wanted
 
 BATCH = 1000
 """Keys that the target is asked about at once."""
@@ -179,7 +179,7 @@ class Suspects:
     def _named(self, start: int, stop: int, db: int) -> Iterator[tuple[int, list[bytes], set[Key]]]:
         stream = commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
         for (at, argv), places in keys_of(self._chain.link, stream, self._source.named):
-            yield at, argv, {place for place in places if self._scope.target(place[0]) is not None}
+            yield at, argv, {place for place in places if self._scope.takes(*place)}
 
     def _live(self) -> int:
         """The offset up to which the source has written, by now on disk: nothing behind it is older than this moment,

@@ -94,8 +94,9 @@ def sweep(
     for db in sorted({to for source in sources if (to := scope.target(source)) is not None}):
         mine = [source for source in sources if scope.target(source) == db]
         walk = _Walk(
-            link, db, home, known.seed, FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check), check
-        )
+            link, db, home, known.seed, FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check), check,
+            scope,
+        )  # fmt: skip
         gone = bytearray()
         for found in _gone(present, former, known, mine, scope, db):
             gone += found
@@ -130,8 +131,10 @@ class _Walk:
     """Over one database of the target."""
 
     def __init__(
-        self, link: TargetLink, db: int, home: int, seed: bytes, batches: FencedBatches, check: Callable[[], None]
-    ) -> None:
+        self, link: TargetLink, db: int, home: int, seed: bytes, batches: FencedBatches, check: Callable[[], None],
+        scope: Scope,
+    ) -> None:  # fmt: skip
+        self._scope = scope
         self._link, self._db, self._home, self._seed = link, db, home, seed
         self._check, self.batches = check, batches
 
@@ -144,7 +147,8 @@ class _Walk:
                 [b"SELECT", self._db], [b"SCAN", cursor, b"COUNT", SCANNED], [b"SELECT", self._home],
             ]  # fmt: skip
             cursor, keys = self._link.ask_all(scan)[1]
-            found = among([key for key in keys if not key.startswith(KEY_PREFIX)], gone, self._seed)
+            some = [key for key in keys if not key.startswith(KEY_PREFIX) and self._scope.ours(self._db, key)]
+            found = among(some, gone, self._seed)
             for at in range(0, len(found), BATCH):
                 some = found[at : at + BATCH]
                 self.batches.send(encode([b"UNLINK", *some]), 1)

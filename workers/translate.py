@@ -10,11 +10,12 @@ from functools import partial
 
 from sync_tasks.errors import CannotContinue, Malformed, Side
 from workers import outlying
-from workers.codec.resp_cy import LIMIT, MORE, Scanner
+from workers.codec.resp_cy import LIMIT, MORE, SKIP, Scanner
 from workers.compose import select
 from workers.outlying import Read
 from workers.pace import Pace
 from workers.rewrite import TABLE, Rewriter
+from workers.single import DELETING, SINGLE
 from workers.spool.log import Block, Log
 from workers.spool.long import HELD_BYTES, MOST_ARGUMENTS, Long, begin, stretch
 from workers.target.windows import Run, Window
@@ -46,9 +47,9 @@ class Translator:
         rewriter: Rewriter,
         log: Log | None = None,
     ) -> None:
-        self._table = TABLE | rewriter.older.kinds
+        self._table = TABLE | rewriter.older.kinds | dict.fromkeys(rewriter.scope.blocked, "ignored")
         self._read: Read | None = None if log is None else partial(stretch, log)
-        self._scanner = Scanner(self._table, rewriter.floats)
+        self._scanner = Scanner(self._table, rewriter.floats, SINGLE, DELETING)
         self.rewriter = rewriter
         self._scope, self._clock, self._home = rewriter.scope, rewriter.clock, rewriter.home
         self._data = b""
@@ -57,7 +58,7 @@ class Translator:
         self._fork, self._before, self._replid = 0, "", ""
         self._parts: list[bytes] = []
         self.offset = offset  # of the stream byte before the buffered data
-        self.db = db
+        self._select(db)
         self.most = (WINDOW_COMMANDS, WINDOW_BYTES)  # of a window, unless one command or transaction is more
         self.window = self._window(offset, db, "")
         self._transaction: Window | None = None
@@ -68,6 +69,11 @@ class Translator:
             start=offset, end=offset, db=db, replid=replid, first=self._home, selected=self._home,
             fresh_ms=self._clock.stamp,
         )  # fmt: skip
+
+    def _select(self, db: int) -> None:
+        """The stream acts on this database from here on."""
+        self.db = db
+        self._scanner.filter(self._scope.filter(db) if self._scope.target(db) is not None else None)
 
     def keep_to(self, pace: Pace) -> None:
         """Make windows no larger than may be written at once."""
@@ -117,6 +123,8 @@ class Translator:
     # --- commands that stay in the log
 
     def _is_held(self, name: bytes, count: int) -> bool:
+        if self._scope.filtered and name not in SINGLE:
+            return True
         return name in self._table and (name not in SETTING or count > MOST_ARGUMENTS)
 
     def _on(self, long: Long, data: bytes) -> bytes:
@@ -146,7 +154,7 @@ class Translator:
     def _put(self, long: Long, end: int, read: Read) -> None:
         target, window = self._scope.target(self.db), self._transaction or self.window
         kind = self._table.get(long.argv[0].upper())
-        if target is None:
+        if target is None or (self._scope.filtered and not self._scope.takes(self.db, long.argv[1])):
             return
         if kind is None or len(long.argv) == 3:
             select(window, target, long.offset)
@@ -171,11 +179,20 @@ class Translator:
                 continue
             if why == MORE:
                 return int(end)
+            if why == SKIP:
+                self._pass(after)
+                pos = after
+                continue
             try:
                 self._special(kind, argv, self.offset + end, self.offset + after)
             except (ValueError, IndexError, StopIteration) as e:
                 raise Malformed(f"replication stream: {argv[0][:20]!r} with arguments that make no sense", end) from e
             pos = after
+
+    def _pass(self, after: int) -> None:
+        """Commands of keys that are not in scope end there, in the data."""
+        if self._transaction is None:
+            self.window.end = self.offset + after
 
     def _copy(self, data: bytes, pos: int, end: int, count: int) -> None:
         target = self._scope.target(self.db)
@@ -206,7 +223,7 @@ class Translator:
 
     def _special(self, kind: str | None, argv: list[bytes], before: int, after: int) -> None:
         if kind == "select":
-            self.db = int(argv[1])
+            self._select(int(argv[1]))
         elif kind == "multi":
             self._transaction = Window()
         elif kind == "exec":

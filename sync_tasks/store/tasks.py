@@ -109,16 +109,32 @@ def set_spec(session: Session, task: Task, spec: TaskSpec) -> None:
     old = rows.task_view(task).databases
     new = mapping(spec.databases, task.source_db, task.target_db)
     _same_databases(session, task, old, new)
+    _same_keys(session, task, spec)
     task.spec = spec.model_dump(mode="json")
     if spec.name:
         task.name = spec.name
 
 
 def _same_databases(session: Session, task: Task, old: dict[int, int] | None, new: dict[int, int] | None) -> None:
-    begun = session.scalar(select(Node.id).where(Node.task_id == task.id, Node.gen > 0).limit(1))
-    if old != new and begun is not None:
+    if old != new and _begun(session, task):
         raise UsageError(
             "the databases to copy cannot change once copying has begun",
             hint="use the same databases as before, or another --state directory",
             code="databases",
         )
+
+
+def _same_keys(session: Session, task: Task, spec: TaskSpec) -> None:
+    commands = spec.filter.block_commands
+    before = rows.spec_of(task).filter.model_copy(update={"block_commands": commands})
+    if before != spec.filter and _begun(session, task):
+        raise UsageError(
+            "which keys to copy cannot change once copying has begun",
+            hint="use the same prefixes as before, or make another task",
+            code="filter",
+        )
+
+
+def _begun(session: Session, task: Task) -> bool:
+    begun = select(Node.id).where(Node.task_id == task.id, Node.gen > 0).limit(1)
+    return session.scalar(begun) is not None

@@ -12,10 +12,12 @@ from workers.codec.programs import TIMED_HASHES, header, name, starts
 from workers.codec.template_cy import Templates
 
 if cython.compiled:
+    from cython.cimports.workers.codec.filter_cy import Filter
     from cython.cimports.workers.codec.part_cy import Parted
     from cython.cimports.workers.codec.raw_cy import load_signed
     from cython.cimports.workers.codec.shard_cy import Shard
 else:
+    from workers.codec.filter_cy import Filter
     from workers.codec.part_cy import Parted
     from workers.codec.raw_cy import load_signed
     from workers.codec.shard_cy import Shard
@@ -61,6 +63,7 @@ class Framer(Parted):
     _checked: cython.bint  # whether a checksum follows
     _expire: cython.longlong
     _shards: list
+    _filter: object
 
     def __init__(self, shards: int, huge_bytes: int = 8 << 20) -> None:
         if not 1 <= shards <= 16384:
@@ -72,7 +75,12 @@ class Framer(Parted):
         self._phase = 0
         self._valkey = self._checked = False
         self._expire = -1
+        self._filter = None
         self.db = 0
+
+    def filter(self, key_filter: object) -> None:
+        """From here on, pass over keys that a `Filter` does not take; None: take all. Huge values are the caller's."""
+        self._filter = key_filter
 
     def pending(self, shard: int) -> int:
         """Bytes that wait in a shard's buffer."""
@@ -224,7 +232,12 @@ class Framer(Parted):
     def _append(self) -> cython.Py_ssize_t:
         """The value is complete: append the entry to its shard; the bytes that now wait there."""
         shard: Shard = cython.cast(Shard, self._shards[self._shard])
-        if self._type >= _OF_LISTPACK or self._before:
+        if (
+            self._filter is not None
+            and cython.cast(Filter, self._filter).takes_at(self._key, 0, self._klen) == 0
+        ):
+            self._before = b""
+        elif self._type >= _OF_LISTPACK or self._before:
             self._append_changed(shard)
         else:
             shard.append(self._expire, self._key, self._klen, self._type, self._buf, self._head, self._pos - self._head)

@@ -10,7 +10,10 @@ from sync_tasks.errors import Malformed
 
 if cython.compiled:
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+    from cython.cimports.workers.codec.filter_cy import Filter
     from cython.cimports.workers.codec.raw_cy import copy, decimal, digits
+else:
+    from workers.codec.filter_cy import Filter
 
 MAX_ARGS = (1 << 31) - 1  # servers from 7.0 on take so many; before, 2^20
 MAX_BULK = 1 << 30
@@ -19,6 +22,12 @@ MAX_BULK = 1 << 30
 MORE = 0  # needs more bytes
 LIMIT = 1  # the limit of commands or bytes was reached
 SPECIAL = 2  # a command that the table names, or an empty line
+SKIP = 3  # commands on keys that are not in scope
+
+IGNORED = "ignored"
+"""Kind of a command that does not travel."""
+KEYED = "keyed"
+"""Kind of a command whose keys may be in scope and not, where there is a filter."""
 
 
 @cython.cfunc
@@ -53,41 +62,117 @@ def _digits(value: cython.longlong) -> cython.int:
     return n
 
 
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _packed(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.ulonglong:
+    """Up to eight bytes of a name as a number, in upper case."""
+    value: cython.ulonglong = 0
+    c: cython.uchar
+    i: cython.Py_ssize_t = 0
+    while i < size:
+        c = buf[pos + i]
+        if 97 <= c <= 122:
+            c -= 32
+        value = (value << 8) | c
+        i += 1
+    return value
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _place(head: cython.ulonglong, tail: cython.ulonglong) -> cython.int:
+    return cython.cast(cython.int, ((head ^ (tail * 31)) * 2654435761 >> 16) & 511)
+
+
 @cython.cclass
 class Scanner:
     """Cuts a stream into runs of plain commands, which travel as they are, and special ones.
 
     Args:
         table: upper-case command name to a kind, any object; those commands are special. `SET` with three
-            arguments is plain whatever the table says, unless `numbers`.
+            arguments is plain unless its kind is IGNORED, or as `numbers` says.
         numbers: a `SET` of three arguments is special, too, if its value begins as a number does.
+        singles: names of commands whose first argument is the only key they name. Of those, where there is a filter,
+            `scan` passes over what is not in scope; any other plain command is special then, of kind KEYED.
+        firsts: of commands of which that holds if they have one argument alone.
     """
 
     table: dict
     numbers: cython.bint
+    plain_sets: cython.bint
     mask: cython.uchar[1024]
-    names: list
+    key_filter: object
+    _heads: cython.ulonglong[512]
+    _tails: cython.ulonglong[512]
+    _kinds: cython.uchar[512]
 
-    def __init__(self, table: dict, numbers: bool = False) -> None:
+    def __init__(self, table: dict, numbers: bool = False, singles: object = (), firsts: object = ()) -> None:
         self.table = table
         self.numbers = numbers
-        self.names = []
+        self.plain_sets = table.get(b"SET") != IGNORED
+        self.key_filter = None
         if not cython.compiled:
             self.mask = [0] * 1024
+            self._heads, self._tails, self._kinds = [0] * 512, [0] * 512, [0] * 512
         i: cython.int
         for i in range(1024):
             self.mask[i] = 0
         for name in table:
             if len(name) < 32:
                 self.mask[(len(name) << 5) | (name[0] & 31)] = 1
+        for i in range(512):
+            self._kinds[i] = 0
+        for name in singles:
+            self._add(name, len(name), 1)
+        for name in firsts:
+            self._add(name, len(name), 2)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _add(self, name: cython.p_const_uchar, size: cython.Py_ssize_t, kind: cython.int) -> cython.int:
+        """Remember a name of up to 16 bytes; a longer one, or one too many, is only slower."""
+        head: cython.ulonglong = _packed(name, 0, min(size, 8))
+        tail: cython.ulonglong = _packed(name, 8, size - 8)
+        at: cython.int = _place(head, tail)
+        tries: cython.int = 0
+        while size <= 16 and tries < 64:
+            if self._kinds[at] == 0:
+                self._heads[at] = head
+                self._tails[at] = tail
+                self._kinds[at] = kind
+                return 0
+            at = (at + 1) & 511
+            tries += 1
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _kind(self, buf: cython.p_const_uchar, pos: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.int:
+        """1: of `singles`, 2: of `firsts`, 0: neither, or not known."""
+        if size > 16:
+            return 0
+        head: cython.ulonglong = _packed(buf, pos, min(size, 8))
+        tail: cython.ulonglong = _packed(buf, pos + 8, size - 8)
+        at: cython.int = _place(head, tail)
+        while self._kinds[at]:
+            if self._heads[at] == head and self._tails[at] == tail:
+                return self._kinds[at]
+            at = (at + 1) & 511
+        return 0
+
+    def filter(self, key_filter: object) -> None:
+        """From here on, pass over keys that this one does not take; None: take all."""
+        self.key_filter = key_filter
 
     def scan(
         self, data: bytes, pos: cython.Py_ssize_t, max_commands: cython.Py_ssize_t, max_bytes: cython.Py_ssize_t
     ) -> tuple:
         """Scan commands of `data` from `pos`.
 
-        Returns (end of the run, plain commands in it, MORE / LIMIT / SPECIAL, argv or None, end of the special
-        command, its kind). Raises Malformed with the offset in `data`.
+        Returns (end of the run, plain commands in it, MORE / LIMIT / SPECIAL / SKIP, argv or None, end of the special
+        command or of what is passed over, its kind). Raises Malformed with the offset in `data`.
         """
         buf: cython.p_const_uchar = data
         end: cython.Py_ssize_t = len(data)
@@ -100,8 +185,14 @@ class Scanner:
         name: cython.Py_ssize_t
         name_size: cython.Py_ssize_t
         last: cython.Py_ssize_t = 0
+        key: cython.Py_ssize_t = 0
+        key_size: cython.Py_ssize_t = 0
+        single: cython.int
+        skipped: cython.Py_ssize_t = -1  # where what is passed over begins
         while True:
-            if count >= max_commands or (count and pos - start >= max_bytes):
+            if skipped >= 0 and (pos >= end or buf[pos] == 10 or pos - skipped > 1048576):
+                return (skipped, count, SKIP, None, pos, None)
+            if skipped < 0 and (count >= max_commands or (count and pos - start >= max_bytes)):
                 return (pos, count, LIMIT, None, pos, None)
             if pos >= end:
                 return (pos, count, MORE, None, pos, None)
@@ -111,7 +202,7 @@ class Scanner:
                 raise Malformed("replication stream: a command does not begin with '*'", pos)
             argc = _number(buf, pos + 1, end)
             if argc == -1:
-                return (pos, count, MORE, None, pos, None)
+                return self._short(pos, count, skipped)
             if argc < 1 or argc > MAX_ARGS:
                 raise Malformed("replication stream: bad number of arguments", pos)
             cur = pos + 3 + _digits(argc)
@@ -120,20 +211,23 @@ class Scanner:
             i = 0
             while i < argc:
                 if cur >= end:
-                    return (pos, count, MORE, None, pos, None)
+                    return self._short(pos, count, skipped)
                 if buf[cur] != 36:
                     raise Malformed("replication stream: an argument does not begin with '$'", cur)
                 size = _number(buf, cur + 1, end)
                 if size == -1:
-                    return (pos, count, MORE, None, pos, None)
+                    return self._short(pos, count, skipped)
                 if size < 0 or size > MAX_BULK:
                     raise Malformed("replication stream: bad length of an argument", cur)
                 cur += 3 + _digits(size)
                 if i == 0:
                     name = cur
                     name_size = size
+                elif i == 1:
+                    key = cur
+                    key_size = size
                 if cur + size + 2 > end:
-                    return (pos, count, MORE, None, pos, None)
+                    return self._short(pos, count, skipped)
                 last = cur
                 cur += size
                 if buf[cur] != 13 or buf[cur + 1] != 10:
@@ -144,7 +238,8 @@ class Scanner:
                 0 < name_size < 32
                 and self.mask[(name_size << 5) | (buf[name] & 31)]
                 and not (
-                    argc == 3
+                    self.plain_sets
+                    and argc == 3
                     and name_size == 3
                     and (buf[name] & 223) == 83
                     and (buf[name + 1] & 223) == 69
@@ -153,9 +248,31 @@ class Scanner:
             ):
                 kind = self.table.get(data[name : name + name_size].upper())
                 if kind is not None:
+                    if skipped >= 0:
+                        return (skipped, count, SKIP, None, pos, None)
                     return (pos, count, SPECIAL, arguments(data, pos), cur, kind)
+            if self.key_filter is not None:
+                single = self._kind(buf, name, name_size)
+                if argc < 2 or single == 0 or (single == 2 and argc != 2):
+                    if skipped >= 0:
+                        return (skipped, count, SKIP, None, pos, None)
+                    return (pos, count, SPECIAL, arguments(data, pos), cur, KEYED)
+                if cython.cast(Filter, self.key_filter).takes_at(buf, key, key_size) == 0:
+                    if skipped < 0:
+                        skipped = pos
+                    pos = cur
+                    continue
+                if skipped >= 0:
+                    return (skipped, count, SKIP, None, pos, None)
             count += 1
             pos = cur
+
+    @cython.cfunc
+    def _short(self, pos: cython.Py_ssize_t, count: cython.Py_ssize_t, skipped: cython.Py_ssize_t) -> tuple:
+        """What `scan` returns before a command that is not all there."""
+        if skipped >= 0:
+            return (skipped, count, SKIP, None, pos, None)
+        return (pos, count, MORE, None, pos, None)
 
 
 def arguments(data: bytes, pos: cython.Py_ssize_t) -> list:

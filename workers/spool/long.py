@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from sync_tasks.errors import Malformed
 from workers.codec.resp_cy import MAX_ARGS, MAX_BULK, skim
-from workers.keys_of import SINGLE
 from workers.mentions import FIELD_TIMES
+from workers.single import SINGLE
 from workers.spool.log import Cursor, Log
 
 HELD_BYTES = 8 << 20

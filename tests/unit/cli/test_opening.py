@@ -87,7 +87,7 @@ def test_a_start_that_was_killed_between_two_states_is_gone_on_with(store: Store
 def test_settings_and_credentials_may_change(store: Store) -> None:
     first = open_task(store, wanted(), Check())
     later = wanted(source="redis://user:new-password@a:6379", extend_expiry_s=7)
-    assert open_task(store, later, Check()).extend_expiry_s == 7
+    assert open_task(store, later, Check()).spec.extend_expiry_s == 7
     assert store.endpoints(first.id)[0].password == "new-password"
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from sync_tasks.errors import Fenced, Side
 from sync_tasks.names import checkpoint_key
+from sync_tasks.spec import TaskSpec
 from sync_tasks.views import NodeView, Orders, TaskView
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Chained, Followed, Port, endpoint, until
@@ -34,7 +35,7 @@ from workers.target.windows import Chain, Window
 
 CK = checkpoint_key(UID, 0)
 HOUR_MS = 3_600_000
-EXTENDED = replace(TASK, extend_expiry_s=600)
+EXTENDED = replace(TASK, spec=TaskSpec(extend_expiry_s=600))
 NEW = replace(NODE, begun=False, snapshot_done=False, gen=0, replid=None)
 
 
@@ -578,7 +579,7 @@ def test_another_extension_settles_everything_again(pair: Pair, begin: Begin) ->
     port = Lasting()
     names: list[str] = []
     for seconds in (600, 0, 60):
-        port.task = replace(TASK, extend_expiry_s=seconds)
+        port.task = replace(TASK, spec=TaskSpec(extend_expiry_s=seconds))
         run = begin(source, target, port)
         names = names or fill(source)
         assert run.has(source)

@@ -14,6 +14,7 @@ import redis
 
 from sync_tasks.errors import CannotContinue, RefusedCommand, Side
 from sync_tasks.names import checkpoint_key
+from sync_tasks.spec import TaskSpec
 from sync_tasks.views import TaskView
 from tests.servers import Server
 from tests.unit.protocol.conftest import REPLID, TASK, UID, Chained, Port, endpoint, known, until
@@ -74,7 +75,7 @@ class Mirrored:
 
     @property
     def task(self) -> TaskView:
-        return replace(TASK, databases=self.databases, extend_expiry_s=self.extend_s)
+        return replace(TASK, databases=self.databases, spec=TaskSpec(extend_expiry_s=self.extend_s))
 
     def own(self) -> Applier:
         """The next owner."""

@@ -137,8 +137,12 @@ def test_move_and_copy_out_of_scope() -> None:
     made = translator({0: 0})
     windows = feed(made, [b"MOVE", b"k", b"3"], [b"COPY", b"k", b"j", b"DB", b"3"], [b"COPY", b"k", b"j", b"REPLACE"])
     assert commands(windows[0])[-2:] == [[b"DEL", b"k"], [b"COPY", b"k", b"j", b"REPLACE"]]
-    with pytest.raises(CannotContinue):
-        feed(made, [b"SELECT", b"3"], [b"MOVE", b"k", b"0"])
+    for command in ([b"MOVE", b"k", b"0"], [b"COPY", b"j", b"k", b"DB", b"0"]):
+        made = translator({0: 7})
+        (window,) = feed(made, [b"SELECT", b"3"], command)
+        assert commands(window) == [[b"SELECT", b"7"], REFUSED], "what comes in is copied anew"
+        assert window.command(1)[0] == [b"RESTORE", b"k"]
+        assert made.rewriter.stands_for(command, 3)
 
 
 def test_garbage_is_malformed_and_writes_nothing() -> None:

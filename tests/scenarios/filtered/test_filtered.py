@@ -1,0 +1,107 @@
+"""Some keys of some databases, under traffic that moves values in and out of scope; owners die meanwhile."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sync_tasks.keyfilter import FilterSpec
+from tests.dataset import fill, sibling
+from tests.scenarios.conftest import StartFerry
+from tests.scenarios.judge import equal
+from tests.servers import Server, StartServer
+from tests.traffic import Traffic
+from workers.scope import Scope
+
+RULES = """
+conflict_mode = "ignore-and-proceed"
+databases = { "0" = 0, "1" = 3 }
+[filter]
+block_prefixes = ["t:list:1", "t:set:2", "t:str:3", "t:hash:1", "t:zset:2", "t:int:3", "s:", "keyferry:"]
+[filter.db.1]
+allow_prefixes = ["t:s", "t:l", "hex:743a"]
+block_prefixes = ["t:bits:", "t:stream:7"]
+"""
+SPEC = FilterSpec(
+    block_prefixes=["t:list:1", "t:set:2", "t:str:3", "t:hash:1", "t:zset:2", "t:int:3", "s:"],
+    db={"1": {"allow_prefixes": ["t:"], "block_prefixes": ["t:bits:", "t:stream:7"]}},  # type: ignore[dict-item]
+)
+SCOPE = Scope({0: 0, 1: 3}, SPEC)
+MINE = {"t:list:1": "mine", "s:mine": "mine", "t:set:2": "mine"}
+
+
+def only_in_scope(source: Server, target: Server) -> None:
+    """Make both what they should be without the rest: the target's own keys, and the source's that did not travel."""
+    for db in source.client().info("keyspace"):
+        number = int(db[2:])
+        client = sibling(source.client(), number)
+        for key in client.scan_iter(count=1000):
+            if not SCOPE.takes(number, key):
+                client.delete(key)
+    client = sibling(source.client(), 1)
+    for name, value in MINE.items():
+        assert target.client().get(name) == value.encode(), "the target's own keys are left alone"
+        target.client().delete(name)
+    client.execute_command("SWAPDB", 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("source_kind", "target_kind"),
+    [("redis-7.0", "valkey-9.1"), ("valkey-9.1", "valkey-9.1"), ("redis-6.2", "redis-6.2")],
+)
+def test_what_is_in_scope_is_exact(
+    source_kind: str, target_kind: str, server: StartServer, ferry: StartFerry
+) -> None:
+    source, target = server(source_kind), server(target_kind)
+    fill(source.client(), 2000)
+    target.client().mset(MINE)
+    with Traffic(source, clients=3, rate=1500, mix="all", databases=(0, 1)) as traffic:
+        run = ferry(source, target, config=RULES)
+        run.wait_phase("synchronizing")
+        for _ in range(3):
+            time.sleep(2)
+            run.kill("stream worker", child=True)
+        time.sleep(2)
+    line = run.settle(source, 120)
+    assert line["keys_done"] == line["keys_total"] > 0
+    assert traffic.written > 3000
+    assert run.stop() == 130
+    only_in_scope(source, target)
+    equal(source, target)
+
+
+def test_a_flush_takes_what_is_in_scope_alone(server: StartServer, ferry: StartFerry) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    client = source.client()
+    client.mset({f"k{i}": i for i in range(1000)})
+    target.client().mset(MINE)
+    run = ferry(source, target, config=RULES)
+    run.wait_in_sync()
+    assert target.client().get("k7") == b"7"
+    client.flushdb()
+    client.set("later", 1)
+    run.settle(source)
+    there = {key for key in target.client().scan_iter() if not key.startswith(b"keyferry:")}
+    assert there == {b"later", *map(str.encode, MINE)}
+    assert len([row for row in run.rows("SELECT kind FROM event") if row["kind"] == "snapshot"]) == 2
+
+
+def test_blocked_commands_change_nothing_on_the_target(server: StartServer, ferry: StartFerry) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    client = source.client()
+    client.mset({"a": 1, "b": 1})
+    run = ferry(source, target, config='[filter]\nblock_commands = ["incr", "FLUSHALL"]')
+    run.wait_in_sync()
+    client.execute_command("INCR", "a")
+    client.incrby("b", 5)
+    with client.pipeline() as pipe:
+        pipe.execute_command("INCR", "a")
+        pipe.set("c", 1)
+        pipe.execute()
+    run.settle(source)
+    assert target.client().mget("a", "b", "c") == [b"1", b"6", b"1"]
+    client.flushall()
+    client.set("d", 1)
+    run.settle(source)
+    assert target.client().mget("a", "d") == [b"1", b"1"]
