@@ -25,7 +25,9 @@ class Kind(IntEnum):
     READS = 4
 
 
-FIELD_TIMES: frozenset[bytes] = frozenset((b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT", b"HPERSIST", b"HGETEX"))
+FIELD_TIMES: frozenset[bytes] = frozenset(
+    (b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT", b"HPERSIST", b"HGETEX")
+)
 COUNTING = frozenset((b"HINCRBY", b"HINCRBYFLOAT"))
 RENEWING = FIELD_TIMES | {b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT", b"PERSIST", b"GETEX"}
 MAKING = DELETING | {b"SET", b"SETEX", b"PSETEX", b"GETSET", b"GETDEL", b"RESTORE", b"MSET"}

@@ -9,7 +9,7 @@ import pytest
 from sync_tasks.keyfilter import FilterSpec
 from tests.dataset import fill, sibling
 from tests.scenarios.conftest import StartFerry
-from tests.scenarios.judge import equal
+from tests.scenarios.judge import equal, snapshots
 from tests.servers import Server, StartServer
 from tests.traffic import Traffic
 from workers.scope import Scope
@@ -84,7 +84,7 @@ def test_a_flush_takes_what_is_in_scope_alone(server: StartServer, ferry: StartF
     run.settle(source)
     there = {key for key in target.client().scan_iter() if not key.startswith(b"keyferry:")}
     assert there == {b"later", *map(str.encode, MINE)}
-    assert len([row for row in run.rows("SELECT kind FROM event") if row["kind"] == "snapshot"]) == 2
+    assert snapshots(source) == 2
 
 
 def test_blocked_commands_change_nothing_on_the_target(server: StartServer, ferry: StartFerry) -> None:
