@@ -48,7 +48,6 @@ from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
 from workers.target.windows import Chain
 from workers.translate import Translator
-from workers.wanted import Wanted
 
 
 class Applier(threading.Thread):
@@ -129,7 +128,7 @@ class Applier(threading.Thread):
                 except Malformed as error:
                     if not self.reopened.is_set():  # else the log is another stream's by now
                         self.stop_event.wait(self.port.failing(error))
-                except Wanted as wanted:
+                except resync.Wanted as wanted:
                     self.stop_event.wait(self.port.failing(self._anew(str(wanted))))
                 except KeyferryError as error:
                     self.stop_event.wait(self.port.failing(error))

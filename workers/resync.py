@@ -16,6 +16,7 @@ from workers.spool.known import Known
 from workers.target.claim import LOADING, STREAMING, Checkpoint
 from workers.target.evictions import evicts
 from workers.target.link import TargetLink, lost
+from workers.wanted import Wanted as Wanted
 
 SPACE = re.compile(rb"db(\d+):keys=(\d+)")
 FAR_FEWER = 10

@@ -55,7 +55,7 @@ def verify(
     target_url: Annotated[str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db went")],
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE.toml", help="the task's settings: databases, extend_expiry_s"),
+        typer.Option("--config", metavar="FILE.toml", help="the task's settings: databases, filter, extend_expiry_s"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="one object on stdout: counts and differing keys")] = False,
 ) -> int:
@@ -72,7 +72,10 @@ def verify(
     scope = mapping(spec.databases, source.db, target.db)
     compare: Callable[..., Outcome] = pkgutil.resolve_name(VERIFY_MAIN)
     with _progress() as progress:
-        outcome = compare(source, target, databases=scope, extend_expiry_s=spec.extend_expiry_s, progress=progress)
+        outcome = compare(
+            source, target, databases=scope, filter_spec=spec.filter, extend_expiry_s=spec.extend_expiry_s,
+            progress=progress,
+        )  # fmt: skip
     found = outcome.as_dict()
     typer.echo(json_format.dumps(found) if json else "\n".join(_lines(found)))
     return 0 if outcome.equal else 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from sync_tasks.endpoints import Endpoint
+from sync_tasks.keyfilter import FilterSpec
+from workers.scope import Scope
 from workers.verify.findings import Pair, Report
 from workers.verify.flux import Patience
 from workers.verify.libraries import differing_libraries
@@ -24,6 +26,7 @@ def verify(
     target: Endpoint,
     *,
     databases: dict[int, int] | None = None,
+    filter_spec: FilterSpec | None = None,
     extend_expiry_s: int = 600,
     progress: Progress = _silent,
     patience: Patience | None = None,
@@ -33,6 +36,7 @@ def verify(
     Args:
         source, target: the servers; the `db` of their URLs is not looked at.
         databases: source to target number of those in scope; None: all, each to its own.
+        filter_spec: which keys are in scope; None: all.
         extend_expiry_s: by how many seconds every expiry on the target must be later.
         progress: told the phase, keys done and keys expected.
         patience: how long a difference must last to count.
@@ -45,26 +49,27 @@ def verify(
     try:
         theirs = Server(target)
         try:
-            return _run(Sides(ours, theirs, Shift(extend_expiry_s * 1000), patience), databases, progress)
+            sides = Sides(ours, theirs, Shift(extend_expiry_s * 1000), patience)
+            return _run(sides, Scope(databases, filter_spec), progress)
         finally:
             theirs.close()
     finally:
         ours.close()
 
 
-def _run(sides: Sides, databases: dict[int, int] | None, progress: Progress) -> Report:
+def _run(sides: Sides, scope: Scope, progress: Progress) -> Report:
     report = Report()
-    walk = Walk(sides, report, progress)
+    walk = Walk(sides, report, progress, scope)
     seen: set[Pair] = set()
     for _ in range(ROUNDS):
-        scope = [pair for pair in pairs(sides, databases) if pair not in seen]
-        if not scope:
+        new = [pair for pair in pairs(sides, scope.databases) if pair not in seen]
+        if not new:
             break
-        seen.update(scope)
-        walk.total += expected_keys(sides, scope)
-        for pair in scope:
+        seen.update(new)
+        walk.total += expected_keys(sides, new)
+        for pair in new:
             walk.source_keys(pair)
-        for pair in scope:
+        for pair in new:
             walk.target_keys(pair)
     walk.settle()
     for finding in differing_libraries(sides):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sync_tasks.names import KEY_PREFIX
+from workers.scope import Scope
 from workers.verify.compare import Comparer
 from workers.verify.findings import Finding, Kind, Pair, Report
 from workers.verify.flux import Token
@@ -44,9 +45,11 @@ class Walk:
         sides: the servers.
         report: filled with what lasts.
         progress: told how far it is.
+        scope: its filter of keys is obeyed; None: all are compared.
     """
 
-    def __init__(self, sides: Sides, report: Report, progress: Progress) -> None:
+    def __init__(self, sides: Sides, report: Report, progress: Progress, scope: Scope | None = None) -> None:
+        self._scope = scope or Scope(None)
         self.sides = sides
         self.report = report
         self.progress = progress
@@ -66,28 +69,35 @@ class Walk:
         if not self.sides.source.link.has(pair.source):
             return
         there = self.sides.target.link.has(pair.target)
-        for keys in scan(self.sides.source, pair.source):
-            if there:
+        for scanned in scan(self.sides.source, pair.source):
+            keys = self._in_scope(pair, scanned)
+            if there and keys:
                 self._take(self.comparer.compare(pair, keys))
             else:
                 for key in keys:
                     self.report.add(Finding(pair, key, Kind.MISSING))
             self.report.compared += len(keys)
-            self._step("compare", len(keys))
+            self._step("compare", len(scanned))
 
     def target_keys(self, pair: Pair) -> None:
         """Find the keys that only the target has."""
         if not self.sides.target.link.has(pair.target):
             return
         there = self.sides.source.link.has(pair.source)
-        for keys in scan(self.sides.target, pair.target):
-            if there:
+        for scanned in scan(self.sides.target, pair.target):
+            keys = self._in_scope(pair, scanned)
+            if there and keys:
                 extra = [Finding(pair, key, Kind.EXTRA) for key in self._absent(pair.source, keys)]
                 self._take(self.comparer.unexplained(pair, extra))
             else:
                 for key in keys:
                     self.report.add(Finding(pair, key, Kind.EXTRA))
-            self._step("look for extra keys", len(keys))
+            self._step("look for extra keys", len(scanned))
+
+    def _in_scope(self, pair: Pair, keys: list[bytes]) -> list[bytes]:
+        if not self._scope.filtered:
+            return keys
+        return [key for key in keys if self._scope.takes(pair.source, key)]
 
     def _step(self, phase: str, keys: int) -> None:
         self.done += keys

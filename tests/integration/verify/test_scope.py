@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from sync_tasks.keyfilter import FilterSpec
 from tests.dataset import LIBRARY, sibling
 from tests.integration.verify.copies import compare, follow, found, wait_until
 from tests.servers import StartServer
@@ -31,6 +32,23 @@ def test_databases_may_go_elsewhere_and_others_are_no_matter(server: StartServer
 
     assert report["compared"] == 1
     assert [(item["db"], item["key"], item["kind"]) for item in report["keys"]] == [(1, "b", "extra")]
+
+
+def test_keys_may_be_out_of_scope(server: StartServer) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    for client, value in ((source.client(), "ours"), (target.client(), "theirs")):
+        client.mset({f"out:{i}": value for i in range(3000)})
+        client.mset({"in:same": 1, "in:other": value})
+    source.client().set("out:missing", 1)
+    target.client().set("out:extra", 1)
+    target.client().set("in:extra", 1)
+
+    spec = FilterSpec(allow_prefixes=["in:"])
+    report = compare(source, target, filter_spec=spec)
+    assert report["compared"] == 2
+    assert sorted(found(report)) == [("in:extra", "extra", None), ("in:other", "value", "byte 0")]
+    both = FilterSpec(block_prefixes=["out:", "in:"])
+    assert (compare(source, target, filter_spec=both)["compared"], compare(source, target)["compared"]) == (0, 3003)
 
 
 def test_a_database_that_one_side_does_not_have(server: StartServer) -> None:

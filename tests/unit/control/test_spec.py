@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sync_tasks.changes import changed
 from sync_tasks.errors import UsageError
+from sync_tasks.keyfilter import KeyFilter, prefix
 from sync_tasks.spec import MEANING, RANGES, TABLES, UNBUILT, TaskSpec, load_toml, mapping
 from sync_tasks.throttle import Limits, load_limits, stream_limits
 
@@ -52,6 +54,33 @@ def test_all_settings(tmp_path: Path) -> None:
     assert spec.databases == {0: 0, 1: 5}
     assert (spec.retry.connection_min, spec.retry.other_min) == (30, 5)
     assert TaskSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_a_filter(tmp_path: Path) -> None:
+    spec = load(
+        tmp_path,
+        """
+        [filter]
+        allow_prefixes = ["a", "hex:00ff"]
+        block_commands = ["flushall", "Module.Cmd"]
+        [filter.db.3]
+        block_prefixes = ["hex:6865783a"]
+        """,
+    )
+    assert [prefix(text) for text in spec.filter.allow_prefixes] == [b"a", b"\x00\xff"]
+    assert spec.filter.block_commands == ["FLUSHALL", "MODULE.CMD"]
+    assert (spec.filter.of(0), spec.filter.of(3).block_prefixes) == (spec.filter, ["hex:6865783a"])
+    assert spec.filter.keys_filtered
+    assert not TaskSpec().filter.keys_filtered
+    assert TaskSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_rules_of_single_databases_are_laid_beside_each_other() -> None:
+    spec = changed(TaskSpec(), None, {"filter": {"db": {3: {"allow_prefixes": ["a"]}}}}, "test")
+    table = {"4": {"allow_prefixes": ["b"]}, 3: {"block_prefixes": ["c"]}}
+    spec = changed(spec, None, {"filter": {"db": table}}, "test")
+    assert spec.filter.of(3) == KeyFilter(allow_prefixes=["a"], block_prefixes=["c"])
+    assert spec.filter.of(4) == KeyFilter(allow_prefixes=["b"])
 
 
 def test_the_example_of_the_contract_passes_where_it_asks_for_nothing_unbuilt(tmp_path: Path) -> None:
@@ -106,8 +135,17 @@ WRONG = [
     ('reader = "scan"', 'reader = "scan" is not supported yet', 'leave reader out or set it to "psync"'),
     ('sync_types = ["full"]', "sync_types", "leave sync_types out"),
     ("prefer_replica = true", "prefer_replica = true is not supported yet", "leave prefer_replica out"),
-    ('[filter]\nallow_prefixes = ["a"]', "filter.allow_prefixes", "leave filter.allow_prefixes out"),
-    ('[filter.db.3]\nallow_prefixes = ["a"]', "filter.db", "filter.db"),
+    ('[filter]\nallow_prefixes = "a"', 'filter.allow_prefixes = "a"', "a list of beginnings"),
+    ('[filter]\nallow_prefixes = [""]', "filter.allow_prefixes", "a list of beginnings"),
+    ('[filter]\nblock_prefixes = ["hex:0"]', "filter.block_prefixes", "hex:00ff"),
+    ('[filter]\nblock_prefixes = ["hex:"]', "filter.block_prefixes", "hex:00ff"),
+    ('[filter]\nblock_commands = ["select"]', "filter.block_commands", "none of SELECT"),
+    ('[filter]\nblock_commands = ["a b"]', "filter.block_commands", "names of commands"),
+    ('[filter.db.256]\nallow_prefixes = ["a"]', "filter.db", "0..255"),
+    ('[filter.db.x]\nallow_prefixes = ["a"]', "filter.db", "0..255"),
+    ("[filter.db.3]\nallow_prefixes = [1]", "filter.db.3.allow_prefixes = 1", "a list of beginnings"),
+    ('[filter.db.3]\nalow_prefixes = ["a"]', "unknown setting filter.db.3.alow_prefixes", "3.allow_prefixes?"),
+    ("[filter.db.3]\nblock_commands = []", "unknown setting filter.db.3.block_commands", "3.block_prefixes?"),
     ("[throttle.full]\nsource_qps = 5", "throttle.full.source_qps = 5", "not supported yet"),
     ("[throttle.full]\ntarget_rps = 0", "throttle.full.target_rps = 0", "1 and more commands a second"),
     ("[throttle.full]\ntarget_rps = 1.5", "throttle.full.target_rps = 1.5", "1 and more commands a second"),
