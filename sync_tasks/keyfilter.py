@@ -45,6 +45,12 @@ class KeyFilter(Strict):
         """Whether any key is out of scope."""
         return bool(self.allow_prefixes or self.block_prefixes)
 
+    def takes(self, key: bytes) -> bool:
+        """Whether a key is in scope. Slow: what is asked of every key is compiled, see `workers.scope`."""
+        blocked = any(key.startswith(prefix(text)) for text in self.block_prefixes)
+        allowed = not self.allow_prefixes or any(key.startswith(prefix(text)) for text in self.allow_prefixes)
+        return allowed and not blocked
+
 
 class FilterSpec(KeyFilter):
     """What holds for every database but those in `db`, which have their own; and commands that do not travel."""

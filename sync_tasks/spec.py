@@ -23,7 +23,7 @@ DbNumber = Annotated[int, Field(ge=0, le=255)]
 RANGES = {
     "name": "text of 1 to 200 printable characters",
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
-    "databases": "a table of source to target database, 0..255, each target once",
+    "databases": "a table of source to target database, 0..255; several may go to one",
     "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
     "filter": "a table",
     "filter.allow_prefixes": 'a list of beginnings of names; "hex:00ff" for bytes that are no text',
@@ -124,11 +124,9 @@ class TaskSpec(Strict):
 
     @field_validator("databases")
     @classmethod
-    def _one_to_one(cls, given: dict[int, int] | None) -> dict[int, int] | None:
+    def _not_empty(cls, given: dict[int, int] | None) -> dict[int, int] | None:
         if given is not None and not given:
             raise ValueError("empty")
-        if given is not None and len(set(given.values())) < len(given):
-            raise ValueError("merge")
         return given
 
 
@@ -212,12 +210,6 @@ def _explain(error: ValidationError, where: str) -> UsageError:
             f"{where}: {name} = {first['input'].get('other_min', 10)} is out of range",
             hint=f"{name} takes {RANGES[name]}",
             code="setting-range",
-        )
-    if known == ["databases"] and "merge" in first["msg"]:
-        return UsageError(
-            f"{where}: databases maps several source databases to one target database",
-            hint="merging is not supported yet: give each source database a target of its own",
-            code="not-supported",
         )
     return UsageError(
         f"{where}: {name} = {_toml(first['input'])} is not allowed",

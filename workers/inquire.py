@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 
 from sync_tasks.errors import KeyferryError, Retry
 from workers.scope import Scope
@@ -38,13 +39,15 @@ class Inquiry:
     def times(self, db: int, keys: Sequence[bytes]) -> Times | None:
         """The source's expiries of keys of a target database, perhaps of the first ones alone."""
         with self._patience():
-            return self._source.times(self._source_db(db), keys)
+            homes = self._homes(db, keys)
+            mine = list(takewhile(lambda home: home == homes[0], homes))
+            return self._source.times(homes[0], keys[: len(mine)])
         return None
 
     def field_times(self, db: int, hashes: Hashes) -> Times | None:
         """The source's expiries of fields, hash by hash."""
         with self._patience():
-            return self._source.field_times(self._source_db(db), hashes)
+            return self._source.field_times(self._homes(db, [key for key, _ in hashes]), hashes)
         return None
 
     def position(self) -> Position | None:
@@ -59,12 +62,17 @@ class Inquiry:
             for db in {db for db, _ in keys}:
                 names = [name for other, name in keys if other == db]
                 for start in range(0, len(names), BATCH):
-                    self._source.touch(self._source_db(db), names[start : start + BATCH])
+                    for source in self._scope.sources(db):
+                        self._source.touch(source, names[start : start + BATCH])
 
-    def _source_db(self, target: int) -> int:
-        source = self._scope.source(target)
-        assert source is not None
-        return source
+    def _homes(self, target: int, keys: Sequence[bytes]) -> list[int]:
+        """Which of the source's databases has each key of a target database; of one that none has, any."""
+        first, *others = self._scope.sources(target)
+        homes = [first] * len(keys)
+        for db in others:  # a key that several have is the last one's
+            there = self._source.there(db, keys)
+            homes = [db if found else home for home, found in zip(homes, there, strict=True)]
+        return homes
 
     @contextmanager
     def _patience(self) -> Iterator[None]:

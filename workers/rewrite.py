@@ -103,7 +103,7 @@ class Rewriter:
         if kind in FILTERED and (target is None or not self._takes(argv, db)):
             return
         if kind == "whole":
-            self._whole(argv, target, before, window)
+            self._whole(argv, db, before, window)
         elif kind == KEYED and target is not None:
             self._keyed(argv, target, before, window, lambda key: self.scope.takes(db, key))
         elif kind == "server-wide":
@@ -247,6 +247,8 @@ class Rewriter:
             select(window, goal, before)  # what comes in is copied anew
             refuse(window, [b"RESTORE", to], before)
             return
+        if goal == target and at > 0 and to == argv[1]:
+            return  # both databases are one on the target
         window.databases.add(goal)
         if at > 0:
             argv = [*argv[:at], b"%d" % goal, *argv[at + 1 :]]
@@ -263,24 +265,24 @@ class Rewriter:
             at = next((i + 1 for i, a in enumerate(argv) if i > 2 and a.upper() == b"DB"), -1)
         return (int(argv[at]) if at > 0 else db), at
 
-    def _whole(self, argv: list[bytes], target: int | None, before: int, window: Window) -> None:
+    def _whole(self, argv: list[bytes], db: int, before: int, window: Window) -> None:
         """FLUSHALL, FLUSHDB, SWAPDB: on databases in scope alone; our own keys are put back at once."""
         name = argv[0].upper()
         concerned: list[int] = []
-        if self.scope.filtered and self._is_of_us(argv, target):
+        if self._shares(argv, db):
             # What else is in those databases is to stay; and which keys came from here, a full sync in place tells.
-            raise Wanted(f"{name.decode()} concerns keys that are in scope, beside others")
+            raise Wanted(f"{name.decode()} concerns keys that share their database on the target with others")
         if name == b"SWAPDB":
             concerned = self._swap(int(argv[1]), int(argv[2]), before, window)
         elif name == b"FLUSHALL" and self.scope.databases is None:
             concerned = [self.home]
             emit(window, argv, before)
         else:
-            every = sorted((self.scope.databases or {}).values()) if name == b"FLUSHALL" else [target]
-            for db in every:
-                if db is not None:
-                    concerned.append(db)
-                    select(window, db, before)
+            every = sorted(set((self.scope.databases or {}).values()))
+            for target in every if name == b"FLUSHALL" else [self.scope.target(db)]:
+                if target is not None:
+                    concerned.append(target)
+                    select(window, target, before)
                     emit(window, [b"FLUSHDB", *argv[1:]], before)
         own = self._own(concerned)
         window.wipes |= bool(own)
@@ -289,11 +291,12 @@ class Rewriter:
                 window.selected = int(command[1])
             emit(window, command, before)
 
-    def _is_of_us(self, argv: list[bytes], target: int | None) -> bool:
-        """Whether a command on whole databases concerns one that is in scope."""
-        if argv[0].upper() == b"SWAPDB":
-            return any(self.scope.target(int(db)) is not None for db in argv[1:3])
-        return argv[0].upper() == b"FLUSHALL" or target is not None
+    def _shares(self, argv: list[bytes], db: int) -> bool:
+        """Whether a command on whole databases concerns keys that share theirs on the target with others."""
+        name = argv[0].upper()
+        if name == b"FLUSHALL":
+            return self.scope.filtered
+        return any(map(self.scope.shares, map(int, argv[1:3]) if name == b"SWAPDB" else [db]))
 
     def _swap(self, first: int, second: int, before: int, window: Window) -> list[int]:
         """SWAPDB; the target databases that it concerns."""

@@ -26,9 +26,14 @@ class Scope:
         """Where a source database goes; None: nowhere."""
         return db if self.databases is None else self.databases.get(db)
 
-    def source(self, target: int) -> int | None:
-        """Which source database goes to one of the target; None: none does."""
-        return target if self.databases is None else next((s for s, t in self.databases.items() if t == target), None)
+    def sources(self, target: int) -> list[int]:
+        """Which source databases go to one of the target: several, where they are merged there."""
+        return [target] if self.databases is None else sorted(s for s, t in self.databases.items() if t == target)
+
+    def shares(self, db: int) -> bool:
+        """Whether a source database in scope has to share its target database with others' keys."""
+        target = self.target(db)
+        return target is not None and (self.filtered or len(self.sources(target)) > 1)
 
     def filter(self, db: int) -> Filter | None:
         """Of the keys of a source database; None: all of them are in scope."""
@@ -41,10 +46,7 @@ class Scope:
 
     def ours(self, target: int, key: bytes) -> bool:
         """Whether a key of a target database may have come from the source."""
-        if not self.filtered:
-            return True
-        source = self.source(target)
-        return source is not None and self.takes(source, key)
+        return not self.filtered or any(self.takes(source, key) for source in self.sources(target))
 
 
 def _compiled(one: KeyFilter) -> Filter | None:

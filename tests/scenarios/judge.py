@@ -22,13 +22,13 @@ def equal(source: Server, target: Server, timeout_s: float = 120.0, *, extended_
 
 
 def verified(
-    source: Server, target: Server, timeout_s: float = 120.0, *, extended_ms: int = EXTENDED_MS
+    source: Server, target: Server, timeout_s: float = 120.0, *, extended_ms: int = EXTENDED_MS, config: str = ""
 ) -> None:
-    """Assert that `keyferry verify` finds them equal."""
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-        config.write(f"extend_expiry_s = {extended_ms // 1000}\n")
-        config.flush()
-        words = ["verify", source.url(), target.url(), "--config", config.name, "--json"]
+    """Assert that `keyferry verify` finds them equal. `config`: more settings, TOML."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(f"extend_expiry_s = {extended_ms // 1000}\n{config}")
+        file.flush()
+        words = ["verify", source.url(), target.url(), "--config", file.name, "--json"]
         command = [sys.executable, "-m", "sync_tasks.cli.main", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     said = f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"

@@ -158,6 +158,14 @@ class Source:
             raise self._refused(answer)
         return int(answer[0]), answer[1]
 
+    def there(self, db: int, keys: Sequence[bytes]) -> list[bool]:
+        """Which of the keys a database has."""
+        answers = self._ask(db, [(b"EXISTS", key) for key in keys])
+        for answer in answers:
+            if isinstance(answer, ReplyError):
+                raise self._refused(answer)
+        return [bool(answer) for answer in answers]
+
     def libraries(self) -> list[str]:
         """Names of the function libraries; a server before 7.0 has none."""
         answers = self._at_once(0, [(b"FUNCTION", b"LIST"), POSITION])
@@ -172,19 +180,25 @@ class Source:
         *times, info = answers
         return _times(info, times)
 
-    def field_times(self, db: int, hashes: Hashes) -> Times:
+    def field_times(self, databases: Sequence[int], hashes: Hashes) -> Times:
         """Expiries of fields, hash by hash. A server whose fields have none is said to have no such hash.
 
         A hash with a field that is gone may only hide it: it sends its HDEL later, unlike the DEL of a key.
+
+        Args:
+            databases: of each hash.
         """
-        commands: list[Command] = [(b"HPEXPIRETIME", key, b"FIELDS", len(names), *names) for key, names in hashes]
-        commands += [(b"EXISTS", key) for key, _ in hashes]
-        said_all = self._at_once(db, [*commands, POSITION])
+        commands: list[Command] = []
+        for db, (key, names) in zip(databases, hashes, strict=True):
+            commands += [
+                (b"SELECT", db), (b"HPEXPIRETIME", key, b"FIELDS", len(names), *names), (b"EXISTS", key),
+            ]  # fmt: skip
+        said_all = self._at_once(0, [*commands, (b"SELECT", 0), POSITION], b"HPEXPIRETIME")
         if said_all is None:
             return Times(self.position(), [NO_HASH for _, names in hashes for _ in names])
-        *answers, info = said_all
+        *answers, _, info = said_all
         times: list[int] = []
-        for (_, names), said, there in zip(hashes, answers[: len(hashes)], answers[len(hashes) :], strict=True):
+        for (_, names), said, there in zip(hashes, answers[1::3], answers[2::3], strict=True):
             known = there and not isinstance(said, ReplyError)
             times += said if known else [NO_HASH] * len(names)
         return _times(info, times)

@@ -69,7 +69,7 @@ def _run(sides: Sides, scope: Scope, progress: Progress) -> Report:
         walk.total += expected_keys(sides, new)
         for pair in new:
             walk.source_keys(pair)
-        for pair in new:
+        for pair in {pair.target: pair for pair in new}.values():
             walk.target_keys(pair)
     walk.settle()
     for finding in differing_libraries(sides):

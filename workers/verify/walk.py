@@ -83,11 +83,13 @@ class Walk:
         """Find the keys that only the target has."""
         if not self.sides.target.link.has(pair.target):
             return
-        there = self.sides.source.link.has(pair.source)
+        homes = [db for db in self._scope.sources(pair.target) if self.sides.source.link.has(db)]
         for scanned in scan(self.sides.target, pair.target):
-            keys = self._in_scope(pair, scanned)
-            if there and keys:
-                extra = [Finding(pair, key, Kind.EXTRA) for key in self._absent(pair.source, keys)]
+            keys = [key for key in scanned if self._scope.ours(pair.target, key)]
+            if homes:
+                for home in homes:
+                    keys = self._absent(home, keys) if keys else []
+                extra = [Finding(pair, key, Kind.EXTRA) for key in keys]
                 self._take(self.comparer.unexplained(pair, extra))
             else:
                 for key in keys:

@@ -29,7 +29,8 @@ def pair(server: StartServer) -> tuple[Server, Server]:
 def test_two_plain_servers_pass_every_item(pair: tuple[Server, Server], tmp_path: Path) -> None:
     found = ask(scene(*pair, spool=tmp_path), lambda _s: None)
     assert [result.item for result in found] == [item.id for item in ITEMS]
-    assert {(result.item, result.finding.value) for result in found if result.finding != "passed"} == set()
+    others = {(result.item, result.finding.value) for result in found if result.finding != "passed"}
+    assert others == {("shared-keys", "skipped")}
     assert all(result.found for result in found)
 
 
@@ -167,6 +168,25 @@ def test_target_empty(pair: tuple[Server, Server]) -> None:
     assert said("target-empty", source, target, spec={"conflict_mode": "ignore-and-proceed"}) == "skipped"
 
 
+def test_shared_keys(pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = pair
+    clients = [sibling(source.client(), db) for db in range(3)]
+    for db, client in enumerate(clients):
+        client.mset({f"{db}:{i}": i for i in range(2500)})
+    assert said("shared-keys", source, target) == "skipped"
+    assert said("shared-keys", source, target, scope={0: 1, 1: 2}) == "skipped"
+    merged = {0: 0, 1: 0, 2: 0}
+    assert said("shared-keys", source, target, scope=merged) == "passed"
+    clients[2].set("1:77", "other")
+    common = one("shared-keys", source, target, scope=merged)
+    assert (common.finding, common.error and common.error.code) == ("failed", "shared-keys")
+    assert "which are merged, both have 1:77" in common.found
+    apart = {"filter": {"db": {"2": {"block_prefixes": ["1:"]}}}}
+    assert said("shared-keys", source, target, scope=merged, spec=apart) == "passed"
+    monkeypatch.setattr("sync_tasks.precheck.items.shared_keys.FOR_S", 0.0)
+    assert said("shared-keys", source, target, scope=merged, spec=apart) == "warning"
+
+
 def test_memory_and_eviction(pair: tuple[Server, Server]) -> None:
     source, target = pair
     source.client().set("big", "x" * 20_000_000)
@@ -268,7 +288,7 @@ def test_items_that_may_not_ask_are_skipped(pair: tuple[Server, Server]) -> None
     user = source.url().replace("redis://", "redis://half:p@")
     found = {result.item: result.finding.value for result in ask(scene(user, target), lambda _s: None)}
     assert {item for item, finding in found.items() if finding == "skipped"} == {
-        "replica-buffer", "backlog", "replication-timeout", "spool-space",
+        "replica-buffer", "backlog", "replication-timeout", "spool-space", "shared-keys",
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from sync_tasks.keyfilter import FilterSpec
 from tests.dataset import fill, sibling
 from tests.scenarios.conftest import StartFerry
-from tests.scenarios.judge import equal, snapshots
+from tests.scenarios.judge import equal, snapshots, verified
 from tests.servers import Server, StartServer
 from tests.traffic import Traffic
 from workers.scope import Scope
@@ -68,6 +68,50 @@ def test_what_is_in_scope_is_exact(
     assert traffic.written > 3000
     assert run.stop() == 130
     only_in_scope(source, target)
+    equal(source, target)
+
+
+MERGED = """
+databases = { "0" = 2, "1" = 2, "15" = 15 }
+[filter.db.0]
+allow_prefixes = ["t:l", "t:s"]
+[filter.db.1]
+block_prefixes = ["t:l", "t:s"]
+"""
+
+
+@pytest.mark.parametrize("kind", ["redis-7.0", "valkey-9.1"])
+def test_databases_that_are_merged(kind: str, server: StartServer, ferry: StartFerry) -> None:
+    source, target = server(kind), server(kind)
+    first, second = source.client(), sibling(source.client(), 1)
+    with Traffic(source, clients=3, rate=1500, mix="all", databases=(0, 1)) as traffic:
+        time.sleep(1)
+        run = ferry(source, target, config=MERGED)
+        run.wait_phase("synchronizing")
+        for _ in range(2):
+            time.sleep(2)
+            run.kill("stream worker", child=True)
+        time.sleep(2)
+    run.settle(source, 120)
+    assert traffic.written > 3000
+    verified(source, target, config=MERGED)
+    assert snapshots(source) == 1
+    second.flushdb()
+    second.mset({"later:1": 1, "later:2": 2})
+    run.settle(source, 120)
+    assert snapshots(source) == 2, "which keys of the target are those of the one database only a full sync can tell"
+    verified(source, target, config=MERGED)
+    assert run.stop() == 130
+
+    for key in first.scan_iter(count=1000):
+        if not key.startswith((b"t:l", b"t:s")):
+            first.delete(key)
+    for key in second.scan_iter(count=1000):
+        first.delete(key)
+        second.move(key, 0)
+    first.execute_command("SWAPDB", 0, 2)
+    sibling(first, 12).flushdb()
+    sibling(first, 11).flushdb()
     equal(source, target)
 
 

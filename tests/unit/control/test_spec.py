@@ -124,7 +124,6 @@ WRONG = [
     ('databases = { "0" = true }', "databases = ", "0..255"),
     ("databases = {}", "databases = ", "0..255"),
     ("databases = [0]", "databases = ", "0..255"),
-    ('databases = { "0" = 1, "2" = 1 }', "several source databases", "not supported yet"),
     ('name = ""', "name = ", "1 to 200"),
     ('name = "a\\nb"', "name = ", "printable"),
     ("extend_expire_s = 1", "unknown setting extend_expire_s", "extend_expiry_s?"),

@@ -224,6 +224,23 @@ def test_of_databases_out_of_scope_it_does_not() -> None:
     assert said(translator(FilterSpec(block_commands=["flushdb"]), {0: 0}), "FLUSHDB") == []
 
 
+def test_databases_that_are_merged() -> None:
+    made = translator(FilterSpec(), {0: 4, 1: 4, 2: 5})
+    assert said(made, "SET a 1", "SELECT 1", "SET b 1", "SELECT 2", "SET c 1") == [
+        "SELECT 4", "SET a 1", "SET b 1", "SELECT 5", "SET c 1",
+    ]  # fmt: skip
+    assert said(made, "SELECT 1", "MOVE b 0", "COPY b a DB 0", "MOVE b 2") == [
+        "SELECT 4", "COPY b a DB 4", "MOVE b 5",
+    ]  # fmt: skip
+    assert said(made, "SELECT 2", "FLUSHDB") == ["SELECT 5", "FLUSHDB"]
+    assert said(made, "FLUSHALL") == ["SELECT 4", "FLUSHDB", "SELECT 5", "FLUSHDB"]
+    for line in ("SWAPDB 0 2", "SWAPDB 2 1", "SWAPDB 0 1"):
+        with pytest.raises(Wanted):
+            said(translator(FilterSpec(), {0: 4, 1: 4, 2: 5}), line)
+    with pytest.raises(Wanted):
+        said(translator(FilterSpec(), {0: 4, 1: 4, 2: 5}), "SELECT 1", "FLUSHDB")
+
+
 def test_blocked_commands_do_not_travel_alone_or_in_a_transaction() -> None:
     made = translator(FilterSpec(block_commands=["incr", "RENAME", "set"]))
     alone = said(made, "INCR a", "SET a 1", "set a 1 EX 5", "DECR a", "RENAME a b")
