@@ -24,9 +24,11 @@ from sync_tasks.connect import Where, opened, settings_of
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side, UsageError
 from sync_tasks.keyfile import service_key
+from sync_tasks.places import named
 from sync_tasks.prechecking import Prechecking
 from sync_tasks.preview import Preview
 from sync_tasks.progress import Progress
+from sync_tasks.registering import Registering
 from sync_tasks.settings import SUSPEND_BYTES
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ENDED, RUNNING, UNBEGUN, OpKind, TaskState
@@ -42,7 +44,7 @@ Tasks = builtins.list[Task]
 WAIT_S = 30.0
 
 
-class Client(Prechecking):
+class Client(Registering, Prechecking):
     """An installation of Keyferry, by its database. Safe to use from several threads, and after a fork.
 
     Every verb that changes a task takes one (its id, uid, name, or a `Task`) or several (any iterable of those; the
@@ -136,8 +138,9 @@ class Client(Prechecking):
         """A new task; it is not started.
 
         Args:
-            source: URL, as in `redis://[user:password@]host:port[/db]`, rediss:// or unix:///path. A password may
-                come from `?password_file=` (a path on the workers' machines too) or KEYFERRY_SOURCE_PASSWORD.
+            source: `instance://NAME[/db]`, or a URL, as in `redis://[user:password@]host:port[/db]`, rediss:// or
+                unix:///path. A password may come from `?password_file=` (a path on the workers' machines too) or
+                KEYFERRY_SOURCE_PASSWORD.
             target: the same, with KEYFERRY_TARGET_PASSWORD.
             config: a file of settings (TOML), or a `TaskSpec`.
             settings: by the names of that file; they count more than it.
@@ -147,13 +150,9 @@ class Client(Prechecking):
             ControlError: the secret key that seals the addresses is missing.
         """
         spec = changed(TaskSpec(), config, settings, "create")
-        return Task.of(self._sealing().create_task(spec, *self._ends(source, target)))
-
-    def _ends(self, source: str, target: str) -> tuple[Endpoint, Endpoint]:
-        return (
-            Endpoint.parse(source, Side.SOURCE, self._settings.password(Side.SOURCE)),
-            Endpoint.parse(target, Side.TARGET, self._settings.password(Side.TARGET)),
-        )
+        ends = self._end(source, Side.SOURCE), self._end(target, Side.TARGET)
+        names = named(source, Side.SOURCE), named(target, Side.TARGET)
+        return Task.of(self._sealing().create_task(spec, *ends, [one.name if one else None for one in names]))
 
     def preview(self, task: One) -> Preview:
         """What would make the same task: a command for a shell, and Python code, without passwords."""

@@ -78,11 +78,25 @@ class Task(Base):
     spec: Mapped[dict[str, Any]] = mapped_column(JSON)
     source_db: Mapped[int | None] = mapped_column(Integer)  # the URLs' /db, part of the mapping
     target_db: Mapped[int | None] = mapped_column(Integer)
+    source_instance: Mapped[str | None] = mapped_column(String(100))  # whose address and credentials count, if any
+    target_instance: Mapped[str | None] = mapped_column(String(100))
     source_server: Mapped[str | None] = mapped_column(String(32))  # of `server_identity`: who shares it is found by it
     target_server: Mapped[str | None] = mapped_column(String(32))
     error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
     finishing: Mapped[bool] = mapped_column(default=False, server_default=false())  # the cut-over was asked for
+
+
+class Instance(Base):
+    """A server that is known by a name. `url`: sealed; `safe`: for showing."""
+
+    __tablename__ = "instance"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    url: Mapped[bytes] = mapped_column(LargeBinary)
+    safe: Mapped[str] = mapped_column(Text)
+    server: Mapped[str] = mapped_column(String(32))  # of `server_identity`
+    created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
 
 
 class Node(Base):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from sync_tasks.errors import ControlError
 
@@ -25,7 +25,8 @@ class SecretBox:
     """Seals strings with Fernet (AES-128-CBC and HMAC-SHA256).
 
     Args:
-        key: of `new_key`; None makes one that dies with the process.
+        key: of `new_key`, or several, with spaces or line ends between: the first one seals, any of them opens. None
+            makes one that dies with the process.
 
     Raises:
         ControlError: the key is not a Fernet key.
@@ -33,11 +34,11 @@ class SecretBox:
 
     def __init__(self, key: bytes | None = None) -> None:
         try:
-            self._fernet = Fernet(key or new_key())
+            self._fernet = MultiFernet([Fernet(one) for one in (key or new_key()).split()])
         except ValueError as error:
             raise ControlError(
                 "the secret key is not valid",
-                hint="KEYFERRY_SECRET_KEY must be 32 bytes in URL-safe base64",
+                hint="KEYFERRY_SECRET_KEY must be 32 bytes in URL-safe base64, or several of those",
                 code="secret-key",
             ) from error
 
@@ -45,8 +46,12 @@ class SecretBox:
         return "SecretBox(***)"
 
     def seal(self, text: str) -> bytes:
-        """The text as a token that only this key opens."""
+        """The text as a token that only the first key opens."""
         return self._fernet.encrypt(text.encode())
+
+    def again(self, token: bytes) -> bytes:
+        """The same secret, sealed by the first key. Raises ControlError if no key opens it."""
+        return self.seal(self.open(token))
 
     def open(self, token: bytes) -> str:
         """The text of a token. Raises ControlError if it was sealed with another key."""

@@ -34,6 +34,16 @@ class TaskView:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceView:
+    """A server that is known by a name. `url` is without secrets, for showing."""
+
+    name: str
+    url: str
+    created_at: datetime
+    tasks: int  # that have not ended and use it
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """One source node (replication stream) of a task. Unknown is None, never 0."""
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json as json_format
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from sync_tasks.errors import KeyferryError, Side
-
-if TYPE_CHECKING:
-    from sync_tasks.precheck.connectivity import Connectivity
 
 Url = Annotated[str | None, typer.Option(metavar="URL", help="ask this server")]
 
@@ -65,7 +62,7 @@ def _ask(urls: list[tuple[Side, str]], json: bool) -> int:
             told = probe(Endpoint.parse(url, side, settings.password(side)))
             found[side.value] = told.as_dict()
             if not json:
-                typer.echo(_text(side, told))
+                typer.echo(f"{side.value} {told.address}: {told.line()}")
         except KeyferryError as error:
             wrong.append(error)
             found[side.value] = None
@@ -74,9 +71,3 @@ def _ask(urls: list[tuple[Side, str]], json: bool) -> int:
     if wrong:
         raise wrong[0]
     return 0
-
-
-def _text(side: Side, told: Connectivity) -> str:
-    keys = f"{told.keys} keys in {told.databases} databases"
-    tls = ", TLS" if told.tls else ""
-    return f"{side.value} {told.address}: {told.version}, {told.topology}{tls}; {keys}; {told.round_trip_ms} ms away"

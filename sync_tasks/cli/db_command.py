@@ -61,3 +61,28 @@ def upgrade(
 
 
 upgrade.__doc__ = UPGRADE
+
+
+@db.command("reseal")
+def reseal(
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="one object on stdout")] = False,
+) -> int:
+    """Seal all addresses anew, to change the secret key.
+
+    Put a new key before the old one, with a space or a line end between, wherever the key is set, and restart workers
+    and schedulers: each opens by either. Then reseal, and take the old key away.
+
+    \b
+    Examples:
+      KEYFERRY_SECRET_KEY="$(keyferry config new-key) $OLD_KEY" keyferry db reseal
+    """
+    from sync_tasks.cli.task_options import connected
+
+    with connected(state) as client:
+        count = client.reseal()
+    typer.echo(json_format.dumps({"sealed": count}) if json else f"{count} addresses are sealed with the first key")
+    return 0

@@ -18,6 +18,7 @@ VERBS = {
     "sync": "sync_tasks.cli.sync_command:sync",
     "verify": "sync_tasks.cli.verify_command:verify",
     "task": "sync_tasks.cli.task_command:task",
+    "instance": "sync_tasks.cli.instance_command:instance",
     "up": "sync_tasks.cli.up_command:up",
     "worker": "sync_tasks.cli.worker_command:worker",
     "scheduler": "sync_tasks.cli.scheduler_command:scheduler",

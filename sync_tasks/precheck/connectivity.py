@@ -25,6 +25,12 @@ class Connectivity:
     databases: int  # that hold keys
     tls: bool
 
+    def line(self) -> str:
+        """For people."""
+        tls = ", TLS" if self.tls else ""
+        keys = f"{self.keys} keys in {self.databases} databases"
+        return f"{self.version}, {self.topology}{tls}; {keys}; {self.round_trip_ms} ms away"
+
     def as_dict(self) -> dict[str, Any]:
         """The object of `keyferry task check --json`."""
         return asdict(self)

@@ -6,6 +6,7 @@ from sync_tasks.secrets import SecretBox
 from sync_tasks.settings import Settings
 from sync_tasks.store.base import Sender
 from sync_tasks.store.database import Database
+from sync_tasks.store.instances import Instances
 from sync_tasks.store.jobs import Jobs
 from sync_tasks.store.migrate import bring
 from sync_tasks.store.ops import Ops
@@ -16,7 +17,7 @@ from sync_tasks.store.tasks import Tasks
 from sync_tasks.store.verbs import Verbs
 
 
-class Store(Tasks, Runs, Verbs, Ops, Jobs, Owners, Progress):
+class Store(Tasks, Instances, Runs, Verbs, Ops, Jobs, Owners, Progress):
     """One database of tasks. Opens it at first use, in each process anew; see `StoreBase` for the arguments.
 
     Raises:

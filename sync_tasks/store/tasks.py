@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -24,8 +25,14 @@ LONGEST_NAME = 300
 class Tasks(StoreBase):
     """The store's tasks."""
 
-    def create_task(self, spec: TaskSpec, source: Endpoint, target: Endpoint) -> TaskView:
-        """A new task with one node, not started. Raises UsageError if URLs contradict `databases`."""
+    def create_task(
+        self, spec: TaskSpec, source: Endpoint, target: Endpoint, instances: Sequence[str | None] = (None, None)
+    ) -> TaskView:
+        """A new task with one node, not started. Raises UsageError if URLs contradict `databases`.
+
+        Args:
+            instances: names of those that the ends are.
+        """
         mapping(spec.databases, source.db, target.db)
         with self.database.write() as session:
             task = Task(
@@ -33,6 +40,8 @@ class Tasks(StoreBase):
                 name=spec.name or f"{source.address()} to {target.address()}"[:LONGEST_NAME],
                 state=TaskState.NOT_STARTED,
                 spec=spec.model_dump(mode="json"),
+                source_instance=instances[0],
+                target_instance=instances[1],
             )
             self._seal(task, source, target)
             session.add(task)

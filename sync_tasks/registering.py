@@ -1,0 +1,82 @@
+"""The client's verbs about servers that are known by a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import Side, UsageError
+from sync_tasks.places import named
+from sync_tasks.settings import Settings
+from sync_tasks.store import Store
+from sync_tasks.views import InstanceView as Instance
+
+if TYPE_CHECKING:
+    from sync_tasks.precheck.connectivity import Connectivity
+
+
+class Registering:
+    """A part of `Client`."""
+
+    _settings: Settings
+    _store: Store
+
+    def add_instance(self, name: str, url: str) -> Instance:
+        """Register a server: tasks may then name it as `instance://NAME[/db]`. It is sealed, and never readable back.
+        One that is registered gets other credentials, for its tasks too.
+
+        Args:
+            name: letters, digits, dots and hyphens.
+            url: as for `create`, without a database.
+
+        Raises:
+            UsageError: the name or the URL is not allowed.
+            ControlError: `in-use`: a task uses it, and the URL is of another server; or the secret key is missing.
+        """
+        try:
+            endpoint = Endpoint.parse(url, Side.SOURCE)
+        except UsageError as error:
+            error.message = error.message.replace("source URL", "URL")
+            error.args = (error.message,)
+            raise
+        return self._sealing().put_instance(name, endpoint)
+
+    def instances(self) -> list[Instance]:
+        """All of them, by name."""
+        return self._store.instances()
+
+    def remove_instance(self, name: str) -> None:
+        """Forget a server. Raises ControlError if there is none, or a task uses it that has not ended."""
+        self._store.remove_instance(name)
+
+    def reseal(self) -> int:
+        """Seal all addresses anew by the first of the installation's secret keys; how many there are.
+
+        To change the key: set the new one and the old one (with a space between) everywhere, reseal, drop the old one.
+
+        Raises:
+            ControlError: some are opened by none of the keys; nothing is changed then.
+        """
+        return self._sealing().reseal()
+
+    def connectivity(self, where: str, side: Side = Side.SOURCE) -> Connectivity:
+        """Ask a server whether it lets us in, what it is, and how far away.
+
+        Args:
+            where: URL, or `instance://NAME`.
+
+        Raises:
+            SourceError, TargetError, UsageError: why it cannot be used.
+            ControlError: there is no such instance.
+        """
+        from sync_tasks.precheck.connectivity import probe
+
+        return probe(self._end(where, side))
+
+    def _end(self, text: str, side: Side) -> Endpoint:
+        if (one := named(text, side)) is not None:
+            return self._sealing().instance(one.name, side, one.db)
+        return Endpoint.parse(text, side, self._settings.password(side))
+
+    def _sealing(self) -> Store:
+        raise NotImplementedError
