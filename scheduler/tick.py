@@ -16,13 +16,15 @@ from scheduler.deadlines import Deadlines
 from scheduler.leader import Leader
 from scheduler.offers import Offers
 from scheduler.pauses import Pauses
+from sync_tasks import lifecycle
 from sync_tasks.errors import Fenced
 from sync_tasks.messages import Message
-from sync_tasks.store import outgoing
+from sync_tasks.store import grants, locks, outgoing
 from sync_tasks.store.database import Database
 
 log = logging.getLogger(__name__)
 
+GRANTS_EVERY_S = 5.0
 QUIET_S = 1.0
 """After the broker has failed, this long nothing is sent."""
 
@@ -69,7 +71,7 @@ class Ticker:
         self._pauses = Pauses()
         self._offers = Offers()
         self._quiet_until = 0.0
-        self._pruned = 0.0
+        self._pruned = self._renewed = 0.0
 
     def tick(self, now: float) -> bool:
         """Do what is due at lived time `now` (seconds): seven queries when nothing is. Whether anything was."""
@@ -97,6 +99,7 @@ class Ticker:
             for what in failed:
                 log.error("%s", what)
         self._prune(now)
+        self._renew(now, wall)
         messages = self._messages(due, now)
         if messages:
             with self._write() as session:
@@ -141,6 +144,20 @@ class Ticker:
             with self._write() as session:
                 prune.events(session)
             self._pruned = now
+
+    def _renew(self, now: float, wall: float) -> None:
+        """Ask anew about roles that running tasks have assumed, and end those that may not go on."""
+        if now - self._renewed < GRANTS_EVERY_S:
+            return
+        self._renewed = now
+        with self._db.read() as session:
+            due = grants.due(session, wall)
+        for task_id in due:
+            with self._write() as session:
+                task = locks.task(session, task_id)
+                if (denied := grants.renew(session, task, wall)) is not None:
+                    lifecycle.fail(session, task, denied)
+                    log.error("task %s: %s", task_id, denied.line())
 
     def _lost(self, stale: list[Message], now: float) -> list[Message]:
         """Of chunks sent before, those whose messages are lost: all, if their queue is empty."""

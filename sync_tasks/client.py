@@ -18,11 +18,13 @@ from typing import Self, Unpack, overload
 from sqlalchemy.engine import make_url
 
 from sync_tasks import waiting
+from sync_tasks.access.scopes import ADMIN, OPERATE, READ, SCOPES, needs
+from sync_tasks.accounting import Accounting
 from sync_tasks.asking import Ask, each
 from sync_tasks.changes import Config, SpecTable, changed
-from sync_tasks.connect import Where, opened, settings_of
+from sync_tasks.connect import Where, entered, opened, settings_of
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Side, UsageError
+from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.keyfile import service_key
 from sync_tasks.places import named
 from sync_tasks.prechecking import Prechecking
@@ -44,7 +46,7 @@ Tasks = builtins.list[Task]
 WAIT_S = 30.0
 
 
-class Client(Registering, Prechecking):
+class Client(Registering, Accounting, Prechecking):
     """An installation of Keyferry, by its database. Safe to use from several threads, and after a fork.
 
     Every verb that changes a task takes one (its id, uid, name, or a `Task`) or several (any iterable of those; the
@@ -54,16 +56,21 @@ class Client(Registering, Prechecking):
         where: a state directory, or the URL of a database (sqlite:///..., postgresql+psycopg://...); None: as the
             environment and the configuration file say, like the command line. Passwords and keys come from there
             in any case. A state directory that holds nothing yet is set up.
+        account: whose tasks and instances are meant, and no others seen; None: as the setting `account` says, by
+            default the whole installation's.
+        token: of an account: what it allows; None: as the setting `token` says.
 
     Raises:
         UsageError: the settings cannot be read.
         ControlError: the database cannot be used, or is of another version (`keyferry db upgrade`).
     """
 
-    def __init__(self, where: Where = None) -> None:
+    def __init__(self, where: Where = None, *, account: str | None = None, token: str | None = None) -> None:
         self._settings = settings_of(where)
         self._store = opened(self._settings)
         self._keyed: Store | None = None
+        self._account, self._scope = entered(self._store, self._settings, account, token)
+        self._store.account = self._account
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +92,7 @@ class Client(Registering, Prechecking):
 
     # -- looking
 
+    @needs(READ)
     def list(self, state: str | None = None) -> Tasks:
         """All tasks, oldest first; or those in one state.
 
@@ -94,18 +102,22 @@ class Client(Registering, Prechecking):
         wanted = None if state is None else _state(state)
         return [Task.of(view) for view in self._store.tasks() if wanted in (None, view.state)]
 
+    @needs(READ)
     def get(self, task: One) -> Task:
         """One task as it is now. Raises ControlError if there is none, UsageError if a name fits several."""
         return Task.of(which(self._store, task))
 
+    @needs(READ)
     def events(self, task: One, after: int = 0) -> builtins.list[Event]:
         """What has happened to a task, oldest first; `after`: the id of the last event known already."""
         return self._store.events(which(self._store, task).id, after)
 
+    @needs(READ)
     def progress(self, task: One) -> Progress:
         """How far a task is: offsets in bytes, the delay in milliseconds; what is not known is None."""
         return Progress.of(self.reading(task))
 
+    @needs(READ)
     def watch(self, task: One, every_s: float = 0.5) -> Iterator[Progress]:
         """The progress again and again, until the task has ended or failed; the last one says how.
 
@@ -123,17 +135,21 @@ class Client(Registering, Prechecking):
             if progress.phase in ENDED | {TaskState.FAILED, TaskState.PRECHECK_FAILED}:
                 return
 
+    @needs(READ)
     def reading(self, task: One) -> Reading:
         """All that one look at the database says, for displays."""
         return read(self._store, which(self._store, task).id)
 
+    @needs(READ)
     def readings(self, *, released: bool = False) -> builtins.list[Reading]:
         """The same of all tasks, without what is known of single databases; with those that are released, too."""
         found = [Reading(task, tuple(nodes), tuple(retries)) for task, nodes, retries in overview(self._store.database)]
-        return [reading for reading in found if released or reading.task.state is not TaskState.RELEASED]
+        mine = [one for one in found if self._account in ("", one.task.account)]
+        return [one for one in mine if released or one.task.state is not TaskState.RELEASED]
 
     # -- making and changing
 
+    @needs(ADMIN)
     def create(self, source: str, target: str, *, config: Config | None = None, **settings: Unpack[SpecTable]) -> Task:
         """A new task; it is not started.
 
@@ -152,8 +168,9 @@ class Client(Registering, Prechecking):
         spec = changed(TaskSpec(), config, settings, "create")
         ends = self._end(source, Side.SOURCE), self._end(target, Side.TARGET)
         names = named(source, Side.SOURCE), named(target, Side.TARGET)
-        return Task.of(self._sealing().create_task(spec, *ends, [one.name if one else None for one in names]))
+        return Task.of(self._sealing().create_task(spec, *ends, self._account, names))
 
+    @needs(READ)
     def preview(self, task: One) -> Preview:
         """What would make the same task: a command for a shell, and Python code, without passwords."""
         view = which(self._store, task)
@@ -164,6 +181,7 @@ class Client(Registering, Prechecking):
     def modify(self, task: One, *, config: Config | None = ..., **settings: Unpack[SpecTable]) -> Task: ...  # type: ignore[overload-overlap]
     @overload
     def modify(self, task: Iterable[One], *, config: Config | None = ..., **settings: Unpack[SpecTable]) -> Tasks: ...
+    @needs(ADMIN)
     def modify(
         self, task: One | Iterable[One], *, config: Config | None = None, **settings: Unpack[SpecTable]
     ) -> Task | Tasks:
@@ -186,6 +204,7 @@ class Client(Registering, Prechecking):
     def start(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
     @overload
     def start(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    @needs(OPERATE)
     def start(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
         """Start a task, or let it go on. One that has not begun is prechecked by a worker first; one that is
         suspended or has failed goes on from its checkpoint; one that runs is left alone.
@@ -204,6 +223,7 @@ class Client(Registering, Prechecking):
     def resume(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
     @overload
     def resume(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    @needs(OPERATE)
     def resume(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
         """Let a suspended or failed task go on from its checkpoint. Arguments and errors as for `start`."""
         return self._tasks(task, self._resume, wait_s)
@@ -216,6 +236,7 @@ class Client(Registering, Prechecking):
     def suspend(
         self, task: Iterable[One], wait_s: float | None = ..., *, receive: bool = ..., limit_bytes: int | None = ...
     ) -> Tasks: ...
+    @needs(OPERATE)
     def suspend(
         self,
         task: One | Iterable[One],
@@ -251,6 +272,7 @@ class Client(Registering, Prechecking):
     def restart(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
     @overload
     def restart(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    @needs(OPERATE)
     def restart(self, task: One | Iterable[One], wait_s: float | None = WAIT_S) -> Task | Tasks:
         """Begin anew: what the task knows is given up, the target is closed to its earlier run, and after a precheck
         everything is copied again.
@@ -278,6 +300,7 @@ class Client(Registering, Prechecking):
     def finish(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
     @overload
     def finish(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
+    @needs(OPERATE)
     def finish(self, task: One | Iterable[One], wait_s: float | None = None) -> Task | Tasks:
         """Cut over. Once your applications write to the source no more: everything it has is brought to the
         target, every expiry set to the source's own, and the target closed to the task for good.
@@ -300,6 +323,7 @@ class Client(Registering, Prechecking):
     def release(self, task: One, force: bool = ..., wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
     @overload
     def release(self, task: Iterable[One], force: bool = ..., wait_s: float | None = ...) -> Tasks: ...
+    @needs(ADMIN)
     def release(self, task: One | Iterable[One], force: bool = False, wait_s: float | None = WAIT_S) -> Task | Tasks:
         """Give up a task that does not run: a worker fences it, and removes its own keys from the target and its
         files; its addresses are forgotten. What was copied stays; the keys that keep latecomers out expire a day later.
@@ -355,10 +379,16 @@ class Client(Registering, Prechecking):
     def _tasks(self, given: One | Iterable[One], ask: Ask, wait_s: float | None) -> Task | Tasks:
         return each(self._store, given, ask, wait_s, Task.of)
 
+    def _may(self, scope: str) -> None:
+        if SCOPES.index(self._scope) < SCOPES.index(scope):
+            hint = f"have one made of scope {scope}"
+            raise ControlError(f"the token allows to {self._scope} alone", hint=hint, code="scope")
+
     def _sealing(self) -> Store:
         """The store with the key; who only looks on needs none."""
         if self._keyed is None:  # of two threads that come at once, each may make one
             self._keyed = opened(self._settings, service_key(self._settings))
+            self._keyed.account = self._account
         return self._keyed
 
 

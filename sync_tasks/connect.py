@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sync_tasks.access.scopes import ADMIN
 from sync_tasks.errors import ControlError
 from sync_tasks.secrets import SecretBox
 from sync_tasks.settings import Settings
@@ -45,6 +46,24 @@ def opened(settings: Settings, key: bytes | None = None) -> Store:
     else:
         check_database(url)
     return Store(url, SecretBox(key))
+
+
+def entered(store: Store, settings: Settings, account: str | None, token: str | None) -> tuple[str, str]:
+    """The account as which a client comes, "" for the installation's own, and the scope of what it may do.
+
+    Raises:
+        ControlError: there is no such account, or the token is not known, has expired, or is another account's.
+    """
+    text = token or (settings.token.get_secret_value() if settings.token else None)
+    name = account or settings.account or ""
+    if text is not None:
+        found = store.token(text)
+        if name not in ("", found.account):
+            raise ControlError(f"the token is not of account {name}", hint="leave the account out", code="token")
+        return found.account, found.scope
+    if name and name not in [one.name for one in store.accounts()]:
+        raise ControlError(f"there is no account {name}", hint="see keyferry account list", code="no-account")
+    return name, ADMIN
 
 
 def database_file(settings: Settings) -> Path:

@@ -78,8 +78,11 @@ class Task(Base):
     spec: Mapped[dict[str, Any]] = mapped_column(JSON)
     source_db: Mapped[int | None] = mapped_column(Integer)  # the URLs' /db, part of the mapping
     target_db: Mapped[int | None] = mapped_column(Integer)
-    source_instance: Mapped[str | None] = mapped_column(String(100))  # whose address and credentials count, if any
+    account: Mapped[str] = mapped_column(String(64), default="", server_default="")  # whose it is; "": nobody's alone
+    source_instance: Mapped[str | None] = mapped_column(String(100))  # that it was made of
+    source_owner: Mapped[str | None] = mapped_column(String(64))  # the account of that
     target_instance: Mapped[str | None] = mapped_column(String(100))
+    target_owner: Mapped[str | None] = mapped_column(String(64))
     source_server: Mapped[str | None] = mapped_column(String(32))  # of `server_identity`: who shares it is found by it
     target_server: Mapped[str | None] = mapped_column(String(32))
     error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
@@ -92,11 +95,87 @@ class Instance(Base):
 
     __tablename__ = "instance"
 
+    account: Mapped[str] = mapped_column(String(64), primary_key=True)  # "": the installation's own
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     url: Mapped[bytes] = mapped_column(LargeBinary)
     safe: Mapped[str] = mapped_column(Text)
     server: Mapped[str] = mapped_column(String(32))  # of `server_identity`
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+
+
+class Account(Base):
+    """Whose instances, tasks and roles are kept apart from others'."""
+
+    __tablename__ = "account"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    description: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+
+
+class Role(Base):
+    """What another account may be, to use instances of this one. `trust`: as in `access.documents`."""
+
+    __tablename__ = "role"
+
+    account: Mapped[str] = mapped_column(ForeignKey("account.name", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    description: Mapped[str] = mapped_column(Text)
+    trust: Mapped[dict[str, Any]] = mapped_column(JSON)
+    policies: Mapped[list[str]] = mapped_column(JSON)  # names
+
+
+class Policy(Base):
+    """An account's own policy; those that all have stand in `access.documents`."""
+
+    __tablename__ = "policy"
+
+    account: Mapped[str] = mapped_column(ForeignKey("account.name", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Grant(Base):
+    """A role that a task has assumed, for one of its ends, until some moment."""
+
+    __tablename__ = "grant_of_role"
+
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"), primary_key=True)
+    side: Mapped[str] = mapped_column(String(16), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(64))
+    instance: Mapped[str] = mapped_column(String(100))
+    until: Mapped[float] = mapped_column(Float(53))  # Unix seconds
+
+
+class Token(Base):
+    """What lets a program in as an account. `hash`: SHA-256 of the token, which is not kept."""
+
+    __tablename__ = "token"
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("account.name", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(100))
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    scope: Mapped[str] = mapped_column(String(16))
+    expires_at: Mapped[datetime | None] = mapped_column(Utc)
+    created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+
+
+class Audit(Base):
+    """What was asked of an account's instances by others, and what was answered."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_account_id", "account", "id"),)
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
+    account: Mapped[str] = mapped_column(String(64))  # whose instance it is
+    actor: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(Text)
+    allowed: Mapped[bool] = mapped_column()
+    text: Mapped[str] = mapped_column(Text)
 
 
 class Node(Base):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import overload
 
 from sync_tasks import waiting
+from sync_tasks.access.scopes import OPERATE, READ, needs
 from sync_tasks.asking import each
 from sync_tasks.progress import Problem
 from sync_tasks.states import OpKind, OpState
@@ -29,6 +30,7 @@ class Prechecking:
     def precheck(
         self, task: Iterable[One], wait_s: float | None = ..., *, items: Sequence[str] | None = ...
     ) -> builtins.list[Precheck]: ...
+    @needs(OPERATE)
     def precheck(
         self, task: One | Iterable[One], wait_s: float | None = WAIT_S, *, items: Sequence[str] | None = None
     ) -> Precheck | builtins.list[Precheck]:
@@ -59,6 +61,7 @@ class Prechecking:
 
         return each(self._store, task, ask, wait_s, found)
 
+    @needs(READ)
     def precheck_items(self, task: One) -> tuple[PrecheckItem, ...]:
         """Every item, with what was found of it the last time."""
         return self._items(which(self._store, task).id)
@@ -67,6 +70,7 @@ class Prechecking:
     def ignore(self, task: One, items: Sequence[str]) -> Task: ...  # type: ignore[overload-overlap]
     @overload
     def ignore(self, task: Iterable[One], items: Sequence[str]) -> builtins.list[Task]: ...
+    @needs(OPERATE)
     def ignore(self, task: One | Iterable[One], items: Sequence[str]) -> Task | builtins.list[Task]:
         """Let a task start in spite of warnings of these items: found already, or by a later precheck.
 
@@ -84,6 +88,9 @@ class Prechecking:
             self._store.ignore(view.id, items)
 
         return each(self._store, task, ask, 0, Task.of)
+
+    def _may(self, scope: str) -> None:
+        raise NotImplementedError
 
     def _items(self, task_id: int) -> tuple[PrecheckItem, ...]:
         from sync_tasks.precheck.items import ITEMS

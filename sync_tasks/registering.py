@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sync_tasks.access.scopes import ADMIN, READ, needs
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Side, UsageError
+from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.places import named
 from sync_tasks.settings import Settings
 from sync_tasks.store import Store
@@ -20,7 +21,9 @@ class Registering:
 
     _settings: Settings
     _store: Store
+    _account: str  # "": the installation's own
 
+    @needs(ADMIN)
     def add_instance(self, name: str, url: str) -> Instance:
         """Register a server: tasks may then name it as `instance://NAME[/db]`. It is sealed, and never readable back.
         One that is registered gets other credentials, for its tasks too.
@@ -39,16 +42,19 @@ class Registering:
             error.message = error.message.replace("source URL", "URL")
             error.args = (error.message,)
             raise
-        return self._sealing().put_instance(name, endpoint)
+        return self._sealing().put_instance(self._account, name, endpoint)
 
+    @needs(READ)
     def instances(self) -> list[Instance]:
         """All of them, by name."""
-        return self._store.instances()
+        return self._store.instances(self._account)
 
+    @needs(ADMIN)
     def remove_instance(self, name: str) -> None:
         """Forget a server. Raises ControlError if there is none, or a task uses it that has not ended."""
-        self._store.remove_instance(name)
+        self._store.remove_instance(self._account, name)
 
+    @needs(ADMIN)
     def reseal(self) -> int:
         """Seal all addresses anew by the first of the installation's secret keys; how many there are.
 
@@ -57,8 +63,11 @@ class Registering:
         Raises:
             ControlError: some are opened by none of the keys; nothing is changed then.
         """
+        if self._account:
+            raise ControlError("the key is the installation's", hint="ask whoever runs it", code="scope")
         return self._sealing().reseal()
 
+    @needs(READ)
     def connectivity(self, where: str, side: Side = Side.SOURCE) -> Connectivity:
         """Ask a server whether it lets us in, what it is, and how far away.
 
@@ -75,8 +84,14 @@ class Registering:
 
     def _end(self, text: str, side: Side) -> Endpoint:
         if (one := named(text, side)) is not None:
-            return self._sealing().instance(one.name, side, one.db)
+            owner = one.account or self._account
+            if owner != self._account:
+                self._store.may_use(owner, one.role or "", self._account, side, one.name)
+            return self._sealing().instance(owner, one.name, side, one.db)
         return Endpoint.parse(text, side, self._settings.password(side))
+
+    def _may(self, scope: str) -> None:
+        raise NotImplementedError
 
     def _sealing(self) -> Store:
         raise NotImplementedError

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr | None = Field(None, description="seals addresses; see `keyferry config new-key`")
     secret_key_file: Path | None = Field(None, description="a file that holds it")
+    account: str | None = Field(None, description="whose tasks and instances are meant; left out: the installation's")
+    token: SecretStr | None = Field(None, description="lets a client in as an account; see `keyferry token make`")
     spool_dir: Path | None = Field(None, description="chunks and logs; left out: `spool` in the state directory")
     spool_shared: bool = Field(False, description="every host sees the same files there")
     # Of owners and nodes, so free of the characters that part those.

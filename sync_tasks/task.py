@@ -119,10 +119,11 @@ def which(store: Store, one: One) -> TaskView:
         ControlError: there is none.
         UsageError: several have that name.
     """
-    if isinstance(one, Task):
-        return store.task(one.id)
-    if isinstance(one, int):
-        return store.task(one)
+    if isinstance(one, Task | int):
+        found_task = store.task(one if isinstance(one, int) else one.id)
+        if store.account not in ("", found_task.account):
+            raise ControlError(f"there is no task {found_task.id}", hint="see the task list", code="no-task")
+        return found_task
     tasks = store.tasks()
     found = [task for task in tasks if task.uid == one] or [task for task in tasks if str(task.id) == one]
     return found[0] if found else _named(tasks, one)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sync_tasks.access.documents import TrustPolicy
 from sync_tasks.sharing import Shortest
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
@@ -30,13 +31,60 @@ class TaskView:
     error: dict[str, str] | None  # code, side, message, hint
     finishing: bool = False  # the cut-over was asked for
     created_at: datetime | None = None
+    account: str = ""  # whose it is; "": the installation's own
     shared: Shortest | None = None  # of a task that runs, as `Store.task` and the lists give it
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """Whose instances, tasks and roles are kept apart from others'."""
+
+    name: str
+    description: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RoleView:
+    """What another account may be, to use instances of this one."""
+
+    account: str
+    name: str
+    description: str
+    policies: tuple[str, ...]
+    trust: TrustPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """What lets a program in as an account; the token itself is not kept."""
+
+    id: int
+    account: str
+    name: str
+    scope: str  # read, operate, admin
+    expires_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AuditView:
+    """What somebody has asked of an account's instance, and what was answered."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    allowed: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceView:
     """A server that is known by a name. `url` is without secrets, for showing."""
 
+    account: str  # "": the installation's own
     name: str
     url: str
     created_at: datetime

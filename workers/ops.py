@@ -26,6 +26,7 @@ def carry_out(
     spool: Path,
     home: int,
     routes: Callable[[], tuple[Route, ...]],
+    grants: Callable[[], int] = lambda: 0,
 ) -> None:
     """Do what was asked for, once; every part may be done twice.
 
@@ -36,6 +37,7 @@ def carry_out(
         spool: the spool's directory; what another host's spool holds is swept there (`workers.spool.sweep`).
         home: database of Keyferry's keys on the target.
         routes: where other tasks copy from and to.
+        grants: asks anew about the roles that the task assumes.
 
     Raises:
         Fenced: the operation was taken away.
@@ -43,7 +45,7 @@ def carry_out(
     """
     with Beat(port.renew):
         if port.op.kind is OpKind.PRECHECK:
-            _precheck(port, ends, spool, routes())
+            _precheck(port, ends, spool, routes(), grants)
         else:
             _end(port, ends, nodes, chunks, home)
             shutil.rmtree(spool / port.task.uid, ignore_errors=True)
@@ -51,13 +53,14 @@ def carry_out(
 
 
 def _precheck(
-    port: OpPort, ends: Callable[[], tuple[Endpoint, Endpoint]], spool: Path, routes: tuple[Route, ...]
-) -> None:
+    port: OpPort, ends: Callable[[], tuple[Endpoint, Endpoint]], spool: Path, routes: tuple[Route, ...],
+    grants: Callable[[], int],
+) -> None:  # fmt: skip
     """Ask the items that are wanted, and those that were never asked; what they say is kept as it comes."""
     wanted = port.op.options.get("items")
     unasked = BY_ID.keys() - port.asked_items()
     items = [item for item in ITEMS if wanted is None or item.id in wanted or item.id in unasked]
-    scene = Scene(*ends(), port.task.spec, port.task.databases, spool, routes)
+    scene = Scene(*ends(), port.task.spec, port.task.databases, spool, routes, grants)
     ask(scene, lambda _seconds: None, port.found, items)
 
 

@@ -157,7 +157,7 @@ def operate(self: Any, op_id: int) -> None:
         spool = self.app.keyferry_settings.spool
         carry_out(
             port, lambda: store.endpoints(task.id), nodes, chunks, spool, home_db(task.databases),
-            lambda: store.routes(task.id),
+            lambda: store.routes(task.id), lambda: store.renew_grants(task.id),
         )  # fmt: skip
     except Fenced as error:
         log.info("operation %s: %s", op_id, error.line())

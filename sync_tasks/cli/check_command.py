@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json as json_format
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sync_tasks.cli.task_options import State, connected
 from sync_tasks.errors import KeyferryError, Side
 
-Url = Annotated[str | None, typer.Option(metavar="URL", help="ask this server")]
+if TYPE_CHECKING:
+    from sync_tasks.precheck.connectivity import Connectivity
+
+Url = Annotated[str | None, typer.Option(metavar="URL", help="ask this server: a URL, or instance://NAME")]
 
 
 def check(
     source: Url = None,
     target: Url = None,
     json: Annotated[bool, typer.Option("--json", help="one object on stdout")] = False,
+    state: State = None,
 ) -> int:
     """Show the least that the users of a task must be allowed, and ask servers whether they answer.
 
@@ -31,7 +37,7 @@ def check(
       keyferry task check --source redis://keyferry@old:6379 --target rediss://keyferry@new:6379
     """
     urls = [(side, url) for side, url in ((Side.SOURCE, source), (Side.TARGET, target)) if url]
-    return _ask(urls, json) if urls else _lines(json)
+    return _ask(urls, json, state) if urls else _lines(json)
 
 
 def _lines(json: bool) -> int:
@@ -50,16 +56,25 @@ def _lines(json: bool) -> int:
     return 0
 
 
-def _ask(urls: list[tuple[Side, str]], json: bool) -> int:
-    """Both are asked, whatever the first one says. Raises the first thing that is wrong."""
+def _told(url: str, side: Side, state: Path | None) -> Connectivity:
+    """What a server says. An instance is known to the installation; a URL needs none."""
     from sync_tasks.endpoints import Endpoint
+    from sync_tasks.places import SCHEME
     from sync_tasks.precheck.connectivity import probe
     from sync_tasks.settings import Settings
 
-    settings, found, wrong = Settings(), dict[str, Any](), list[KeyferryError]()
+    if not url.startswith(SCHEME):
+        return probe(Endpoint.parse(url, side, Settings().password(side)))
+    with connected(state) as client:
+        return client.connectivity(url, side)
+
+
+def _ask(urls: list[tuple[Side, str]], json: bool, state: Path | None) -> int:
+    """Both are asked, whatever the first one says. Raises the first thing that is wrong."""
+    found, wrong = dict[str, Any](), list[KeyferryError]()
     for side, url in urls:
         try:
-            told = probe(Endpoint.parse(url, side, settings.password(side)))
+            told = _told(url, side, state)
             found[side.value] = told.as_dict()
             if not json:
                 typer.echo(f"{side.value} {told.address}: {told.line()}")

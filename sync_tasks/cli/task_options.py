@@ -51,11 +51,12 @@ Set = Annotated[
 ]
 
 
-def connected(state: Path | None, *, fresh: bool = False) -> Client:
+def connected(state: Path | None, *, fresh: bool = False, account: str | None = None) -> Client:
     """The client of the installation that the options and the environment name.
 
     Args:
         fresh: a state directory that holds nothing yet is set up.
+        account: whose tasks and instances are meant; None: as the environment says.
 
     Raises:
         ControlError: it holds nothing, or the database cannot be used.
@@ -71,7 +72,7 @@ def connected(state: Path | None, *, fresh: bool = False) -> Client:
             code="no-state",
             hint="name another directory with --state, or a database with KEYFERRY_DATABASE_URL",
         )
-    return Client(settings)
+    return Client(settings, account=account)
 
 
 def settings_of(pairs: Iterable[str] | None, **more: Any) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Scene:
         scope: source to target database, the URLs' /db included; None: all, each to its own number.
         spool: the directory where chunks and log will lie, if that is known here.
         others: tasks that have not ended.
+        grants: asks anew about the roles that the task assumes, how many there are; raises if one is denied.
     """
 
     source: Endpoint
@@ -45,6 +46,7 @@ class Scene:
     scope: Mapping[int, int] | None = None
     spool: Path | None = None
     others: tuple[Route, ...] = ()
+    grants: Callable[[], int] = lambda: 0
     known: dict[Side, Facts] = field(default_factory=dict)  # of the servers that have answered
 
     def endpoint(self, side: Side) -> Endpoint:

@@ -45,6 +45,7 @@ class StoreBase:
         self._box = box
         self._sender = sender
         self._clock = clock
+        self.account = ""  # whose tasks are shown and asked for by name; "": all
         self._rng = rng or Random()  # noqa: S311 - jitter, no secret
 
     @contextmanager

@@ -14,7 +14,7 @@ from sync_tasks.errors import ControlError, Fenced, KeyferryError
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import is_final_at_once, pause
 from sync_tasks.states import MAY, ChunkState, OpKind, OpState, TaskState
-from sync_tasks.store import ended, locks, prechecks, rows
+from sync_tasks.store import ended, grants, locks, prechecks, rows
 from sync_tasks.store.ended import Ended
 from sync_tasks.store.jobs import due
 from sync_tasks.store.runs import begin, stop
@@ -250,6 +250,7 @@ def _released(session: Session, task: Task, op: Op) -> None:
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
     task.source = task.target = b""
     task.source_server = task.target_server = None
+    grants.drop(session, task.id)
     lifecycle.move(session, task, TaskState.RELEASED, "released")
 
 

@@ -55,6 +55,7 @@ def task_view(row: Task) -> TaskView:
         error=row.error,
         finishing=row.finishing,
         created_at=row.created_at,
+        account=row.account,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sync_tasks.secrets import SecretBox
 from sync_tasks.settings import Settings
+from sync_tasks.store.accounts import Accounts
 from sync_tasks.store.base import Sender
 from sync_tasks.store.database import Database
 from sync_tasks.store.instances import Instances
@@ -17,7 +18,7 @@ from sync_tasks.store.tasks import Tasks
 from sync_tasks.store.verbs import Verbs
 
 
-class Store(Tasks, Instances, Runs, Verbs, Ops, Jobs, Owners, Progress):
+class Store(Tasks, Accounts, Instances, Runs, Verbs, Ops, Jobs, Owners, Progress):
     """One database of tasks. Opens it at first use, in each process anew; see `StoreBase` for the arguments.
 
     Raises:

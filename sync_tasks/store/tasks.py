@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from sync_tasks import lifecycle, names
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, Side, UsageError
-from sync_tasks.models import Lease, Node, Task
+from sync_tasks.models import Grant, Lease, Node, Task
+from sync_tasks.places import Named
 from sync_tasks.spec import TaskSpec, mapping
 from sync_tasks.states import TaskState
 from sync_tasks.store import locks, rows, sharing
@@ -26,13 +27,20 @@ class Tasks(StoreBase):
     """The store's tasks."""
 
     def create_task(
-        self, spec: TaskSpec, source: Endpoint, target: Endpoint, instances: Sequence[str | None] = (None, None)
+        self,
+        spec: TaskSpec,
+        source: Endpoint,
+        target: Endpoint,
+        account: str = "",
+        instances: Sequence[Named | None] = (None, None),
     ) -> TaskView:
         """A new task with one node, not started. Raises UsageError if URLs contradict `databases`.
 
         Args:
-            instances: names of those that the ends are.
+            account: whose it is; "": the installation's own.
+            instances: those that the ends are. Of another account they come with a grant.
         """
+        mine, theirs = instances
         mapping(spec.databases, source.db, target.db)
         with self.database.write() as session:
             task = Task(
@@ -40,8 +48,11 @@ class Tasks(StoreBase):
                 name=spec.name or f"{source.address()} to {target.address()}"[:LONGEST_NAME],
                 state=TaskState.NOT_STARTED,
                 spec=spec.model_dump(mode="json"),
-                source_instance=instances[0],
-                target_instance=instances[1],
+                account=account,
+                source_instance=mine and mine.name,
+                source_owner=mine and (mine.account or account),
+                target_instance=theirs and theirs.name,
+                target_owner=theirs and (theirs.account or account),
             )
             self._seal(task, source, target)
             session.add(task)
@@ -50,6 +61,11 @@ class Tasks(StoreBase):
             session.add(node)
             session.flush()
             session.add(Lease(name=names.node_lease(node.id)))
+            for side, one in ((Side.SOURCE, mine), (Side.TARGET, theirs)):
+                if one is not None and one.account is not None and one.role is not None:
+                    session.add(
+                        Grant(task_id=task.id, side=side, owner=one.account, role=one.role, instance=one.name, until=0)
+                    )
             lifecycle.note(session, task.id, "created", f"{task.source_safe} to {task.target_safe}")
             return rows.task_view(task)
 
@@ -59,9 +75,10 @@ class Tasks(StoreBase):
             lifecycle.note(session, task.id, kind, text)
 
     def tasks(self) -> list[TaskView]:
-        """All tasks, oldest first."""
+        """All tasks, or those of the store's account, oldest first."""
+        mine = [Task.account == self.account] if self.account else []
         with self.database.read() as session:
-            return sharing.views(session, session.scalars(select(Task).order_by(Task.id)).all())
+            return sharing.views(session, session.scalars(select(Task).where(*mine).order_by(Task.id)).all())
 
     def task(self, task_id: int) -> TaskView:
         """One task. Raises ControlError if there is none."""

@@ -13,7 +13,7 @@ from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ENDED, RESTING, RUNNING, UNBEGUN, OpState, TaskState
 from sync_tasks.store import leases, rows, sharing
-from sync_tasks.store.base import StoreBase
+from sync_tasks.store.grants import Grants
 from sync_tasks.store.ops import busy, open_op, revoke
 from sync_tasks.store.receiving import receive
 from sync_tasks.store.runs import begin, stop
@@ -33,7 +33,7 @@ FOR_GOOD = {
 """Failures that a resumption cannot heal, and what to do instead."""
 
 
-class Verbs(StoreBase):
+class Verbs(Grants):
     """Verbs of operators; illegal ones raise ControlError with the reason."""
 
     def halt(self, task_id: int, reason: str = "asked", receive_bytes: int | None = None) -> TaskView:
@@ -52,7 +52,12 @@ class Verbs(StoreBase):
             return sharing.view(session, task)
 
     def resume(self, task_id: int) -> TaskView:
-        """Go on from the checkpoint; nothing happens if it runs. A failed task may be resumed, too."""
+        """Go on from the checkpoint; nothing happens if it runs. A failed task may be resumed, too.
+
+        Raises:
+            ControlError: it cannot; or a role that it has assumed is not granted any more.
+        """
+        self.renew_grants(task_id)
         with self._run(task_id) as (session, task):
             if task.state in RUNNING:
                 return sharing.view(session, task)

@@ -15,6 +15,7 @@ from sync_tasks.precheck.items import (
     eviction,
     extended_expiry,
     fork_headroom,
+    grants,
     modules,
     no_loop,
     permissions,
@@ -33,6 +34,7 @@ from sync_tasks.precheck.items import (
 )
 
 ITEMS: tuple[Item, ...] = (
+    grants.ITEM,
     connection.ITEMS[Side.SOURCE],
     permissions.ITEMS[Side.SOURCE],
     connection.ITEMS[Side.TARGET],

@@ -40,6 +40,7 @@ def test_as_dict_is_json_with_the_names_of_the_settings_file(client: Client) -> 
         "conflict_mode": "precheck-and-report",
         "databases": {"0": 3},
         "extend_expiry_s": 600,
+        "filter": {"allow_prefixes": [], "block_prefixes": [], "block_commands": [], "db": {}},
         "retry": {"connection_min": 720, "other_min": 10},
         "throttle": {
             "full": {"source_qps": -1, "target_rps": -1, "mb_per_s": -1},
@@ -59,7 +60,7 @@ def test_an_unknown_setting_is_told_with_the_nearest_one(client: Client) -> None
     with pytest.raises(UsageError, match=r"create: retry\.other_min = 30 is out of range"):
         client.create(SOURCE, TARGET, retry={"connection_min": 30, "other_min": 30})
     with pytest.raises(UsageError, match="not supported yet"):
-        client.create(SOURCE, TARGET, filter={"block_prefixes": ["x"]})  # type: ignore[call-arg]
+        client.create(SOURCE, TARGET, transform={"lua": "x"})  # type: ignore[call-arg]
     assert client.list() == []
 
 
