@@ -12,9 +12,9 @@ from sync_tasks.strict import Strict
 HEX = "hex:"
 """A prefix that is not text is written in hexadecimal digits behind this."""
 MOST = 10_000
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
-OF_THE_STREAM = frozenset(("SELECT", "MULTI", "EXEC", "PING", "REPLCONF"))
-"""Without these a stream means nothing."""
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,30}")
+OF_THE_STREAM = frozenset(("SELECT", "MULTI", "EXEC", "PING", "REPLCONF", "DEL", "UNLINK"))
+"""Without these a stream means nothing; the last two are how a source tells that a key has expired."""
 
 
 def prefix(text: str) -> bytes:

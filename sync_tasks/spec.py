@@ -28,7 +28,8 @@ RANGES = {
     "filter": "a table",
     "filter.allow_prefixes": 'a list of beginnings of names; "hex:00ff" for bytes that are no text',
     "filter.block_prefixes": 'a list of beginnings of names; "hex:00ff" for bytes that are no text',
-    "filter.block_commands": "a list of names of commands, none of SELECT, MULTI, EXEC, PING, REPLCONF",
+    "filter.block_commands": "a list of names of commands, none of DEL and UNLINK (by which a source tells that a key"
+    " has expired), SELECT, MULTI, EXEC, PING, REPLCONF",
     "filter.db": "tables by number of the source database, 0..255, as in [filter.db.3]",
     "retry": "a table",
     "retry.connection_min": "10..1440 minutes",

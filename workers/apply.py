@@ -293,7 +293,7 @@ class Applier(threading.Thread):
         chain.held = found.held
         self.clock.begin(found)
         measure(link, self.clock)
-        known = knows.ask(link, chain.ck, self._learned.names)
+        known = knows.ask(link, chain.ck, self._learned.names, filtered=self.scope.filtered)
         expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
         search = Search(expiries, self.scope, found.held, loaded)

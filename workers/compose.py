@@ -12,7 +12,7 @@ def emit(window: Window, argv: list[bytes], offset: int) -> None:
     Args:
         offset: of the stream byte before what it comes from; shown when the target refuses it.
     """
-    window.runs.append(Run(window.commands, len(window.body), offset, False))
+    window.runs.append(Run(window.commands, len(window.body), offset, False, db=window.selected))
     window.body += encode(argv)
     window.commands += 1
 

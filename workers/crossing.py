@@ -6,7 +6,8 @@ from the source (`workers.older.refuse`, `workers.repair`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 Takes = Callable[[bytes], bool]
 """Whether a key of the command's database is in scope."""
@@ -27,14 +28,22 @@ COUNTED = frozenset(b"ZUNIONSTORE ZINTERSTORE ZDIFFSTORE".split())
 """The key that is written, and how many follow that are read."""
 FROM_ONE = frozenset(b"ZRANGESTORE GEOSEARCHSTORE".split())
 """The key that is written, and the one that is read."""
-STORING = frozenset(b"SORT GEORADIUS GEORADIUSBYMEMBER".split())
-"""The key that is read; the one that is written follows STORE or STOREDIST."""
+STORING = {b"SORT": 2, b"GEORADIUS": 6, b"GEORADIUSBYMEMBER": 5}
+"""The first argument is the key that is read; the one that is written follows STORE or STOREDIST among the options,
+which begin there."""
+OPERANDS = {b"BY": 1, b"GET": 1, b"LIMIT": 2, b"COUNT": 1, b"STORE": 1, b"STOREDIST": 1}
+"""Of an option, the arguments that follow it."""
+Places = Mapping[bytes, tuple[int, int, int]]
+"""Where the keys of other commands stand, as the target says (COMMAND): first, last, step; 0: it names none."""
 SECOND = frozenset((b"XGROUP",))
 """The second argument is the key."""
 
 
-def divide(argv: list[bytes], takes: Takes) -> Commands:
+def divide(argv: list[bytes], takes: Takes, places: Places = MappingProxyType({})) -> Commands:
     """What becomes of a command that names several keys, or that is not known.
+
+    Args:
+        places: of the commands that are not known here.
 
     Raises IndexError, ValueError for arguments that make no sense.
     """
@@ -52,11 +61,31 @@ def divide(argv: list[bytes], takes: Takes) -> Commands:
         return [argv] if takes(argv[2]) else []
     found = stored(name, argv)
     if found is None:
-        return None
-    written, read = found
-    if written is None or not takes(written):
+        return _elsewhere(argv, takes, places.get(name))
+    goal, read = found
+    if goal is None or not takes(goal):
         return []
     return [argv] if all(map(takes, read)) and not _reads_more(name, argv) else None
+
+
+def written(name: bytes, argv: list[bytes]) -> bytes | None:
+    """The one key that a command changes which is not sent; None: it may be any that it names."""
+    if name in MOVES:
+        return argv[2]
+    found = stored(name, argv)
+    return None if found is None else found[0]
+
+
+def _elsewhere(argv: list[bytes], takes: Takes, place: tuple[int, int, int] | None) -> Commands:
+    if place is None:
+        return None
+    first, last, step = place
+    if first == 0:
+        return [argv]  # it names no key
+    inside = [takes(key) for key in argv[first : (last if last >= 0 else len(argv) + last) + 1 : step]]
+    if all(inside):
+        return [argv]
+    return None if any(inside) else []
 
 
 def stored(name: bytes, argv: list[bytes]) -> tuple[bytes | None, list[bytes]] | None:
@@ -68,14 +97,28 @@ def stored(name: bytes, argv: list[bytes]) -> tuple[bytes | None, list[bytes]] |
     if name in FROM_ONE:
         return argv[1], [argv[2]]
     if name in STORING:
-        at = next((i + 1 for i, word in enumerate(argv[:-1]) if word.upper() in (b"STORE", b"STOREDIST")), 0)
-        return (argv[at] if at else None), [argv[1]]
+        goals = [words[0] for option, words in _options(name, argv) if option in (b"STORE", b"STOREDIST")]
+        return (goals[-1] if goals else None), [argv[1]]
     return None
+
+
+def _options(name: bytes, argv: list[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Options and their operands, as a server reads them."""
+    at = STORING[name]
+    while at < len(argv):
+        option = argv[at].upper()
+        count = OPERANDS.get(option, 0)
+        if at + count >= len(argv):
+            raise IndexError("an option without its operand")
+        yield option, argv[at + 1 : at + 1 + count]
+        at += 1 + count
 
 
 def _reads_more(name: bytes, argv: list[bytes]) -> bool:
     """SORT may read keys that it names by a pattern."""
-    return name == b"SORT" and not {word.upper() for word in argv[2:]}.isdisjoint((b"BY", b"GET"))
+    return name == b"SORT" and any(
+        option in (b"BY", b"GET") and b"*" in words[0] for option, words in _options(name, argv)
+    )
 
 
 def _moved(name: bytes, argv: list[bytes], source: bool, goal: bool) -> Commands:

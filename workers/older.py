@@ -75,6 +75,7 @@ class Older:
 
     def __init__(self, knows: Knows, left_out: Callable[[int, str, bytes], None]) -> None:
         self._knows, self._left_out = knows, left_out
+        self.places = knows.places
         self.kinds: dict[bytes, str] = dict.fromkeys(knows.learned, "unknown")
         if not knows.reads.counters:
             self.kinds |= dict.fromkeys((b"XSETID", b"XGROUP"), "older")
@@ -148,8 +149,15 @@ def _without_count(argv: list[bytes]) -> list[bytes]:
     return argv[:at] + argv[at + 2 :]
 
 
-def refuse(window: Window, argv: list[bytes], offset: int) -> None:
-    """Put what stands for an unknown command into the window, in the database that it acts on."""
-    window.runs.append(Run(window.commands, len(window.body), offset, False, argv))
+def refuse(window: Window, argv: list[bytes], offset: int, *, expected: bool = False) -> None:
+    """Put what stands for a command that is not sent into the window, in the database that it acts on.
+
+    Args:
+        expected: whether `Rewriter.stands_for` tells so, too.
+    """
+    window.runs.append(
+        Run(window.commands, len(window.body), offset, False, argv, db=window.selected, expected=expected)
+    )
+    window.beside += sum(map(len, argv))
     window.body += encode(REFUSED)
     window.commands += 1

@@ -16,15 +16,17 @@ Read = Callable[[int, int], Iterator[bytes]]
 
 def copy(window: Window, long: Long, read: Read) -> None:
     """As it is, behind what the window has."""
-    window.runs.append(Run(window.commands, len(window.body), long.offset, False, long=long.argv))
+    window.runs.append(Run(window.commands, len(window.body), long.offset, False, long=long.argv, db=window.selected))
     window.elsewhere.append(Elsewhere(len(window.body), long.size, partial(read, long.offset, long.size)))
     window.commands += 1
 
 
 def rewrite(window: Window, long: Long, read: Read, write: Callable[[list[bytes]], None]) -> None:
     """As `write`, called with its arguments, puts it into the window: a token stands for each long argument there."""
-    tokens = {at: secrets.token_bytes(16) for at in long.long}
+    before, tokens = len(window.runs), {at: secrets.token_bytes(16) for at in long.long}
     write([tokens.get(at, arg) for at, arg in enumerate(long.argv)])
+    if len(window.runs) == before:
+        return  # nothing of it travels
     window.runs[-1].long = long.argv
     for at, token in tokens.items():
         offset, size = long.long[at]

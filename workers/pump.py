@@ -31,6 +31,9 @@ PATIENCE_S = 0.1
 IDLE_S = 0.05
 CALM_S = 0.5
 """Nothing is left to do: what comes, or a stop, wakes us."""
+MUCH_BYTES = 1024
+SOON_S = 0.1
+"""What changes nothing, and is more than that, is checkpointed so often."""
 CHECKPOINT_S = 1.0
 """Stream bytes that change nothing (PING) are checkpointed about this often."""
 NEAR_BYTES = 1 << 20
@@ -152,6 +155,9 @@ class Pump:
         offset, db, _ = self.chain.tip
         if not repair.done:
             self.chain.refused = []
+            if repair.behind is not None:
+                # What was doubted before that is as at the source: whoever goes on after a death begins there.
+                self.chain.seen, self.chain.seen_db = repair.behind
             repair.aim(offset, db)
             return
         self.repair = None
@@ -257,7 +263,8 @@ class Pump:
         block = self._block = self._block or self.cursor.read()
         if block is None:
             return True
-        argv, size = parse(block.data, 0)
+        at = len(block.data) - len(block.data.lstrip(b"\n"))  # a replica keeps its link alive by these
+        argv, size = parse(block.data, at)
         if size > 0 and argv[:1] == [b"SELECT"]:
             argv, size = parse(block.data, size)
         if size < 0 and len(block.data) < EXEC_BYTES:
@@ -275,8 +282,11 @@ class Pump:
         goal = self._limit or self.cutover.goal
         if goal is not None and self.chain.tip[0] < goal <= self.translator.window.end:
             return True
-        if not self.translator.window.commands:
-            return now - self._committed_at > CHECKPOINT_S
+        window = self.translator.window
+        if not window.commands:
+            # What is out of scope is passed over: the source is to hear of that, and who watches.
+            much = window.end - window.start > MUCH_BYTES and now - self._committed_at > SOON_S
+            return much or now - self._committed_at > CHECKPOINT_S
         if not self.chain.flying:
             self._gather_until = 0.0
             return True

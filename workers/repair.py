@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from sync_tasks.errors import CannotContinue, ConnectionLost, RefusedCommand, Side, named
+from sync_tasks.errors import ConnectionLost, Malformed, RefusedCommand, Side, named
 from sync_tasks.names import KEY_PREFIX
 from workers.compose import emit, select
 from workers.keys_of import Command, Key, keys_of, reads_more
@@ -45,6 +45,7 @@ SKEW_S = 5.0
 HIDDEN_S = 60.0
 """If the keys that a replica does not show change for so long, something else is told: it is a failure."""
 STEP_S = 0.05
+MOST_DOUBTED = 500_000
 
 
 class Repair:
@@ -60,8 +61,12 @@ class Repair:
         suspects: looks at keys that the target may have expired too early.
         pause: sleeps so many seconds; raises when the job is to stop.
         tell: an event for people: kind and text.
-        stood_in: whether another stands for a command, which is sure to be refused.
+        stood_in: the keys to be copied anew where another stands for a command, which is sure to be refused; empty:
+            those that it names; None: none does.
     Raises one of `refused` if it names no key.
+
+    Doubts that go on for ever (a source that goes on renaming keys into scope, say) are none the less mended round by
+    round: `behind` is where the last ones come from, and moves with them.
     """
 
     def __init__(
@@ -75,7 +80,7 @@ class Repair:
         suspects: Suspects,
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
-        stood_in: Callable[[list[bytes], int], bool] = lambda *_: False,
+        stood_in: Callable[[list[bytes], int], frozenset[Key] | None] = lambda *_: None,
     ) -> None:
         self._link, self._log, self._source, self._scope = link, log, source, scope
         self._found, self._suspects, self._pause, self._tell = found, suspects, pause, tell
@@ -95,6 +100,9 @@ class Repair:
         self._asked: list[Key] = []
         self._said: Values | None = None
         self._doubted: set[Key] = set()
+        self._again: set[Key] = set()  # asked for in the round before, and joined since
+        self._recent: set[Key] = set()  # joined in this round
+        self.behind: tuple[int, int] | None = None  # offset and database behind which all doubts come from
         self._names: set[bytes] = set()  # of the doubted keys, in any database
         self.keys: set[Key] = set()  # that are, or were, doubted
         self.put_in: Window | None = None  # the window that has the values
@@ -105,11 +113,22 @@ class Repair:
         """Doubt what the stream names between `seen` and the checkpoint. Whether there is any key."""
         found = self._found
         for (db, argv), places in self._keys_of(self._named(found.seen, found.offset, found.seen_db)):
+            if argv[0].upper() in self._scope.blocked:
+                continue
             if argv[0].upper() in SERVER_WIDE:
                 self._tell("unverified", f"{named(argv)} may have been refused by the target when its owner died")
             self._swap(argv)
-            self._add(places, argv, db)
+            stood_in = self._asked_of(argv, db)
+            self._add(stood_in or places, refused=stood_in is not None)
+            if len(self._doubted) > MOST_DOUBTED:
+                raise Wanted(f"over {MOST_DOUBTED} keys would have to be copied anew")
         return bool(self._doubted)
+
+    def _asked_of(self, argv: list[bytes], db: int) -> frozenset[Key] | None:
+        try:
+            return self._stood_in(argv, db)
+        except (ValueError, IndexError) as e:
+            raise Malformed(f"replication stream: {argv[0][:20]!r} with arguments that make no sense") from e
 
     def suspect(self, executed: bool) -> bool:
         """Doubt what the target may have expired too early, as `Suspects.look` does. Whether any key is doubted."""
@@ -119,7 +138,7 @@ class Repair:
     def aim(self, offset: int, db: int) -> None:
         """Ask for the values; the target stands at `offset`, in the stream's database `db`.
 
-        Raises CannotContinue if one is too large, and what the source and the log raise.
+        Raises Wanted if one is too large, and what the source and the log raise.
         """
         give_up = time.monotonic() + HIDDEN_S
         while True:
@@ -133,16 +152,22 @@ class Repair:
                 raise ConnectionLost("the source, a replica, hides other keys all the time", side=Side.SOURCE)
             self._pause(10 * STEP_S)
         self.put_in, self._tip = None, offset
+        # Doubts that were not asked for come from further back.
+        self.behind = (offset, db) if self._doubted <= set(self._asked) else None
+        self._recent = set()
         if self._suspects.active:
             self._add(self._suspects.again(offset, db, self._said.at.offset, began))
         self._join(offset, self._said.at.offset, db)
         self._doubted -= set(self._asked)
+        # Keys that carry doubt to each other in circles are joined in every round: they meet in one answer.
+        self._again = self._recent & set(self._asked)
+        self.keys = self._recent | set(self._asked) | self._doubted
         self._names = {key for _, key in self._doubted}
         self._by = time.monotonic() + PATIENCE_S
 
     def _choose(self) -> list[Key]:
-        """What is asked for: the doubted keys first, then those that were, as long as there is room."""
-        keys = [*sorted(self._doubted), *sorted(self.keys - self._doubted)]
+        """What is asked for: the doubted keys first, then those that may be again, as long as there is room."""
+        keys = [*sorted(self._doubted), *sorted(self._again - self._doubted)]
         chosen: list[Key] = []
         room = MOST_BYTES
         for key, size in zip(keys, self._source.sizes(keys), strict=True):
@@ -156,11 +181,7 @@ class Repair:
     def _too_large(self, key: Key, size: int) -> None:
         what = f"{key[1][:100].decode(errors='backslashreplace')} of database {key[0]}, which takes {size >> 20} MB,"
         if (self._scope.target(key[0]), key[1]) in self._proven:
-            raise CannotContinue(
-                f"{what} was to be copied anew after a refused command, and is too large for that",
-                side=Side.TARGET,
-                hint="restart the task: so much is copied by a full sync only",
-            )
+            raise Wanted(f"{what} was to be copied anew after a refused command, and is too large for that")
         if key in self._doubted:
             self._tell("unverified", f"{what} may have missed a command on the target; `keyferry verify` tells")
         self._doubted.discard(key)
@@ -176,16 +197,21 @@ class Repair:
         """Doubt what the commands between two offsets join with doubted keys, and what unknown ones name."""
         for command in self._named(start, stop, db):
             db, argv = command
-            stood_in = self._stood_in(argv, db)
+            if argv[0].upper() in self._scope.blocked:
+                continue
+            stood_in = self._asked_of(argv, db)
+            if stood_in:
+                self._add(set(stood_in), refused=True)
+                continue
             # What it may read of doubted keys it need not name. Asked for again and again there would be no end of it.
-            sure = stood_in or (reads_more(argv) and not self._joined)
+            sure = stood_in is not None or (reads_more(argv) and not self._joined)
             if argv[0].upper() in SINGLE and not sure:
                 continue
             self._swap(argv)
             if sure or not self._names.isdisjoint(argv):
                 _, places = next(self._keys_of([command]))
                 if sure or not places.isdisjoint(self._doubted):
-                    self._add(places, argv, db)
+                    self._add(places, refused=stood_in is not None)
         self._joined = True
 
     def _named(self, start: int, stop: int, db: int) -> Iterator[Command]:
@@ -198,13 +224,14 @@ class Repair:
         """Those keys, by the target's databases, that are in scope."""
         return {at for at in places if self._scope.ours(*at)}
 
-    def _add(self, places: set[Key], argv: Sequence[bytes] = (), db: int = 0) -> None:
-        """Doubt keys; what a command that is not known names is refused for certain."""
-        places = {at for at in places if self._scope.takes(*at) and not at[1].startswith(KEY_PREFIX)}
-        if argv and self._stood_in(list(argv), db):
+    def _add(self, given: Iterable[Key], *, refused: bool = False) -> None:
+        """Doubt keys. `refused`: what names them is, for certain."""
+        places = {at for at in given if self._scope.takes(*at) and not at[1].startswith(KEY_PREFIX)}
+        if refused:
             self._proven |= {(self._scope.target(db), key) for db, key in places}
         self._doubted |= places
         self._names |= {key for _, key in places}
+        self._recent |= places
         self.keys |= places
 
     def _swap(self, argv: list[bytes]) -> None:

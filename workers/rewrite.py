@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from sync_tasks.errors import CannotContinue, Side
 from workers.clock import Clock
 from workers.codec.resp_cy import KEYED
 from workers.compose import emit, select
-from workers.crossing import SECOND, divide
+from workers.crossing import SECOND, divide, written
 from workers.expiry import hold
 from workers.older import Older, refuse
 from workers.scope import Scope
@@ -24,6 +23,9 @@ from workers.wanted import Wanted
 
 FILTERED = frozenset(("timed", "older"))
 """Kinds of commands that tell all their keys."""
+Key = tuple[int, bytes]
+"""The source's number of a database, and a key in it."""
+ANY: frozenset[Key] = frozenset()
 NEWEST = Kind(redis=False, major=99)
 IGNORED = {b"PING", b"REPLCONF", b"PUBLISH", b"SPUBLISH", b"CLUSTER"}
 STREAM = {b"SELECT", b"MULTI", b"EXEC"}
@@ -96,7 +98,7 @@ class Rewriter:
             kind: as TABLE says, none of the ignored and the stream's own.
             db: the source's database it acts on.
             before, after: stream offsets of its two ends.
-        Raises CannotContinue; ValueError, IndexError, StopIteration for arguments that make no sense.
+        Raises Wanted; ValueError, IndexError, StopIteration for arguments that make no sense.
         """
         window.changes += 1
         target = self.scope.target(db)
@@ -105,7 +107,7 @@ class Rewriter:
         if kind == "whole":
             self._whole(argv, db, before, window)
         elif kind == KEYED and target is not None:
-            self._keyed(argv, target, before, window, lambda key: self.scope.takes(db, key))
+            self._keyed(argv, db, target, before, window)
         elif kind == "server-wide":
             if argv[0].upper() == b"SCRIPT" and argv[1].upper() == b"LOAD":
                 self._scripts.add(argv[2])
@@ -116,14 +118,14 @@ class Rewriter:
             done = done or retime(argv, self.clock, self._reads, self._source.redis)
             if done is None or self._divides(argv, db):
                 select(window, target, before)
-                refuse(window, argv, before)
+                refuse(window, argv, before, expected=done is not None)
             else:
                 self._timed(done, argv, target, before, after, window)
         elif kind == "older" and target is not None:
             self._older(argv, argv, target, before, window)
         elif kind == "unknown" and target is not None and (argv[0].upper() not in SINGLE or self._takes(argv, db)):
             select(window, target, before)
-            refuse(window, argv, before)
+            refuse(window, argv, before, expected=True)
         elif kind == "moving":
             self._moving(argv, db, before, after, window)
         elif kind == "script":
@@ -140,40 +142,50 @@ class Rewriter:
         """Whether keys of a timed command are in scope and others not."""
         return argv[0].upper() == b"MSETEX" and not all(self.scope.takes(db, key) for key in _keys(argv))
 
-    def _keyed(
-        self, argv: list[bytes], target: int, before: int, window: Window, takes: Callable[[bytes], bool]
-    ) -> None:
+    def _keyed(self, argv: list[bytes], db: int, target: int, before: int, window: Window) -> None:
         """A command of several keys, where there is a filter."""
-        commands = divide(argv, takes)
+        commands = self._divide(argv, db)
         if commands == []:
             return
         select(window, target, before)
         if commands is None:
-            refuse(window, argv, before)
+            refuse(window, argv, before, expected=True)
             return
         for command in commands:
             emit(window, command, before)
 
-    def stands_for(self, argv: list[bytes], db: int) -> bool:
-        """Whether another command, which is sure to be refused, stands for this one on the target."""
+    def stands_for(self, argv: list[bytes], db: int) -> frozenset[Key] | None:
+        """The keys that are to be copied anew since another command, which is sure to be refused, stands for this one.
+
+        None: it is sent, or what is left of it. Empty: those that it names, whichever they are.
+        Raises ValueError, IndexError for arguments that make no sense.
+        """
         name = argv[0].upper()
-        if name in self.older.kinds and self.older.kinds[name] == "unknown":
-            return True
+        if name in self.scope.blocked:
+            return None
+        if self.older.kinds.get(name) == "unknown":
+            return ANY
         if name in SCRIPTS:
-            return self.cannot_run(argv) or self._crosses(argv, db)
+            return ANY if self.cannot_run(argv) or self._crosses(argv, db) else None
         if name in MOVING:
-            goal = argv[1] if name == b"MOVE" else argv[2]
-            return self.scope.takes(self._other(argv, db)[0], goal) and not self.scope.takes(db, argv[1])
+            other, to = self._other(argv, db)[0], argv[1] if name == b"MOVE" else argv[2]
+            comes_in = self.scope.takes(other, to) and not self.scope.takes(db, argv[1])
+            return frozenset(((other, to),)) if comes_in else None
         if not self.scope.filtered or name in SINGLE or self.scope.target(db) is None:
-            return False
+            return None
         if name in TABLE:
-            return self._divides(argv, db)
-        return divide(argv, lambda key: self.scope.takes(db, key)) is None
+            return ANY if self._divides(argv, db) else None
+        if self._divide(argv, db) is not None:
+            return None
+        key = written(name, argv)
+        return ANY if key is None else frozenset(((db, key),))
+
+    def _divide(self, argv: list[bytes], db: int) -> list[list[bytes]] | None:
+        return divide(argv, lambda key: self.scope.takes(db, key), self.older.places)
 
     def _crosses(self, argv: list[bytes], db: int) -> bool:
-        """Whether a script names keys that are in scope and others."""
-        inside = [self.scope.takes(db, key) for key in argv[3 : 3 + int(argv[2])]]
-        return any(inside) and not all(inside)
+        """Whether a script may touch keys that are in scope and others: it need not name all."""
+        return self.scope.filtered and any(self.scope.takes(db, key) for key in argv[3 : 3 + int(argv[2])])
 
     def put(self, db: int, key: bytes, payload: bytes, when: int, exact: bool, at: int, window: Window) -> None:
         """A key of the source's database `db` as it is at offset `at`; the rest as for `workers.times.restore`."""
@@ -210,9 +222,11 @@ class Rewriter:
         target, keys = self.scope.target(db), argv[3 : 3 + int(argv[2])]
         if target is None or (keys and not any(self.scope.takes(db, key) for key in keys)):
             return
+        if not keys and self.scope.filtered:
+            raise Wanted("a script that names no keys may write to some in scope, and to others")
         select(window, target, before)
         if self.cannot_run(argv) or self._crosses(argv, db):
-            refuse(window, argv, before)
+            refuse(window, argv, before, expected=True)
             return
         body = self._body(argv)
         emit(window, argv if body is None else [b"EVAL", body, *argv[2:]], before)
@@ -245,7 +259,7 @@ class Rewriter:
             return
         if target is None or not self.scope.takes(db, argv[1]):
             select(window, goal, before)  # what comes in is copied anew
-            refuse(window, [b"RESTORE", to], before)
+            refuse(window, [b"RESTORE", to], before, expected=True)
             return
         if goal == target and at > 0 and to == argv[1]:
             return  # both databases are one on the target
@@ -304,11 +318,7 @@ class Rewriter:
         if one is None and two is None:
             return []
         if one is None or two is None:
-            raise CannotContinue(
-                f"SWAPDB {first} {second} swaps a database that is not synchronized into one that is",
-                side=Side.SOURCE,
-                hint="include both databases in the task",
-            )
+            raise Wanted(f"SWAPDB {first} {second} swaps a database that is not in scope into one that is")
         self._disturbed(before)
         window.databases |= {one, two}
         emit(window, [b"SWAPDB", b"%d" % one, b"%d" % two], before)

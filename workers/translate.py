@@ -10,7 +10,7 @@ from functools import partial
 
 from sync_tasks.errors import CannotContinue, Malformed, Side
 from workers import outlying
-from workers.codec.resp_cy import LIMIT, MORE, SKIP, Scanner
+from workers.codec.resp_cy import IGNORED, LIMIT, MORE, SKIP, Scanner
 from workers.compose import select
 from workers.outlying import Read
 from workers.pace import Pace
@@ -49,8 +49,8 @@ class Translator:
     ) -> None:
         self._table = TABLE | rewriter.older.kinds | dict.fromkeys(rewriter.scope.blocked, "ignored")
         self._read: Read | None = None if log is None else partial(stretch, log)
-        self._scanner = Scanner(self._table, rewriter.floats, SINGLE, DELETING)
         self.rewriter = rewriter
+        self._scanner = Scanner(self._table, rewriter.floats, self._singles(), DELETING)
         self._scope, self._clock, self._home = rewriter.scope, rewriter.clock, rewriter.home
         self._data = b""
         self._long: Long | None = None  # what the buffered data begin with, then there are none
@@ -69,6 +69,10 @@ class Translator:
             start=offset, end=offset, db=db, replid=replid, first=self._home, selected=self._home,
             fresh_ms=self._clock.stamp,
         )  # fmt: skip
+
+    def _singles(self) -> frozenset[bytes]:
+        """Commands whose first argument is their only key: those that we know, and others, as the target says."""
+        return SINGLE | {name for name, place in self.rewriter.older.places.items() if place[:2] == (1, 1)} - DELETING
 
     def _select(self, db: int) -> None:
         """The stream acts on this database from here on."""
@@ -154,7 +158,7 @@ class Translator:
     def _put(self, long: Long, end: int, read: Read) -> None:
         target, window = self._scope.target(self.db), self._transaction or self.window
         kind = self._table.get(long.argv[0].upper())
-        if target is None or (self._scope.filtered and not self._scope.takes(self.db, long.argv[1])):
+        if target is None or kind == IGNORED or not self._takes(long):
             return
         if kind is None or len(long.argv) == 3:
             select(window, target, long.offset)
@@ -165,6 +169,9 @@ class Translator:
             outlying.rewrite(window, long, read, write)
         self._check_size(long.offset)
         self._mark(window)
+
+    def _takes(self, long: Long) -> bool:
+        return not self._scope.filtered or self._scope.takes(self.db, long.argv[1])
 
     def _scan(self, data: bytes) -> int:
         pos = 0
@@ -199,7 +206,7 @@ class Translator:
         window = self._transaction or self.window
         if target is not None:
             select(window, target, self.offset)
-            window.runs.append(Run(window.commands, len(window.body), self.offset + pos, True))
+            window.runs.append(Run(window.commands, len(window.body), self.offset + pos, True, db=target))
             window.body += memoryview(data)[pos:end]
             window.commands += count
         self._check_size(self.offset + pos)
@@ -258,6 +265,7 @@ class Translator:
         window.commands += tx.commands
         window.changes += tx.changes
         window.held |= tx.held
+        window.beside += tx.beside
         window.wipes |= tx.wipes
         window.databases |= tx.databases
         window.received_ms = window.received_ms or tx.received_ms

@@ -17,8 +17,8 @@ class Filter:
 
     def __init__(self, allow: list, block: list) -> None:
         self.every = not allow
-        self.allow = _by_first(allow)
-        self.block = _by_first(block)
+        self.allow = _prefixes(allow)
+        self.block = _prefixes(block)
 
     def takes(self, key: bytes) -> bool:
         """Whether a key is in scope."""
@@ -34,40 +34,36 @@ class Filter:
 
 
 @cython.cfunc
-def _by_first(prefixes: list) -> list:
-    """By their first byte: of many prefixes few are compared. An empty one is the beginning of every name."""
-    found: list = [None] * 257
-    for prefix in prefixes:
-        at: cython.int = prefix[0] if prefix else 256
-        if found[at] is None:
-            found[at] = []
-        found[at].append(prefix)
+def _prefixes(given: list) -> list:
+    """In order, without those that begin with another one: at most one of them can begin a name."""
+    found: list = []
+    for prefix in sorted(given):
+        if not found or not prefix.startswith(found[-1]):
+            found.append(prefix)
     return found
 
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _begins(table: list, buf: cython.p_const_uchar, pos: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.int:
-    prefixes: object = table[256]
+def _begins(prefixes: list, buf: cython.p_const_uchar, pos: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.int:
+    """Whether a name begins with one of them: by halves."""
+    low: cython.Py_ssize_t = 0
+    high: cython.Py_ssize_t = len(prefixes)
+    middle: cython.Py_ssize_t
     n: cython.Py_ssize_t
     i: cython.Py_ssize_t
-    if prefixes is not None:
-        return 1
-    if size == 0:
-        return 0
-    prefixes = table[buf[pos]]
-    if prefixes is None:
-        return 0
-    some: list = prefixes
-    for one in some:
-        prefix: bytes = one
-        n = len(prefix)
-        if n > size:
-            continue
+    while low < high:
+        middle = (low + high) // 2
+        prefix: bytes = prefixes[middle]
         p: cython.p_const_uchar = prefix
-        i = 1
-        while i < n and p[i] == buf[pos + i]:
+        n = len(prefix)
+        i = 0
+        while i < n and i < size and p[i] == buf[pos + i]:
             i += 1
-        if i >= n:
+        if i == n:
             return 1
+        if i < size and p[i] < buf[pos + i]:
+            low = middle + 1
+        else:
+            high = middle
     return 0

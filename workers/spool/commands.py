@@ -25,6 +25,9 @@ def commands(log: Log, start: int, stop: int, db: int, wait: Callable[[], None])
     data, pos = b"", 0
     try:
         while start < stop:
+            if data[pos : pos + 1] == b"\n":  # a replica keeps its link alive by these
+                start, pos = start + 1, pos + 1
+                continue
             argv, end = parse(data, pos)
             if end < 0:
                 data, pos = data[pos:], 0

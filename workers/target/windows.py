@@ -10,6 +10,7 @@ refused like the window before it proves nothing: so the target counts windows, 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ TURNS = 3
 """Replies of so many parts of the windows in flight are waited for, one after the other."""
 
 
+NOT_SENT = "it is not sent as it is: the target does not know it, or it concerns keys in scope and others"
 UNKNOWN = re.compile(rb"-ERR unknown (command|subcommand)", re.IGNORECASE)
 
 
@@ -46,6 +48,8 @@ class Run:
     verbatim: bool  # the body's bytes are the stream's
     instead: list[bytes] | None = None  # the stream's command, which the body's one command stands for
     long: list[bytes] | None = None  # the first arguments of the one command, whose bytes are not all in the body
+    db: int | None = None  # target database that they act on
+    expected: bool = False  # `Rewriter.stands_for` tells that another stands for the one command
 
 
 @dataclass(slots=True)
@@ -76,17 +80,22 @@ class Window:
     databases: set[int] = field(default_factory=set)  # target databases it names
     first: int | None = None  # database in which the body begins; None: not yet known
     selected: int | None = None  # and in which it ends
+    beside: int = 0  # bytes of commands that others stand for
     wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
 
     @property
     def size(self) -> int:
-        """Bytes of the body as it is sent."""
-        here = len(self.body)
+        """Bytes of the body as it is sent, and of what is kept beside it."""
+        here = len(self.body) + self.beside
         return here + sum(piece.size for piece in self.elsewhere) if self.elsewhere else here
 
     def stands_in(self, index: int) -> bool:
         """Whether a command of the body stands for one that the target does not know."""
         return self._run(index).instead is not None
+
+    def is_expected(self, index: int) -> bool:
+        """Whether whoever reads the stream knows that this one is refused."""
+        return self._run(index).expected
 
     def command(self, index: int) -> tuple[list[bytes], int]:
         """Arguments of a command of the body, the first ones if it is long, and the stream offset where it began."""
@@ -99,15 +108,11 @@ class Window:
         return arguments(body, position), run.offset + (position - run.position if run.verbatim else 0)
 
     def _run(self, index: int) -> Run:
-        return next(r for r in reversed(self.runs) if r.command <= index)
+        return self.runs[bisect_right(self.runs, index, key=lambda run: run.command) - 1]
 
     def database(self, index: int) -> int:
-        """The target database on which a command of the body acts. A SELECT is a run of its own."""
-        body, db = bytes(self.body), self.first
-        for run in self.runs:
-            if run.command < index and not run.verbatim and not run.long:
-                argv = arguments(body, run.position)
-                db = int(argv[1]) if argv[0].upper() == b"SELECT" else db
+        """The target database on which a command of the body acts."""
+        db = self._run(index).db
         assert db is not None
         return db
 
@@ -184,7 +189,7 @@ class Chain:
             self._out += window.body
             self._out += end
         self.flying.append(window)
-        self.flying_bytes += len(window.body)
+        self.flying_bytes += len(window.body) + window.beside
 
     def close(self, window: Window) -> None:
         """Queue the last window there is: behind it nobody claims the target for this stream again."""
@@ -255,7 +260,7 @@ class Chain:
                 break
             pos = end
             self.flying.popleft()
-            self.flying_bytes -= len(window.body)
+            self.flying_bytes -= len(window.body) + window.beside
             self._judge(window, outcome, gate, refused, failed)
             if self.refused is None:
                 self.seen, self.seen_db = window.end, window.db
@@ -301,7 +306,9 @@ class Chain:
                 )
             argv, offset = window.command(index)
             final = window.start == window.end  # a window of our own
-            answer = "it has no such command" if window.stands_in(index) else line.decode(errors="replace").lstrip("-")
+            if self.refused is not None and window.is_expected(index):
+                continue  # `Repair` knows of each by itself
+            answer = NOT_SENT if window.stands_in(index) else line.decode(errors="replace").lstrip("-")
             found.append(RefusedCommand(argv, window.database(index), offset, answer, final))
         if found and (found[0].final or self.refused is None):
             found[0].others = found[1:]

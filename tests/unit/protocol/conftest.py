@@ -146,7 +146,7 @@ class Chained:
     def window(self, end: int, *commands: list[bytes]) -> Window:
         window = Window(start=max(0, end - 1), end=end, replid=REPLID, first=0, selected=0)
         for command in commands:
-            window.runs.append(Run(window.commands, len(window.body), window.start, False))
+            window.runs.append(Run(window.commands, len(window.body), window.start, False, db=window.selected))
             window.body += encode(command)
             window.commands += 1
         return window

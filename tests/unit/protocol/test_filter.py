@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sync_tasks.errors import Malformed
 from sync_tasks.keyfilter import FilterSpec
 from workers.clock import Clock
 from workers.codec.filter_cy import Filter
@@ -17,6 +18,7 @@ from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.single import DELETING, SINGLE
 from workers.spool.log import Block
+from workers.target.knows import Knows
 from workers.target.windows import Window
 from workers.translate import Translator
 from workers.wanted import Wanted
@@ -131,6 +133,22 @@ DIVIDED: list[tuple[str, list[str] | None]] = [
     ("SORT out STORE in:b", None),
     ("SORT in:a BY w_* STORE in:b", None),
     ("SORT in:a STORE out", []),
+    ("SORT in:store STORE in:b", ["SORT in:store STORE in:b"]),
+    ("SORT store STORE in:b", None),
+    ("SORT store STORE out", []),
+    ("SORT in:a BY store STORE in:b", ["SORT in:a BY store STORE in:b"]),
+    ("SORT in:a BY nosort GET # STORE in:b", ["SORT in:a BY nosort GET # STORE in:b"]),
+    ("SORT in:a GET w_* STORE in:b", None),
+    ("SORT in:a STORE out STORE in:b", ["SORT in:a STORE out STORE in:b"]),
+    ("SORT in:a STORE in:b STORE out", []),
+    ("SORT in:a LIMIT 0 store ASC STORE in:b", ["SORT in:a LIMIT 0 store ASC STORE in:b"]),
+    ("GEORADIUS store 1 2 3 m STORE in:b", None),
+    ("GEORADIUSBYMEMBER in:a store 3 m COUNT 2 STORE in:b", ["GEORADIUSBYMEMBER in:a store 3 m COUNT 2 STORE in:b"]),
+    ("PFCOUNT in:a", ["PFCOUNT in:a"]),
+    ("PFCOUNT out", []),
+    ("PFCOUNT in:a out", None),
+    ("FT.CREATE index ON HASH", ["FT.CREATE index ON HASH"]),
+    ("MOVABLE in:a", None),
     ("GEORADIUS in:a 1 2 3 m STOREDIST in:b", ["GEORADIUS in:a 1 2 3 m STOREDIST in:b"]),
     ("XGROUP CREATE in:a g 0", ["XGROUP CREATE in:a g 0"]),
     ("XGROUP CREATE out g 0", []),
@@ -138,9 +156,12 @@ DIVIDED: list[tuple[str, list[str] | None]] = [
 ]
 
 
+PLACES = {b"PFCOUNT": (1, -1, 1), b"FT.CREATE": (0, 0, 1), b"VADD": (1, 1, 1)}
+
+
 @pytest.mark.parametrize(("text", "left"), DIVIDED)
 def test_what_is_left_of_commands_with_several_keys(text: str, left: list[str] | None) -> None:
-    found = divide(text.encode().split(), takes)
+    found = divide(text.encode().split(), takes, PLACES)
     assert found == (None if left is None else [line.encode().split() for line in left])
 
 
@@ -208,9 +229,9 @@ def test_keys_that_come_in_and_go_out() -> None:
 def test_scripts_that_a_source_sends() -> None:
     made = translator()
     assert said(made, "EVAL return 1 out") == []
-    assert said(made, "EVAL x 2 in:a out v") == ["!EVAL x 2 in:a out v"]
-    assert said(made, "EVAL x 0") == ["EVAL x 0"]
-    assert said(made, "EVAL x 1 in:a")[0] == "EVAL x 1 in:a"
+    assert said(made, "EVAL x 2 in:a out v", "EVAL x 1 in:a") == ["!EVAL x 2 in:a out v", "!EVAL x 1 in:a"]
+    with pytest.raises(Wanted):
+        said(made, "EVAL x 0")
 
 
 @pytest.mark.parametrize("line", ["FLUSHALL", "FLUSHDB", "SWAPDB 0 9", "SWAPDB 9 0"])
@@ -243,8 +264,40 @@ def test_databases_that_are_merged() -> None:
 
 def test_blocked_commands_do_not_travel_alone_or_in_a_transaction() -> None:
     made = translator(FilterSpec(block_commands=["incr", "RENAME", "set"]))
+    assert made.rewriter.stands_for([b"RENAME", b"out", b"a"], 0) is None
     alone = said(made, "INCR a", "SET a 1", "set a 1 EX 5", "DECR a", "RENAME a b")
     assert alone + said(made, "MULTI", "INCR a", "DEL b", "EXEC") == ["DECR a", "DEL b"]
+
+
+def test_what_the_target_says_of_commands_is_believed() -> None:
+    made = translator(knows=Knows(places=PLACES))
+    assert said(made, "VADD out VALUES 1 1 e", "VADD in:a VALUES 1 1 e", "FT.CREATE i", "PFCOUNT out", "NEW in:a") == [
+        "VADD in:a VALUES 1 1 e", "FT.CREATE i", "!NEW in:a",
+    ]  # fmt: skip
+
+
+def test_of_what_is_not_sent_only_what_it_writes_is_copied_anew() -> None:
+    made = translator()
+    for line, keys in [
+        ("BITOP OR in:small in:large out", {(0, b"in:small")}), ("RPOPLPUSH out in:a", {(0, b"in:a")}),
+        ("MOVE in:x 0", {(0, b"in:x")}), ("RENAME out in:b", {(0, b"in:b")}), ("SOMETHING.NEW in:a", set()),
+    ]:  # fmt: skip
+        db = 3 if line.startswith("MOVE") else 0
+        assert made.rewriter.stands_for(line.encode().split(), db) == keys, line
+
+
+@pytest.mark.parametrize("text", ["RPOPLPUSH a", "EVAL x y", "ZUNIONSTORE in:a z", "SORT in:a BY"])
+def test_what_makes_no_sense_is_malformed(text: str) -> None:
+    with pytest.raises(Malformed):
+        said(translator(), text)
+
+
+def test_bytes_that_others_stand_for_count() -> None:
+    made = translator()
+    large = "v" * 50_000
+    data = b"".join(encode([b"NEW", b"in:%d" % i, large.encode()]) for i in range(10))
+    made.feed(Block(0, 1_000_000, 0, REPLID, data))
+    assert len(made.full) >= 3, "a window is full of them, too"
 
 
 def test_who_takes_over_knows_which_commands_were_not_sent() -> None:
@@ -252,8 +305,8 @@ def test_who_takes_over_knows_which_commands_were_not_sent() -> None:
     for line, stood in [
         ("RENAME out in:a", True), ("RENAME in:a out", False), ("RENAME in:a in:b", False), ("COPY out in:a", True),
         ("RPOPLPUSH out in:a", True), ("RPOPLPUSH in:a out", False), ("SET in:a 1", False), ("DEL in:a out", False),
-        ("SOMETHING.NEW x", True), ("EVAL x 2 in:a out", True), ("EVAL x 1 in:a", False),
+        ("SOMETHING.NEW x", True), ("EVAL x 2 in:a out", True), ("EVAL x 1 in:a", True), ("EVAL x 1 out", False),
         ("MSETEX 2 in:a 1 out 2", True), ("FLUSHDB", False),
     ]:  # fmt: skip
-        assert made.rewriter.stands_for(line.encode().split(), 0) is stood, line
+        assert (made.rewriter.stands_for(line.encode().split(), 0) is not None) is stood, line
     assert REFUSED[0] == b"INCRBY"

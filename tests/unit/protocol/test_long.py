@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync_tasks.errors import Malformed
+from sync_tasks.keyfilter import FilterSpec
 from tests.servers import Server
 from tests.unit.protocol.conftest import REPLID, UID, Followed, translator, until
 from workers import translate
@@ -123,9 +124,10 @@ def sent(windows: list[Window]) -> list[tuple[bytes, list[bytes]]]:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("blocked", [[], ["set", "setex", "APPEND", "restore"]])
 @pytest.mark.parametrize("seed", range(40))
-def test_what_is_sent_is_the_same_as_if_all_were_held(seed: int, tmp_path: Path) -> None:
-    rng = random.Random(seed)
+def test_what_is_sent_is_the_same_as_if_all_were_held(seed: int, blocked: list[str], tmp_path: Path) -> None:
+    rng, scope = random.Random(seed), Scope({0: 0, 1: 5}, FilterSpec(block_commands=blocked))
     data = b"".join(map(encode, random_stream(rng)))
     log = Log(tmp_path)
     log.reset(REPLID, 0)
@@ -133,7 +135,7 @@ def test_what_is_sent_is_the_same_as_if_all_were_held(seed: int, tmp_path: Path)
         log.append(data[at : at + rng.randint(1, 300)], 1)
     found = []
     for where in (log, None):
-        rewriter = Rewriter(Scope({0: 0, 1: 5}), Clock(0, now_ms=lambda: 0), 0, lambda _: [], lambda *_: None, print)
+        rewriter = Rewriter(scope, Clock(0, now_ms=lambda: 0), 0, lambda _: [], lambda *_: None, print)
         made, at = Translator(0, 0, rewriter, where), 0
         for one in stretch(log, 0, len(data)):
             made.feed(Block(at, 1, 0, REPLID, one))
@@ -147,6 +149,8 @@ def test_what_is_sent_is_the_same_as_if_all_were_held(seed: int, tmp_path: Path)
     held = sum(len(w.body) for w in found[0])
     assert held < sum(len(w.body) for w in found[1]) or held < 3000
     assert sent(found[0]) == sent(found[1])
+    names = {argv[0].upper() for _, argv in sent(found[0])}
+    assert names.isdisjoint(name.upper().encode() for name in blocked)
 
 
 @pytest.mark.usefixtures("small")

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import redis
 
-from sync_tasks.errors import CannotContinue, RefusedCommand, Side
+from sync_tasks.errors import RefusedCommand, Side
+from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.names import checkpoint_key
 from sync_tasks.spec import TaskSpec
 from sync_tasks.views import TaskView
@@ -49,6 +50,7 @@ class Mirrored:
         self.source.offset = lambda: self.end  # type: ignore[method-assign]
         self.source.position = lambda: Position(REPLID, self.end)  # type: ignore[method-assign]
         self.extend_s = TASK.spec.extend_expiry_s
+        self.filter = FilterSpec()
         self.epoch = 3
         self.owners: list[Applier] = []
         self.ports: list[Port] = []
@@ -81,8 +83,8 @@ class Mirrored:
         """The next owner."""
         self.ports.append(Port(self.task, epoch=self.epoch + len(self.owners)))
         made = Applier(
-            endpoint(self.target), self.ports[-1], self.log, self.source, self.directory, Scope(self.databases), 0,  # type: ignore[arg-type]
-            known(self.directory),
+            endpoint(self.target), self.ports[-1], self.log, self.source, self.directory,  # type: ignore[arg-type]
+            Scope(self.databases, self.filter), 0, known(self.directory),
         )  # fmt: skip
         self.owners.append(made)
         made.start()
@@ -320,7 +322,7 @@ def test_a_command_without_keys_still_stops_the_task(mirror: Callable[..., Mirro
     assert "FUNCTION" in owner.error.message
 
 
-def test_a_value_that_is_too_large_stops_the_task(
+def test_a_value_that_is_too_large_takes_a_full_sync_in_place(
     mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repair, "MOST_BYTES", 10_000)
@@ -330,9 +332,47 @@ def test_a_value_that_is_too_large_stops_the_task(
     assert until(made.in_step), owner.error
     spoil(target, "large")
     made.do(0, [b"APPEND", b"large", b"y"])
-    owner.join(5)
-    assert isinstance(owner.error, CannotContinue)
-    assert "large" in owner.error.message
+    assert until(lambda: made.log.anew), owner.error
+    assert any("large" in str(error) for error in made.ports[0].failures), made.ports[0].failures
+
+
+def test_values_that_come_into_scope_all_the_time(mirror: Callable[..., Mirrored], target: Server) -> None:
+    """There is no moment at which nothing is doubted: what is mended by then must count all the same."""
+    made = mirror()
+    made.filter = FilterSpec(allow_prefixes=["in:"])
+    target.client().set("theirs", "not ours")
+    owner = made.own()
+    seen, asked = set(), []
+    real = made.real
+    made.real = lambda keys: asked.append(len(keys)) or real(keys)  # type: ignore[func-returns-value]
+    for i in range(400):
+        made.do(0, [b"SET", b"out:%d" % i, b"%d" % i], [b"RENAME", b"out:%d" % i, b"in:%d" % i])
+        made.do(0, [b"INCR", b"in:%d" % (i // 2)])
+        time.sleep(0.005)
+        if owner.chain is not None and owner.chain.refused is not None:
+            seen.add(int(made.checkpoint()[b"seen"]))
+    assert len(seen) > 3, "an owner that dies now need not begin where the first of them came"
+    assert max(asked) < 300, "what has been mended is not asked for again"
+    target.client().delete("theirs")
+    assert until(made.in_step), (owner.error, made.differences())
+
+
+def test_a_death_among_them(mirror: Callable[..., Mirrored], target: Server) -> None:
+    made = mirror()
+    made.filter = FilterSpec(allow_prefixes=["in:"])
+    for life in range(5):
+        owner = made.own()
+        for i in range(60):
+            name = b"%d" % (i % 7)
+            made.do(0, [b"SET", b"out:" + name, b"%d %d" % (life, i)])
+            made.do(0, [b"COPY", b"out:" + name, b"in:" + name, b"REPLACE"])
+            made.do(0, [b"APPEND", b"in:" + name, b"."], [b"RENAME", b"in:" + name, b"in:x" + name])
+            made.do(0, [b"DEL", b"out:" + name])
+            time.sleep(0.002)
+        if life < 4:
+            owner.stop_event.set()
+            made.log.wake()
+    assert until(made.in_step), (owner.error, made.differences())
 
 
 def test_what_is_too_large_and_only_doubted_is_named(

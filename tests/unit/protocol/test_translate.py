@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from sync_tasks.errors import CannotContinue, Malformed
+from sync_tasks.errors import Malformed
 from tests.unit.protocol.conftest import REPLID, translator
 from workers.clock import Clock
 from workers.codec.reads import Reads
@@ -18,6 +18,7 @@ from workers.target.windows import Window
 from workers.times import Retimed
 from workers.times import retime as retime_for
 from workers.translate import Translator
+from workers.wanted import Wanted
 
 NOW = 1_700_000_000_000
 AT = NOW + 60_000
@@ -129,7 +130,7 @@ def test_flush_and_swap_stay_in_scope_and_put_our_keys_back() -> None:
         [b"SWAPDB", b"5", b"6"], [b"SELECT", b"5"], [b"SET", b"ours", b"1"], [b"SET", b"a", b"1"],
     ]  # fmt: skip
     assert asked == [[5, 6], [5, 6]]
-    with pytest.raises(CannotContinue):
+    with pytest.raises(Wanted):
         feed(made, [b"SWAPDB", b"0", b"4"])
 
 
@@ -142,7 +143,7 @@ def test_move_and_copy_out_of_scope() -> None:
         (window,) = feed(made, [b"SELECT", b"3"], command)
         assert commands(window) == [[b"SELECT", b"7"], REFUSED], "what comes in is copied anew"
         assert window.command(1)[0] == [b"RESTORE", b"k"]
-        assert made.rewriter.stands_for(command, 3)
+        assert made.rewriter.stands_for(command, 3) == {(0, b"k")}
 
 
 def test_garbage_is_malformed_and_writes_nothing() -> None:
