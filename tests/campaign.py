@@ -11,12 +11,14 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests import bank
 from tests.dataset import fill
 from tests.run_keyferry import Keyferry
-from tests.scenarios.judge import equal, snapshots
+from tests.scenarios.judge import equal, snapshots, verified
+from tests.scoped import alone, scope_of
 from tests.servers import Server, available, start
 from tests.slow import slowed
 from tests.traffic import Traffic
@@ -52,6 +54,23 @@ def slow_snapshots(source: Server) -> None:
     client.config_set("rdb-key-save-delay", 50 if one_in == 1 else -one_in)  # µs; negative: 1 µs at one key in so many
 
 
+ALL_ON = """
+databases = { "0" = 0, "1" = 4, "2" = 2, "5" = 5 }
+instance_class = "2xlarge"
+[filter.db.0]
+block_prefixes = ["t:list:1", "t:set:2", "t:zset:3", "s:"]
+[filter.db.1]
+allow_prefixes = ["t:"]
+block_prefixes = ["t:hash:1", "t:str:2", "t:list:3"]
+[throttle.full]
+target_rps = 50000
+mb_per_s = 100
+[throttle.incremental]
+rps = 30000
+mb_per_s = 100
+"""
+
+
 class Campaign(ABC):
     """Faults of one kind or another, in rounds.
 
@@ -68,6 +87,7 @@ class Campaign(ABC):
         self.round = 0
         self.written = 0
         self._phase = FULL
+        self.config = ALL_ON if options.all_on else ""  # settings of the syncs, TOML
         self.began = time.monotonic()
         self.ferry: Keyferry
 
@@ -89,10 +109,12 @@ class Campaign(ABC):
         with bank.Sums(self.target) as sums:
             while left > 0:
                 left -= self._round(min(ROUND, left))
-                equal(self.source, self.target, timeout_s=3600)
+                verified(self.source, self.target, timeout_s=3600, config=self.config)
+                self.ferry.kill_tree()
+                with alone(self.source, scope_of(self.config)) if self.config else nullcontext():
+                    equal(self.source, self.target, timeout_s=3600)
                 assert bank.total(self.target.client()) == bank.TOTAL
                 print(f"{self._at()}: round {self.round} is equal, key by key", flush=True)
-                self.ferry.kill_tree()
         self._tell(sums)
         assert not sums.wrong, f"transactions were seen in parts: {sums.wrong}"
 
@@ -168,6 +190,7 @@ def options(prog: str, faults: str, *, every: float, gigabytes: float) -> argpar
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--source", default="redis-7.0", help=f"of: {', '.join(available())}")
     parser.add_argument("--target", default=None, help="like the source, if left out")
+    parser.add_argument("--all-on", action="store_true", help="with a mapping, filters and throttles")
     given = parser.parse_args()
     given.seed = given.seed if given.seed is not None else random.randrange(10**6)
     return given

@@ -27,7 +27,8 @@ class Cuts(Campaign):
         self.proxies = {"source": Proxy(source), "target": Proxy(target)}
 
     def begin(self, state: Path) -> Keyferry:
-        return Keyferry(self.proxies["source"].url(), self.proxies["target"].url(), state).start()
+        source, target = (self.proxies[side].url() for side in ("source", "target"))
+        return Keyferry(source, target, state, config=self.config or None).start()
 
     def hurt(self) -> str | None:
         side = self.rng.choice(sorted(self.proxies))
