@@ -11,6 +11,9 @@ from typing import Any
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.spec import TaskSpec
 
+End = Endpoint | str
+"""A server, or `instance://NAME`, as whoever makes the task writes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
@@ -20,7 +23,7 @@ class Preview:
     python: str
 
     @classmethod
-    def of(cls, source: Endpoint, target: Endpoint, spec: TaskSpec) -> Preview:
+    def of(cls, source: End, target: End, spec: TaskSpec) -> Preview:
         """Of a task with these ends and settings."""
         return cls(command(source, target, spec), python(source, target, spec))
 
@@ -30,7 +33,7 @@ def given(spec: TaskSpec) -> dict[str, Any]:
     return spec.model_dump(exclude_defaults=True)
 
 
-def command(source: Endpoint, target: Endpoint, spec: TaskSpec) -> str:
+def command(source: End, target: End, spec: TaskSpec) -> str:
     """The line for a shell."""
     settings = given(spec)
     words = ["keyferry", "task", "create"]
@@ -38,14 +41,15 @@ def command(source: Endpoint, target: Endpoint, spec: TaskSpec) -> str:
         words += ["--name", name]
     for setting, value in _flat(settings):
         words += ["--set", f"{setting}={_toml(value)}"]
-    words += [source.bare(), target.bare()]
-    secrets = [f"KEYFERRY_{end.side.value.upper()}_PASSWORD=..." for end in (source, target) if end.password]
+    words += [_bare(source), _bare(target)]
+    given_by = [end for end in (source, target) if isinstance(end, Endpoint) and end.password]
+    secrets = [f"KEYFERRY_{end.side.value.upper()}_PASSWORD=..." for end in given_by]
     return " ".join([*secrets, shlex.join(words)])
 
 
-def python(source: Endpoint, target: Endpoint, spec: TaskSpec) -> str:
+def python(source: End, target: End, spec: TaskSpec) -> str:
     """The code of a program."""
-    arguments = [repr(source.bare()), repr(target.bare())]
+    arguments = [repr(_bare(source)), repr(_bare(target))]
     arguments += [f"{name}={value!r}" for name, value in given(spec).items()]
     return "\n".join(
         [
@@ -58,6 +62,10 @@ def python(source: Endpoint, target: Endpoint, spec: TaskSpec) -> str:
             "    client.start(task)",
         ]
     )
+
+
+def _bare(end: End) -> str:
+    return end if isinstance(end, str) else end.bare()
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

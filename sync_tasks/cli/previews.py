@@ -13,7 +13,7 @@ from sync_tasks.cli.task_options import Json, State, Which, connected, put
 from sync_tasks.errors import Side
 
 if TYPE_CHECKING:
-    from sync_tasks.preview import Preview
+    from sync_tasks.preview import End, Preview
 
 
 def preview(tasks: Which, json: Json = False, state: State = None) -> int:
@@ -38,16 +38,26 @@ def preview(tasks: Which, json: Json = False, state: State = None) -> int:
 def of_words(source: str, target: str, config: Path | None, settings: Mapping[str, Any], json: bool) -> int:
     """Of a task that is not made."""
     from sync_tasks.changes import changed
-    from sync_tasks.endpoints import Endpoint
     from sync_tasks.preview import Preview
     from sync_tasks.spec import TaskSpec, mapping
 
     spec = changed(TaskSpec(), config, settings, "create")
-    ends = Endpoint.parse(source, Side.SOURCE), Endpoint.parse(target, Side.TARGET)
-    mapping(spec.databases, ends[0].db, ends[1].db)
-    found = Preview.of(*ends, spec)
+    (here, here_db), (there, there_db) = _end(source, Side.SOURCE), _end(target, Side.TARGET)
+    mapping(spec.databases, here_db, there_db)
+    found = Preview.of(here, there, spec)
     put(asdict(found)) if json else typer.echo(_text(found))
     return 0
+
+
+def _end(text: str, side: Side) -> tuple[End, int | None]:
+    """An end as it is written, and its database; an instance is not looked up."""
+    from sync_tasks.endpoints import Endpoint
+    from sync_tasks.places import named
+
+    if (one := named(text, side)) is not None:
+        return text, one.db
+    endpoint = Endpoint.parse(text, side)
+    return endpoint, endpoint.db
 
 
 def _text(found: Preview) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,10 +25,15 @@ FOREVER = Annotated[
 
 def create(
     source_url: Annotated[
-        str,
-        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"),
-    ],
-    target_url: Annotated[str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db goes")],
+        str | None,
+        typer.Argument(
+            metavar="SOURCE_URL",
+            help="redis://[user:password@]host:port[/db], rediss://, unix:///path, instance://NAME [asked for]",
+        ),
+    ] = None,
+    target_url: Annotated[
+        str | None, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db goes")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="for people [default: from the addresses]")] = None,
     config: Config = None,
     set_: Set = None,
@@ -42,11 +48,13 @@ def create(
     """Make a task.
 
     It is not started, unless --start says so; then it is prechecked first. The addresses are sealed with the key of
-    the installation, and no output shows a password.
+    the installation, and no output shows a password. Without addresses it asks for them on a terminal, and for the
+    settings, step by step.
 
     \b
     Examples:
       keyferry task create --name orders-move --start redis://old:6379 redis://:password@new:6379
+      keyferry task create
       keyferry task create --config orders.toml --set extend_expiry_s=0 redis://old:6379/0 redis://new:6379/5
 
     \b
@@ -54,6 +62,8 @@ def create(
     too), or KEYFERRY_SOURCE_PASSWORD and KEYFERRY_TARGET_PASSWORD in the environment.
     """
     settings = settings_of(set_, name=name)
+    if source_url is None or target_url is None:
+        return _asked(settings, wait, state)
     if preview:
         return previews.of_words(source_url, target_url, config, settings, json)
     with connected(state, fresh=True) as client:
@@ -70,6 +80,28 @@ def create(
             put(task.as_dict())
         else:
             typer.echo(f"{task.name}: task {task.id} is made; to start it: keyferry task start {task.id}")
+    return 0
+
+
+def _asked(given: dict[str, Any], wait: float, state: Path | None) -> int:
+    """Make a task of what is answered on the terminal."""
+    import sys
+
+    from sync_tasks.cli import wizard
+    from sync_tasks.errors import UsageError
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("the addresses are missing", hint="give SOURCE_URL and TARGET_URL, or call it on a terminal")
+    with connected(state, fresh=True) as client:
+        source, target, asked = wizard.ask(client, wizard.prompt, lambda line: typer.echo(line, err=True))
+        settings = given | asked
+        previews.of_words(source, target, None, settings, json=False)
+        if not typer.confirm("Make it?", default=True, err=True):
+            return 1
+        task = client.create(source, target, **settings)
+        typer.echo(f"{task.name}: task {task.id} is made")
+        if typer.confirm("Precheck and start it now?", default=False, err=True):
+            typer.echo(_line(client.start([task], wait)[0]))
     return 0
 
 
