@@ -55,7 +55,7 @@ def slow_snapshots(source: Server) -> None:
 
 
 ALL_ON = """
-databases = { "0" = 0, "1" = 4, "2" = 2, "5" = 5 }
+databases = { "0" = 0, "1" = 4, "2" = 2, "3" = 3, "5" = 5 }
 instance_class = "2xlarge"
 [filter.db.0]
 block_prefixes = ["t:list:1", "t:set:2", "t:zset:3", "s:"]
