@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from sync_tasks.access.documents import ASSUME, READ, SYSTEM, WRITE, PermissionPolicy, TrustPolicy, allows
 from sync_tasks.errors import ControlError, Side
 from sync_tasks.models import Audit, Grant, Policy, Role, Task
-from sync_tasks.states import RUNNING
+from sync_tasks.states import RUNNING, TaskState
 from sync_tasks.store.base import StoreBase
 
 GRANT_S = 900.0
@@ -76,9 +76,10 @@ def renew(session: Session, task: Task, now: float) -> ControlError | None:
 
 
 def due(session: Session, now: float) -> list[int]:
-    """Ids of tasks that run, with a grant that is over."""
+    """Ids of tasks that run or rest, with a grant that is over."""
     query = select(Grant.task_id).join(Task, Task.id == Grant.task_id)
-    return list(session.scalars(query.where(Grant.until <= now, Task.state.in_(RUNNING)).distinct()))
+    at_work = [*RUNNING, TaskState.SUSPENDED]  # what rests may still receive
+    return list(session.scalars(query.where(Grant.until <= now, Task.state.in_(at_work)).distinct()))
 
 
 def drop(session: Session, task_id: int) -> None:

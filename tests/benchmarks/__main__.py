@@ -28,7 +28,7 @@ TARGET_CONFIG = {"repl-backlog-ttl": "1"}  # a target is no replica: it is not t
 POLL_S = 0.01
 DELAY_S = 15.0
 RATES = (1000, 20_000)
-PARTS = ("full", "converted", "framing", "live", "drain", "mix", "delay", "idle")
+PARTS = ("full", "converted", "framing", "filter", "live", "drain", "mix", "delay", "idle")
 
 
 @dataclass
@@ -241,6 +241,8 @@ def lines(bench: Bench, parts: Collection[str]) -> Iterator[str]:
         source.client(socket_timeout=600).flushall()
     if "delay" in parts:
         yield from map(bench.delay, RATES)
+    if "filter" in parts:
+        yield alone.filtering()
     if "idle" in parts:
         yield alone.idle(bench.ours())
 

@@ -8,13 +8,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sync_tasks.keyfilter import FilterSpec
 from tests.benchmarks.ours import Ours
+from tests.benchmarks.storm import batches
 from tests.servers import Server
+from workers.clock import Clock
+from workers.rewrite import Rewriter
+from workers.scope import Scope
 from workers.snapshot import SnapshotReader
+from workers.spool.log import Block
+from workers.translate import Translator
 
 PIECE_BYTES = 256 << 10
 MB = 1e6
 IDLE_S = 20.0
+COMMANDS = 300_000
+FILTERS: dict[str, dict[str, list[str]]] = {
+    "none": {},
+    "all in scope": {"allow_prefixes": ["counter:", "list:", "hash:", "stream:", "zset:"]},
+    "half in scope": {"block_prefixes": ["list:", "stream:"]},
+    "1000 prefixes": {"block_prefixes": [f"hash:{i:06}" for i in range(1000)]},
+}
 
 
 class _Link:
@@ -43,6 +57,27 @@ def framing(source: Server, place: Path) -> str:
     size = snapshot.stat().st_size / MB
     snapshot.unlink()
     return f"framing and chunking alone     {size / took:7.0f} MB/s in one thread, {size:.0f} MB (must 400, aim 1000)"
+
+
+def filtering() -> str:
+    """The stream as the mix of writes makes it, turned into windows in one thread: with and without prefixes."""
+    data = b"".join(batches("mix", 100_000, 3))
+    rates = {}
+    for name, spec in FILTERS.items():
+        rates[name] = max(_translated(data, FilterSpec(**spec)) for _ in range(3))
+    plain = rates["none"]
+    shares = ", ".join(f"{name} {plain / rate - 1:+.0%}" for name, rate in rates.items() if name != "none")
+    return f"stream into windows, alone     {plain / 1e6:7.2f} M commands/s; a command takes so much more: {shares}"
+
+
+def _translated(data: bytes, spec: FilterSpec) -> float:
+    """Commands a second."""
+    rewriter = Rewriter(Scope(None, spec), Clock(0), 0, lambda _: [], lambda *_: None, lambda *_: None)
+    made, began = Translator(0, 0, rewriter), time.process_time()
+    for at in range(0, len(data), PIECE_BYTES):
+        made.feed(Block(at, 1, 0, "r" * 40, data[at : at + PIECE_BYTES]))
+        made.full.clear()
+    return COMMANDS / (time.process_time() - began)
 
 
 def idle(ours: Ours) -> str:

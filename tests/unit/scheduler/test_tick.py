@@ -13,13 +13,16 @@ from scheduler.dispatch import FOLLOW_AGAIN_S, LITTLE_BYTES, LOAD_AGAIN_S
 from scheduler.leader import Leader
 from scheduler.leases import free_chunks, free_leases
 from scheduler.offers import HOME_S
+from scheduler.tick import GRANTS_EVERY_S
 from scheduler.watch import LEASE_TTL_S
 from sync_tasks import names
+from sync_tasks.access.documents import trusting
 from sync_tasks.errors import ConnectionLost, Fenced, Side, TargetBusy
-from sync_tasks.models import Chunk, Lease, Node, Task
+from sync_tasks.models import Chunk, Grant, Lease, Node, Task
 from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import ChunkState, OpKind, TaskState
 from sync_tasks.store import Store, locks
+from sync_tasks.store.grants import GRANT_S
 from sync_tasks.store.windows import failed as open_window
 from tests.unit.control.conftest import SOURCE, TARGET, Outbox, Wall, chunk, started
 from tests.unit.scheduler.conftest import Time
@@ -623,3 +626,37 @@ def test_a_tick_over_a_thousand_idle_tasks_asks_as_much_as_over_one(
     assert outbox.sent == [], "who beats is left alone"
     time.live(LEASE_TTL_S + 1)
     assert len([sent for sent in outbox.sent if sent[0] == names.FOLLOW]) == 1000, "the joins have found them all"
+
+
+def granted(store: Store, task_id: int) -> None:
+    """The task is beta's, and reads alpha's instance by a role."""
+    for name in ("alpha", "beta"):
+        store.add_account(name)
+    store.put_role("alpha", "for-beta", trusting("beta"), ["KeyferryReadSource"])
+    with store.database.write() as session:
+        session.execute(update(Task).where(Task.id == task_id).values(account="beta"))
+        session.add(Grant(task_id=task_id, side="source", owner="alpha", role="for-beta", instance="old", until=0))
+
+
+@pytest.mark.parametrize("resting", [False, True])
+def test_roles_that_tasks_have_assumed_are_asked_about_again(
+    store: Store, task_id: int, time: Time, outbox: Outbox, resting: bool
+) -> None:
+    begin(store, outbox)
+    granted(store, task_id)
+    if resting:
+        store.halt(task_id)
+    time.live(GRANTS_EVERY_S)
+    assert [entry.allowed for entry in store.audit("alpha")] == [True]
+    time.live(60)
+    assert len(store.audit("alpha")) == 1, "it holds for a quarter of an hour"
+    store.remove_role("alpha", "for-beta")
+    time.wall.now += GRANT_S
+    time.live(2 * GRANTS_EVERY_S)
+    task = store.task(task_id)
+    assert task.state is TaskState.FAILED
+    assert task.error is not None
+    assert task.error["code"] == "not-granted"
+    assert "there is no role for-beta" in task.error["message"]
+    assert not store.nodes(task_id)[0].wanted
+    assert [entry.allowed for entry in store.audit("alpha")] == [True, False], "and not again and again"
