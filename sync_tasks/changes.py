@@ -56,6 +56,8 @@ class SpecTable(TypedDict, total=False):
     """The settings of `TaskSpec`; what is left out stays as it is."""
 
     name: str
+    environment: str | None
+    resource_group: str | None
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"]
     databases: Mapping[int, int] | None  # source to target number; None: all, each to its own
     extend_expiry_s: int

@@ -31,14 +31,13 @@ from sync_tasks.prechecking import Prechecking
 from sync_tasks.preview import Preview
 from sync_tasks.progress import Progress
 from sync_tasks.registering import Registering
-from sync_tasks.settings import SUSPEND_BYTES
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ENDED, RUNNING, UNBEGUN, OpKind, TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.overview import overview
 from sync_tasks.supervise.outcome import Reading
 from sync_tasks.supervise.reading import read
-from sync_tasks.task import Event, One, Task, which
+from sync_tasks.task import Event, One, Task, tagged, which
 from sync_tasks.views import OpView, TaskView
 from sync_tasks.waiting import Check
 
@@ -93,14 +92,15 @@ class Client(Registering, Accounting, Prechecking):
     # -- looking
 
     @needs(READ)
-    def list(self, state: str | None = None) -> Tasks:
-        """All tasks, oldest first; or those in one state.
+    def list(self, state: str | None = None, **tags: str | None) -> Tasks:
+        """All tasks, oldest first; or those in one state, and with these settings `environment`, `resource_group`.
 
         Raises:
             UsageError: there is no such state.
         """
         wanted = None if state is None else _state(state)
-        return [Task.of(view) for view in self._store.tasks() if wanted in (None, view.state)]
+        found = [view for view in self._store.tasks() if wanted in (None, view.state)]
+        return [Task.of(view) for view in found if tagged(view, tags)]
 
     @needs(READ)
     def get(self, task: One) -> Task:
@@ -141,10 +141,14 @@ class Client(Registering, Accounting, Prechecking):
         return read(self._store, which(self._store, task).id)
 
     @needs(READ)
-    def readings(self, *, released: bool = False) -> builtins.list[Reading]:
-        """The same of all tasks, without what is known of single databases; with those that are released, too."""
+    def readings(self, *, released: bool = False, **tags: str | None) -> builtins.list[Reading]:
+        """The same of all tasks, without what is known of single databases; with those that are released, too.
+
+        Args:
+            tags: only those whose settings `environment` and `resource_group` are these; None: whatever they are.
+        """
         found = [Reading(task, tuple(nodes), tuple(retries)) for task, nodes, retries in overview(self._store.database)]
-        mine = [one for one in found if self._account in ("", one.task.account)]
+        mine = [one for one in found if self._account in ("", one.task.account) and tagged(one.task, tags)]
         return [one for one in mine if released or one.task.state is not TaskState.RELEASED]
 
     # -- making and changing
@@ -260,7 +264,7 @@ class Client(Registering, Accounting, Prechecking):
             ControlError: `transition`: it does not run; `timeout`: they have not ended within `wait_s`.
             UsageError: `limit_bytes` is out of its range, or given with `receive=False`.
         """
-        limit = self._limit(receive, limit_bytes)
+        limit = self._settings.suspend_limit(receive, limit_bytes)
 
         def ask(view: TaskView) -> Check:
             self._store.halt(view.id, receive_bytes=limit)
@@ -346,20 +350,6 @@ class Client(Registering, Accounting, Prechecking):
         return self._tasks(task, ask, wait_s)
 
     # -- inside
-
-    def _limit(self, receive: bool, limit_bytes: int | None) -> int | None:
-        """Bytes that a suspended task's stream may take on disk; None: it stops."""
-        if not receive and limit_bytes is not None:
-            raise UsageError("a stream that stops has no limit", hint="leave one of the two out", code="usage")
-        if not receive:
-            return None
-        limit = self._settings.suspend_bytes if limit_bytes is None else limit_bytes
-        least, most = SUSPEND_BYTES
-        if not least <= limit <= most:
-            raise UsageError(
-                f"a limit of {limit} bytes is out of range", hint=f"give {least} to {most}", code="setting-range"
-            )
-        return limit
 
     def _start(self, view: TaskView) -> Check | None:
         if view.state not in UNBEGUN:

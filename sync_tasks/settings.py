@@ -135,6 +135,20 @@ class Settings(BaseSettings):
                 hint=f"{PREFIX}SECRET_KEY_FILE must name a file that this user may read",
             ) from error
 
+    def suspend_limit(self, receive: bool, limit_bytes: int | None) -> int | None:
+        """Bytes that a suspended task's stream may take on disk; None: it stops. Raises UsageError."""
+        if not receive and limit_bytes is not None:
+            raise UsageError("a stream that stops has no limit", hint="leave one of the two out", code="usage")
+        if not receive:
+            return None
+        limit = self.suspend_bytes if limit_bytes is None else limit_bytes
+        least, most = SUSPEND_BYTES
+        if not least <= limit <= most:
+            raise UsageError(
+                f"a limit of {limit} bytes is out of range", hint=f"give {least} to {most}", code="setting-range"
+            )
+        return limit
+
     def password(self, side: Side) -> str | None:
         """The password of an endpoint that was given by the environment, if any."""
         given = {Side.SOURCE: self.source_password, Side.TARGET: self.target_password}.get(side)

@@ -18,10 +18,13 @@ from sync_tasks.throttle import CLASSES, Class, FullThrottle, IncrementalThrottl
 
 TEN_YEARS_S = 10 * 365 * 86_400
 
+Tag = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 DbNumber = Annotated[int, Field(ge=0, le=255)]
 
 RANGES = {
     "name": "text of 1 to 200 printable characters",
+    "environment": "text of 1 to 64 printable characters",
+    "resource_group": "text of 1 to 64 printable characters",
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
     "databases": "a table of source to target database, 0..255; several may go to one",
     "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
@@ -48,6 +51,8 @@ RANGES = {
 
 MEANING = {
     "name": "for people; left out: made from the addresses",
+    "environment": "a tag such as normal or online, by which tasks are listed",
+    "resource_group": "another, for whoever runs or pays them",
     "conflict_mode": "whether a target database in scope that holds keys stops the precheck, or same-named keys are"
     " overwritten",
     "databases": "which go where; left out: all, each to its own number",
@@ -97,6 +102,8 @@ class TaskSpec(Strict):
     """The settings of one task. `databases` None: all, each to its own number."""
 
     name: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
+    environment: Tag | None = None
+    resource_group: Tag | None = None
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"] = "precheck-and-report"
     databases: dict[DbNumber, DbNumber] | None = None
     extend_expiry_s: Annotated[StrictInt, Field(ge=0, le=TEN_YEARS_S)] = 600
@@ -105,12 +112,12 @@ class TaskSpec(Strict):
     throttle: ThrottleSpec = ThrottleSpec()
     instance_class: Class = "unlimited"
 
-    @field_validator("name")
+    @field_validator("name", "environment", "resource_group")
     @classmethod
-    def _printable(cls, name: str | None) -> str | None:
-        if name is not None and not name.isprintable():
+    def _printable(cls, text: str | None) -> str | None:
+        if text is not None and not text.isprintable():
             raise ValueError("not printable")
-        return name
+        return text
 
     @field_validator("databases", mode="before")
     @classmethod

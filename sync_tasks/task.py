@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sync_tasks.errors import ControlError, UsageError
+from sync_tasks.nearest import nearest
 from sync_tasks.progress import Problem
 from sync_tasks.sharing import Shortest
 from sync_tasks.spec import TaskSpec
@@ -140,3 +141,16 @@ def _named(tasks: Sequence[TaskView], name: str) -> TaskView:
         ids = ", ".join(str(task.id) for task in found)
         raise UsageError(f"{len(found)} tasks have the name {name}", hint=f"give an id: {ids}", code="ambiguous")
     return found[0]
+
+
+TAGS = ("environment", "resource_group")
+
+
+def tagged(task: TaskView, tags: Mapping[str, str | None]) -> bool:
+    """Whether a task has these settings. Raises UsageError for a name that is none of TAGS."""
+    for name, wanted in tags.items():
+        if name not in TAGS:
+            raise UsageError(f"tasks have no tag {name}", hint=nearest(name, TAGS), code="unknown-setting")
+        if wanted is not None and getattr(task.spec, name) != wanted:
+            return False
+    return True

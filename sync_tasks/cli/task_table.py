@@ -120,7 +120,8 @@ def _settings(task: TaskView) -> str:
     if task.databases is not None:
         databases = "databases " + ", ".join(f"{here} to {there}" for here, there in sorted(task.databases.items()))
     retry = f"retry {_connection(task)} (connection), {task.spec.retry.other_min} min (other)"
-    return f"{databases}; {task.spec.conflict_mode}; expiries + {task.spec.extend_expiry_s} s; {retry}"
+    tags = "".join(f"{tag}; " for tag in (task.spec.environment, task.spec.resource_group) if tag)
+    return f"{tags}{databases}; {task.spec.conflict_mode}; expiries + {task.spec.extend_expiry_s} s; {retry}"
 
 
 def _connection(task: TaskView) -> str:

@@ -24,6 +24,8 @@ LAST_EVENTS = 10
 def list_(
     watch: Annotated[bool, typer.Option("--watch", help="again and again, until Ctrl-C")] = False,
     released: Annotated[bool, typer.Option("--all", help="released ones, too")] = False,
+    environment: Annotated[str | None, typer.Option("--environment", metavar="TAG", help="of this one alone")] = None,
+    resource_group: Annotated[str | None, typer.Option("--group", metavar="TAG", help="of this resource group")] = None,
     json: Annotated[bool, typer.Option("--json", help="one array on stdout: the tasks with their progress")] = False,
     state: State = None,
 ) -> int:
@@ -35,6 +37,7 @@ def list_(
     Examples:
       keyferry task list
       keyferry task list --watch
+      keyferry task list --environment online
       keyferry task list --json | jq -r '.[] | select(.state == "failed") | .name'
     """
     from sync_tasks.waiting import looks
@@ -42,7 +45,8 @@ def list_(
     with connected(state) as client:
         show = _Rows(json=json, watch=watch)
         try:
-            for readings in looks(lambda: client.readings(released=released), show.every_s):
+            tags = {"environment": environment, "resource_group": resource_group}
+            for readings in looks(lambda: client.readings(released=released, **tags), show.every_s):
                 show(readings)
                 if not watch:
                     break

@@ -22,7 +22,7 @@ from sync_tasks.views import TaskView
 
 Change = Callable[[TaskSpec], TaskSpec]
 
-LIVE = {"name", "retry", "throttle", "instance_class"}
+LIVE = {"name", "environment", "resource_group", "retry", "throttle", "instance_class"}
 """Settings that scheduler and workers look at all the while."""
 
 FOR_GOOD = {

@@ -119,7 +119,7 @@ def test_create_makes_a_task_and_says_how_to_start_it(run: Run, place: Path) -> 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("create", SOURCE), "Missing argument"),
+        (("create", SOURCE), "the addresses are missing"),
         (("create", "http://x", TARGET), "source URL"),
         (("create", "--set", "extend_expiri_s=1", SOURCE, TARGET), "did you mean extend_expiry_s?"),
         (("create", "--set", "extend_expiry_s=-1", SOURCE, TARGET), "0..315360000 seconds"),

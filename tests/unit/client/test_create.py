@@ -37,6 +37,8 @@ def test_as_dict_is_json_with_the_names_of_the_settings_file(client: Client) -> 
     assert found["state"] == "not-started"
     assert found["error"] is None
     assert found["settings"] == {
+        "environment": None,
+        "resource_group": None,
         "conflict_mode": "precheck-and-report",
         "databases": {"0": 3},
         "extend_expiry_s": 600,
@@ -160,3 +162,19 @@ def test_tasks_by_state(client: Client) -> None:
     assert [task.id for task in client.list(state=TaskState.RELEASED)] == [first.id]
     with pytest.raises(UsageError, match="no state runing"):
         client.list("runing")
+
+
+def test_tasks_are_listed_by_their_tags(client: Client) -> None:
+    one = client.create(SOURCE, TARGET, name="one", environment="online", resource_group="shop")
+    client.create(SOURCE, TARGET, name="other", environment="normal")
+    client.create(SOURCE, TARGET, name="third")
+    assert [task.name for task in client.list(environment="online")] == ["one"]
+    assert [task.name for task in client.list(environment="normal", resource_group="shop")] == []
+    assert [reading.task.name for reading in client.readings(resource_group="shop")] == ["one"]
+    assert len(client.list(environment=None)) == 3
+    client.modify(one, environment="normal")
+    assert [task.name for task in client.list(environment="normal")] == ["one", "other"]
+    with pytest.raises(UsageError, match="no tag enviroment"):
+        client.list(enviroment="online")
+    with pytest.raises(UsageError, match="environment"):
+        client.create(SOURCE, TARGET, environment="")
