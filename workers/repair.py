@@ -10,7 +10,8 @@ stream names behind `seen`, up to the checkpoint. Then, in rounds,
     put     the values are written there. Doubted is now what was joined and not asked for: the next round asks for
             it, and for the others once more, so that keys which carry doubt to each other in circles meet in one answer
 
-until nothing is doubted. `seen` moves only then, so that a death on the way doubts them all again.
+until nothing is doubted. `seen` moves behind each round whose doubts were all asked for: whoever goes on after a death
+doubts what is named from there on.
 
 Keys that the target has expired too early (`workers.suspects`) are doubted, too, and mended in the same rounds.
 """
