@@ -23,7 +23,7 @@ URLS = ("redis://127.0.0.1:1", "redis://127.0.0.1:2")
         ("[retry]\nconnection_min = 20\nother_min = 20\n", "less than retry.connection_min"),
         ("conflict_mode = 'yes'\n", "ignore-and-proceed"),
         ("databases = { '0' = 300 }\n", "0..255"),
-        ("databases = { '0' = 1, '2' = 1 }\n", "merging is not supported yet"),
+        ("databases = { '0' = 1, '2' = -1 }\n", "several may go to one"),
         ("reader = 'scan'\n", "not supported yet"),
     ],
 )

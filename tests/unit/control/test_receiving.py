@@ -136,9 +136,9 @@ def test_a_resumption_leaves_the_lease_to_who_rests(store: Store, task_id: int, 
     assert store.resume(task_id).state is S.SYNCHRONIZING
     assert resting.renew() == Orders(wanted=True)
     assert (node(store, task_id).fresh, node(store, task_id).resting) == (True, False)
-    assert resting.task.extend_expiry_s == 600
+    assert resting.task.spec.extend_expiry_s == 600
     resting.reread()
-    assert resting.task.extend_expiry_s == 7
+    assert resting.task.spec.extend_expiry_s == 7
     resting.rests()
     assert not node(store, task_id).resting, "it was asked before that"
 

@@ -78,7 +78,7 @@ def test_the_file_that_is_named_counts_before_the_one_here_and_that_before_the_m
     [
         ("brokr_url = 'redis://b'", "unknown setting brokr_url", "did you mean broker_url?"),
         ("extend_expiry_s = 1", "unknown setting extend_expiry_s", "a setting of a task"),
-        ("qqqqqqqq = 1", "unknown setting qqqqqqqq", "known are: broker_url"),
+        ("qqqqqqqq = 1", "unknown setting qqqqqqqq", "known are: account, broker_url"),
         ("flower_port =", "is not TOML", ""),
         ("flower_port = 99999", "the setting flower_port (file keyferry.toml)", "correct it there"),
         ("host = 'a:b'", "the setting host (file keyferry.toml)", ""),

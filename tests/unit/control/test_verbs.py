@@ -116,13 +116,13 @@ def test_no_stream_begins_while_an_operation_is_open(store: Store, task_id: int,
 
 def test_new_settings_are_taken_up_at_a_checkpoint(store: Store, task_id: int, handle: StreamHandle) -> None:
     changed = store.modify(task_id, TaskSpec(extend_expiry_s=5, retry={"other_min": 3}))  # type: ignore[arg-type]
-    assert (changed.state, changed.extend_expiry_s, changed.other_min) == (S.MODIFYING, 5, 3)
+    assert (changed.state, changed.spec.extend_expiry_s, changed.other_min) == (S.MODIFYING, 5, 3)
     assert "extend_expiry_s, retry" in [event.text for event in store.events(task_id)]
     assert handle.renew().turn
     store.release_node(1, handle.epoch)
     following = store.claim_node(1, "h:1:2:y")
     assert following is not None
-    assert (following.renew().turn, following.task.extend_expiry_s) == (False, 5)
+    assert (following.renew().turn, following.task.spec.extend_expiry_s) == (False, 5)
     store.modify(task_id, TaskSpec(extend_expiry_s=6))
     assert following.renew().turn, "what it has taken up is older than that"
     following.took_up()
@@ -133,7 +133,8 @@ def test_throttles_and_class_are_heard_at_the_next_beat(store: Store, task_id: i
     assert handle.renew().limits == Limits()
     throttle = {"incremental": {"rps": 900, "mb_per_s": 0.5}}
     changed = store.modify(task_id, TaskSpec(name="n", throttle=throttle, instance_class="micro"))  # type: ignore[arg-type]
-    assert (changed.state, changed.instance_class, changed.throttle.incremental.rps) == (S.SYNCHRONIZING, "micro", 900)
+    spec = changed.spec
+    assert (changed.state, spec.instance_class, spec.throttle.incremental.rps) == (S.SYNCHRONIZING, "micro", 900)
     orders = handle.renew()
     assert (orders.turn, orders.limits) == (False, Limits(200.0, 500_000.0))
     store.modify(task_id, TaskSpec(name="n", throttle=throttle, instance_class="small"))  # type: ignore[arg-type]
@@ -199,7 +200,7 @@ def test_settings_may_be_made_of_the_present_ones(store: Store, task_id: int) ->
     with pytest.raises(UsageError, match="no such"):
         store.modify(task_id, refuse)
     assert (store.task(task_id), store.events(task_id)) == before
-    assert (before[0].name, before[0].extend_expiry_s) == ("n", 6)
+    assert (before[0].name, before[0].spec.extend_expiry_s) == ("n", 6)
 
 
 def test_of_many_changes_at_once_none_is_lost(store: Store, task_id: int) -> None:
@@ -207,7 +208,7 @@ def test_of_many_changes_at_once_none_is_lost(store: Store, task_id: int) -> Non
         return spec.model_copy(update={"extend_expiry_s": spec.extend_expiry_s + 1})
 
     in_processes(lambda _: [store.modify(task_id, one_more) for _ in range(5)])
-    assert store.task(task_id).extend_expiry_s == 600 + 5 * PROCESSES
+    assert store.task(task_id).spec.extend_expiry_s == 600 + 5 * PROCESSES
 
 
 def test_databases_cannot_change_once_copying_has_begun(store: Store, task_id: int, handle: StreamHandle) -> None:
