@@ -116,7 +116,7 @@ def test_no_stream_begins_while_an_operation_is_open(store: Store, task_id: int,
 
 def test_new_settings_are_taken_up_at_a_checkpoint(store: Store, task_id: int, handle: StreamHandle) -> None:
     changed = store.modify(task_id, TaskSpec(extend_expiry_s=5, retry={"other_min": 3}))  # type: ignore[arg-type]
-    assert (changed.state, changed.spec.extend_expiry_s, changed.other_min) == (S.MODIFYING, 5, 3)
+    assert (changed.state, changed.spec.extend_expiry_s, changed.spec.retry.other_min) == (S.MODIFYING, 5, 3)
     assert "extend_expiry_s, retry" in [event.text for event in store.events(task_id)]
     assert handle.renew().turn
     store.release_node(1, handle.epoch)
