@@ -271,3 +271,41 @@ def test_accounts_are_made_once_and_removed_when_empty(client: Client, alpha: Cl
     assert client.accounts() == []
     with pytest.raises(ControlError, match="no account alpha"):
         Client(client._settings, account="alpha")
+
+
+def test_the_command_line(
+    client: Client, alpha: Client, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from sync_tasks.cli.main import dispatch
+
+    def run(*words: str) -> str:
+        assert dispatch([*words, "--state", str(state)]) == 0
+        return capsys.readouterr().out
+
+    (tmp_path / "policy.json").write_text(POLICY)
+    (tmp_path / "trust.json").write_text(PAGE)
+    mine = ("--account", "alpha")
+    assert run("account", "list") == "alpha  has the source\n"
+    assert run("policy", "set", "orders-alone", str(tmp_path / "policy.json"), *mine) == "orders-alone: set\n"
+    assert "orders-alone" in run("policy", "list", *mine)
+    run("role", "set", "for-12345", "--trust", str(tmp_path / "trust.json"), "--policy", "orders-alone", *mine)
+    (found,) = json.loads(run("role", "list", "--json", *mine))
+    assert (found["policies"], found["trust"]["Statement"][0]["Principal"]["RAM"]) == (
+        ["orders-alone"], ["acs:ram::12345:root"],
+    )  # fmt: skip
+    text = run("token", "make", "ci", "--scope", "read", "--days", "0", *mine).strip()
+    assert run("token", "list", *mine).split() == ["1", "ci", "read", "-"]
+    monkeypatch.setenv("KEYFERRY_TOKEN", text)
+    assert run("instance", "list").startswith("orders ")
+    with pytest.raises(ControlError, match="to read alone"):
+        dispatch(["instance", "remove", "orders", "--state", str(state)])
+    monkeypatch.delenv("KEYFERRY_TOKEN")
+    run("token", "revoke", "1", *mine)
+    assert run("token", "list", *mine) == run("account", "audit", *mine) == ""
+    run("role", "remove", "for-12345", *mine)
+    monkeypatch.setenv("KEYFERRY_ACCOUNT", "alpha")
+    assert run("role", "list") == ""
+    monkeypatch.delenv("KEYFERRY_ACCOUNT")
+    with pytest.raises(UsageError, match="which account"):
+        dispatch(["role", "list", "--state", str(state)])
