@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sync_tasks import Client, ControlError, KeyferryError, UsageError
+from sync_tasks import Client, ControlError, KeyferryError, Side, UsageError
 from sync_tasks.access.documents import allows, permission_policy, trust_policy, trusting
 from sync_tasks.access.scopes import SCOPES
+from sync_tasks.places import named
 from tests.unit.client.conftest import SOURCE, TARGET
 
 SERVER = "redis://keyferry:hush@orders.example:6379"
@@ -309,3 +313,34 @@ def test_the_command_line(
     monkeypatch.delenv("KEYFERRY_ACCOUNT")
     with pytest.raises(UsageError, match="which account"):
         dispatch(["role", "list", "--state", str(state)])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+    | st.sampled_from(["Allow", "Deny", "sts:AssumeRole", "acs:ram::a:root", "1", "keyferry:*", "*"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["Version", "Statement", "Effect", "Action", "Principal", "RAM", "Service", "Resource", "x"]),
+        inner, max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(JSON.map(json.dumps) | st.text(max_size=60))
+def test_whatever_is_given_as_a_document_is_read_or_refused(text: str) -> None:
+    for read in (trust_policy, permission_policy):
+        refused: UsageError | None = None
+        try:
+            read(text)
+        except UsageError as error:
+            refused = error
+        assert refused is None or (refused.code, "\n" in refused.line()) == ("document", False)
+
+
+@given(st.text(max_size=40))
+def test_whatever_is_given_as_a_place_is_an_instance_or_refused(text: str) -> None:
+    found = None
+    with contextlib.suppress(UsageError):
+        found = named(f"instance://{text}", Side.SOURCE)
+    assert found is None or (found.name and (found.account is None) == (found.role is None))

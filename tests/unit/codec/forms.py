@@ -13,7 +13,7 @@ import workers.codec
 
 FOLDER = Path(workers.codec.__file__).parent
 NAMES = (
-    "crc64", "slots", "lzf", "raw", "shard", "walk", "key", "packed", "template", "part", "frame", "convert", "restore",
+    "crc64", "slots", "lzf", "raw", "shard", "walk", "key", "packed", "template", "part", "filter", "frame", "convert", "restore",
     "reader", "pieces", "stream", "resp", "volatile", "digest",
 )  # fmt: skip
 """Each after those it imports."""
@@ -50,6 +50,7 @@ def form(name: str) -> Any:
         shard=modules["slots"].shard,
         decompress=modules["lzf"].decompress,
         Expander=modules["lzf"].Expander,
+        Filter=modules["filter"].Filter,
         Framer=modules["frame"].Framer,
         convert=modules["convert"].convert,
         Transcriber=modules["convert"].Transcriber,

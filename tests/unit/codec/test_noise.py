@@ -72,9 +72,12 @@ def test_damage_is_a_typed_error_and_the_same_in_both_forms(places: list[tuple[i
     for name in FORMS:
         resp = form(name).resp
         scanner = resp.Scanner(TABLE)
+        filtered = resp.Scanner({}, False, [b"INCR"], [b"SELECT"])
+        filtered.filter(form(name).Filter([b"n", b"1"], [b"12"]))
         found.append(
             [
                 outcome(scanner.scan, hostile, 0, 10, 1000),
+                outcome(filtered.scan, hostile, 0, 10, 1000),
                 *(outcome(resp.parse, hostile, at) for at in range(0, len(hostile), 5)),
                 outcome(resp.replies, hostile, 0, 4),
                 *(outcome(resp.transaction, hostile, at, 0, queued) for at in (0, 25) for queued in (0, 2, 5)),

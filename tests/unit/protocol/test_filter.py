@@ -6,9 +6,12 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sync_tasks.errors import Malformed
 from sync_tasks.keyfilter import FilterSpec
+from tests.unit.codec.forms import form
 from workers.clock import Clock
 from workers.codec.filter_cy import Filter
 from workers.codec.resp_cy import KEYED, MORE, SKIP, SPECIAL, Scanner, encode
@@ -52,6 +55,16 @@ def takes(key: bytes) -> bool:
 )
 def test_prefixes(allow: list[bytes], block: list[bytes], key: bytes, taken: bool) -> None:
     assert Filter(allow, block).takes(key) is taken
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.binary(max_size=4), max_size=30), st.lists(st.binary(max_size=4), max_size=30), st.binary(max_size=6)
+)
+def test_many_prefixes_are_found_by_halves(allow: list[bytes], block: list[bytes], key: bytes) -> None:
+    wanted = (not allow or key.startswith(tuple(allow))) and not key.startswith(tuple(block))
+    for name in ("compiled", "plain"):
+        assert form(name).Filter(allow, block).takes(key) == wanted
 
 
 def test_a_scope_has_rules_for_every_database_or_for_one() -> None:
