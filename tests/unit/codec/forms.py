@@ -13,8 +13,8 @@ import workers.codec
 
 FOLDER = Path(workers.codec.__file__).parent
 NAMES = (
-    "crc64", "slots", "lzf", "raw", "shard", "walk", "key", "packed", "template", "part", "filter", "frame", "convert", "restore",
-    "reader", "pieces", "stream", "resp", "volatile", "digest",
+    "crc64", "slots", "lzf", "raw", "shard", "walk", "key", "packed", "template", "part", "filter", "frame", "convert",
+    "restore", "reader", "pieces", "stream", "resp", "volatile", "digest",
 )  # fmt: skip
 """Each after those it imports."""
 

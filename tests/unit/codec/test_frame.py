@@ -291,3 +291,21 @@ def test_what_goes_in_comes_out(entries: Any, cuts: list[int], shards: int, huge
         assert framed.entries() == expected
         told.append((framed.events, framed.buffers))
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("huge", [300, 8 << 20])
+def test_keys_that_are_not_in_scope_are_passed_over(codec: Any, huge: int) -> None:
+    """Huge values are told: whoever takes them decides."""
+    data = all_types()
+    every = _frame(codec, data, huge=huge)
+    for allow, block in ([], [b"s"]), ([b"l", b"z", b"h"], [b"list"]), ([], [b""]), ([b"none"], []):
+        key_filter = codec.Filter(allow, block)
+        framer = codec.Framer(4, huge)
+        framer.filter(key_filter)
+        some = frame(framer, 4, data, _random_sizes(7, 500))
+        wanted = {at: value for at, value in every.entries().items() if key_filter.takes(at[1])}
+        assert {at: value for at, value in some.entries().items() if key_filter.takes(at[1])} == wanted
+        small = [key for buf in some.buffers.values() for _, key, _ in records(buf)]
+        assert all(map(key_filter.takes, small))
+        assert len(small) == some.keys
+        assert some.told()[-1] == every.told()[-1], "the checksum is that of all"
