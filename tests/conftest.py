@@ -63,6 +63,9 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_filtered.py::test_what_is_in_scope_is_exact[valkey-9.1",
+    "test_filtered.py::test_what_is_in_scope_is_exact[redis-6.2",
+    "test_filtered.py::test_databases_that_are_merged[redis-7.0",
     *(
         f"test_other_versions.py::test_every_write_takes_effect_once[{pair}"
         for pair in (
@@ -217,6 +220,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 SLOW = (
+    "test_filtered.py::test_what_is_in_scope",
+    "test_filtered.py::test_databases_that_are_merged",
+    "test_from_nothing_to_a_sync_and_its_end",
     "test_load_and_stream_without_a_compiled_core",
     "test_memory.py::test_huge_values",
     "test_the_source_does_not_feel_it",
