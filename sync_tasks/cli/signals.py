@@ -22,7 +22,12 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
+_early: list[int] = []
+"""Stops so far. An exception may be raised where nobody can hear it: in a destructor, or a callback of a library's."""
+
+
 def _raise(number: int, _frame: FrameType | None) -> None:
+    _early.append(number)
     raise Interrupted(number)
 
 
@@ -42,8 +47,8 @@ class Signals:
     """Counts stops instead of raising, and wakes the one waiting loop; for the time that children run."""
 
     def __init__(self) -> None:
-        self.stops = 0
-        self.number = 0
+        self.stops = len(_early)
+        self.number = _early[0] if _early else 0
         self._reader, self._writer = -1, -1
 
     def install(self) -> None:

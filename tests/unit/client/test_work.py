@@ -259,7 +259,7 @@ def test_a_resumption_needs_somebody_who_follows(client: Client, state: Path) ->
             client.resume(task, wait_s=SOON)
         client.suspend(task)
         with pytest.raises(ControlError, match="no worker has taken its stream") as caught:
-            client.start(made(client, "b"), wait_s=SOON)
+            client.start(made(client, "b"), wait_s=LATER)
     assert caught.value.code == "no-worker", "its precheck alone is not enough"
 
 

@@ -51,6 +51,7 @@ class Mirrored:
         self.source.position = lambda: Position(REPLID, self.end)  # type: ignore[method-assign]
         self.extend_s = TASK.spec.extend_expiry_s
         self.filter = FilterSpec()
+        self.moment = threading.RLock()
         self.epoch = 3
         self.owners: list[Applier] = []
         self.ports: list[Port] = []
@@ -63,17 +64,19 @@ class Mirrored:
 
     def values(self, keys: Any) -> Values:
         self.asked += 1
-        return replace(self.real(keys), at=Position(REPLID, self.end))
+        with self.moment:
+            return replace(self.real(keys), at=Position(REPLID, self.end))
 
     def do(self, db: int, *commands: Command) -> int:
         """Write to the source and into its stream."""
         if db != self.db:
             commands = ([b"SELECT", b"%d" % db], *commands)
             self.db = db
-        for command in commands:
-            self.client.execute_command(*command)  # type: ignore[no-untyped-call]
-        self.log.append(b"".join(encode(command) for command in commands), now_ms())
-        return self.end
+        with self.moment:  # what the source has is what its stream says
+            for command in commands:
+                self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+            self.log.append(b"".join(encode(command) for command in commands), now_ms())
+            return self.end
 
     @property
     def task(self) -> TaskView:
