@@ -7,17 +7,14 @@ from collections.abc import Sequence
 
 from sync_tasks.access.documents import TrustPolicy, permission_policy, trust_policy, trusting
 from sync_tasks.access.scopes import ADMIN, READ, needs
+from sync_tasks.entry import Entry
 from sync_tasks.errors import ControlError, UsageError
-from sync_tasks.store import Store
 from sync_tasks.views import AccountView, AuditView, RoleView, TokenView
 
 
-class Accounting:
+class Accounting(Entry):
     """A part of `Client`. `account`: whose it is; left out: the client's own."""
 
-    _store: Store
-    _account: str
-    _scope: str
 
     @needs(ADMIN)
     def add_account(self, name: str, description: str = "") -> AccountView:
@@ -137,9 +134,6 @@ class Accounting:
             raise ControlError(
                 "accounts are the installation's", hint="ask whoever runs it, without an account", code="scope"
             )
-
-    def _may(self, scope: str) -> None:
-        raise NotImplementedError
 
 
 def _trust(given: str) -> TrustPolicy:

@@ -18,14 +18,12 @@ from typing import Self, Unpack, overload
 from sqlalchemy.engine import make_url
 
 from sync_tasks import waiting
-from sync_tasks.access.scopes import ADMIN, OPERATE, READ, SCOPES, needs
+from sync_tasks.access.scopes import ADMIN, OPERATE, READ, needs
 from sync_tasks.accounting import Accounting
 from sync_tasks.asking import Ask, each
 from sync_tasks.changes import Config, SpecTable, changed
-from sync_tasks.connect import Where, entered, opened, settings_of
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ControlError, Side, UsageError
-from sync_tasks.keyfile import service_key
+from sync_tasks.errors import Side, UsageError
 from sync_tasks.places import named
 from sync_tasks.prechecking import Prechecking
 from sync_tasks.preview import Preview
@@ -33,7 +31,6 @@ from sync_tasks.progress import Progress
 from sync_tasks.registering import Registering
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ENDED, RUNNING, UNBEGUN, OpKind, TaskState
-from sync_tasks.store import Store
 from sync_tasks.store.overview import overview
 from sync_tasks.supervise.outcome import Reading
 from sync_tasks.supervise.reading import read
@@ -64,13 +61,6 @@ class Client(Registering, Accounting, Prechecking):
         ControlError: the database cannot be used, or is of another version (`keyferry db upgrade`).
     """
 
-    def __init__(self, where: Where = None, *, account: str | None = None, token: str | None = None) -> None:
-        self._settings = settings_of(where)
-        self._store = opened(self._settings)
-        self._keyed: Store | None = None
-        self._account, self._scope = entered(self._store, self._settings, account, token)
-        self._store.account = self._account
-
     def __enter__(self) -> Self:
         return self
 
@@ -82,12 +72,6 @@ class Client(Registering, Accounting, Prechecking):
     def __repr__(self) -> str:
         url = make_url(self._settings.database())
         return f"Client({url.get_backend_name()}: {url.host or ''}/{(url.database or '').lstrip('/')})"
-
-    def close(self) -> None:
-        """Close the connections to the database; the next call opens new ones."""
-        for store in (self._store, self._keyed):
-            if store is not None:
-                store.dispose()
 
     # -- looking
 
@@ -368,18 +352,6 @@ class Client(Registering, Accounting, Prechecking):
 
     def _tasks(self, given: One | Iterable[One], ask: Ask, wait_s: float | None) -> Task | Tasks:
         return each(self._store, given, ask, wait_s, Task.of)
-
-    def _may(self, scope: str) -> None:
-        if SCOPES.index(self._scope) < SCOPES.index(scope):
-            hint = f"have one made of scope {scope}"
-            raise ControlError(f"the token allows to {self._scope} alone", hint=hint, code="scope")
-
-    def _sealing(self) -> Store:
-        """The store with the key; who only looks on needs none."""
-        if self._keyed is None:  # of two threads that come at once, each may make one
-            self._keyed = opened(self._settings, service_key(self._settings))
-            self._keyed.account = self._account
-        return self._keyed
 
 
 def _state(text: str) -> TaskState:

@@ -9,9 +9,9 @@ from typing import overload
 from sync_tasks import waiting
 from sync_tasks.access.scopes import OPERATE, READ, needs
 from sync_tasks.asking import each
+from sync_tasks.entry import Entry
 from sync_tasks.progress import Problem
 from sync_tasks.states import OpKind, OpState
-from sync_tasks.store import Store
 from sync_tasks.task import One, Precheck, PrecheckItem, Task, which
 from sync_tasks.views import OpView, TaskView
 from sync_tasks.waiting import Check
@@ -19,10 +19,9 @@ from sync_tasks.waiting import Check
 WAIT_S = 30.0
 
 
-class Prechecking:
+class Prechecking(Entry):
     """A part of `Client`."""
 
-    _store: Store
 
     @overload
     def precheck(self, task: One, wait_s: float | None = ..., *, items: Sequence[str] | None = ...) -> Precheck: ...  # type: ignore[overload-overlap]
@@ -88,9 +87,6 @@ class Prechecking:
             self._store.ignore(view.id, items)
 
         return each(self._store, task, ask, 0, Task.of)
-
-    def _may(self, scope: str) -> None:
-        raise NotImplementedError
 
     def _items(self, task_id: int) -> tuple[PrecheckItem, ...]:
         from sync_tasks.precheck.items import ITEMS

@@ -6,22 +6,18 @@ from typing import TYPE_CHECKING
 
 from sync_tasks.access.scopes import ADMIN, READ, needs
 from sync_tasks.endpoints import Endpoint
+from sync_tasks.entry import Entry
 from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.places import named
-from sync_tasks.settings import Settings
-from sync_tasks.store import Store
 from sync_tasks.views import InstanceView as Instance
 
 if TYPE_CHECKING:
     from sync_tasks.precheck.connectivity import Connectivity
 
 
-class Registering:
+class Registering(Entry):
     """A part of `Client`."""
 
-    _settings: Settings
-    _store: Store
-    _account: str  # "": the installation's own
 
     @needs(ADMIN)
     def add_instance(self, name: str, url: str) -> Instance:
@@ -89,9 +85,3 @@ class Registering:
                 self._store.may_use(owner, one.role or "", self._account, side, one.name)
             return self._sealing().instance(owner, one.name, side, one.db)
         return Endpoint.parse(text, side, self._settings.password(side))
-
-    def _may(self, scope: str) -> None:
-        raise NotImplementedError
-
-    def _sealing(self) -> Store:
-        raise NotImplementedError
