@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json as json_format
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sync_tasks.cli.task_options import State
 
 EXAMPLES = """
 The database of this installation.
@@ -30,6 +31,7 @@ Examples:
 """
 
 db = typer.Typer(help=EXAMPLES)
+Json = Annotated[bool, typer.Option("--json", help="one object on stdout")]
 
 
 @db.callback()
@@ -38,13 +40,7 @@ def _group() -> None:
 
 
 @db.command("upgrade")
-def upgrade(
-    state: Annotated[
-        Path | None,
-        typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="one object on stdout")] = False,
-) -> int:
+def upgrade(state: State = None, json: Json = False) -> int:
     """Replaced by UPGRADE: the docstring of a command is its help."""
     from sync_tasks.migrations import HEAD
     from sync_tasks.store import migrate
@@ -64,13 +60,7 @@ upgrade.__doc__ = UPGRADE
 
 
 @db.command("reseal")
-def reseal(
-    state: Annotated[
-        Path | None,
-        typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="one object on stdout")] = False,
-) -> int:
+def reseal(state: State = None, json: Json = False) -> int:
     """Seal all addresses anew, to change the secret key.
 
     Put a new key before the old one, with a space or a line end between, wherever the key is set, and restart workers

@@ -17,6 +17,7 @@ from tests.clocks import Clock
 from tests.dataset import LIBRARY, sibling
 from tests.integration.precheck.asking import one, said, scene
 from tests.servers import Server, StartServer, free_port
+from tests.waiting import until
 
 NOWHERE = f"redis://127.0.0.1:{free_port()}"
 
@@ -99,10 +100,7 @@ def test_different_servers(pair: tuple[Server, Server]) -> None:
     assert said("different-servers", source, source.url().replace("127.0.0.1", "localhost")) == "failed"
     assert said("different-servers", source, target) == "passed"
     target.client().replicaof("127.0.0.1", source.port)
-    deadline = time.monotonic() + 10
-    while target.client().info()["master_link_status"] != "up":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: target.client().info()["master_link_status"] == "up", "the link is up", 10)
     same = one("different-servers", source, target)
     assert (same.finding, same.error and same.error.code) == ("failed", "same-server")
 
@@ -266,10 +264,7 @@ def test_fork_headroom(server: StartServer, tmp_path: Path) -> None:
     client.config_set("dir", str(tmp_path))
     client.config_set("dbfilename", "in-the-way")
     client.bgsave()
-    deadline = time.monotonic() + 10
-    while client.info()["rdb_last_bgsave_status"] == "ok":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: client.info()["rdb_last_bgsave_status"] != "ok", "the snapshot has failed", 10)
     assert said("fork-headroom", source, target) == "warning"
     assert said("fork-headroom", target, source) == "passed"
 

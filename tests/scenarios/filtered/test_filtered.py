@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.dataset import fill, sibling
@@ -12,6 +10,7 @@ from tests.scenarios.judge import equal, snapshots, verified
 from tests.scoped import alone, scope_of
 from tests.servers import Server, StartServer
 from tests.traffic import Traffic
+from tests.waiting import until
 
 RULES = """
 conflict_mode = "ignore-and-proceed"
@@ -22,7 +21,18 @@ block_prefixes = ["t:list:1", "t:set:2", "t:str:3", "t:hash:1", "t:zset:2", "t:i
 allow_prefixes = ["t:s", "t:l", "hex:743a"]
 block_prefixes = ["t:bits:", "t:stream:7"]
 """
+COMMANDS = 2500
 MINE = {"t:list:1": "mine", "s:mine": "mine", "t:set:2": "mine"}
+
+
+def more(source: Server) -> None:
+    """Wait for so much more of the traffic."""
+    begun = executed(source)
+    until(lambda: executed(source) > begun + COMMANDS, "traffic goes on", 60)
+
+
+def executed(source: Server) -> int:
+    return int(source.client().info("stats")["total_commands_processed"])
 
 
 def mine_is_there(target: Server) -> None:
@@ -46,9 +56,9 @@ def test_what_is_in_scope_is_exact(
         run = ferry(source, target, config=RULES)
         run.wait_phase("synchronizing")
         for _ in range(3):
-            time.sleep(2)
+            more(source)
             run.kill("stream worker", child=True)
-        time.sleep(2)
+        more(source)
     line = run.settle(source, 120)
     assert line["keys_done"] == line["keys_total"] > 0
     assert traffic.written > 3000
@@ -72,13 +82,13 @@ def test_databases_that_are_merged(kind: str, server: StartServer, ferry: StartF
     source, target = server(kind), server(kind)
     first, second = source.client(), sibling(source.client(), 1)
     with Traffic(source, clients=3, rate=1500, mix="all", databases=(0, 1)) as traffic:
-        time.sleep(1)
+        more(source)
         run = ferry(source, target, config=MERGED)
         run.wait_phase("synchronizing")
         for _ in range(2):
-            time.sleep(2)
+            more(source)
             run.kill("stream worker", child=True)
-        time.sleep(2)
+        more(source)
     run.settle(source, 120)
     assert traffic.written > 3000
     verified(source, target, config=MERGED)
