@@ -23,10 +23,8 @@ def copy(window: Window, long: Long, read: Read) -> None:
 
 def rewrite(window: Window, long: Long, read: Read, write: Callable[[list[bytes]], None]) -> None:
     """As `write`, called with its arguments, puts it into the window: a token stands for each long argument there."""
-    before, tokens = len(window.runs), {at: secrets.token_bytes(16) for at in long.long}
+    tokens = {at: secrets.token_bytes(16) for at in long.long}
     write([tokens.get(at, arg) for at, arg in enumerate(long.argv)])
-    if len(window.runs) == before:
-        return  # nothing of it travels
     window.runs[-1].long = long.argv
     for at, token in tokens.items():
         offset, size = long.long[at]

@@ -119,12 +119,15 @@ def test_a_flush_takes_what_is_in_scope_alone(server: StartServer, ferry: StartF
     target.client().mset(MINE)
     run = ferry(source, target, config=RULES)
     run.wait_in_sync()
+    client.set("s:mine", "the source's")  # out of scope, of a name that the target has
+    run.settle(source)
     assert target.client().get("k7") == b"7"
     client.flushdb()
     client.set("later", 1)
     run.settle(source)
     there = {key for key in target.client().scan_iter() if not key.startswith(b"keyferry:")}
     assert there == {b"later", *map(str.encode, MINE)}
+    mine_is_there(target)
     assert snapshots(source) == 2
 
 

@@ -105,6 +105,8 @@ def test_what_will_be_found_can_be_ignored_before(client: Client, worker: Worker
 
 def test_what_has_failed_cannot_be_ignored(client: Client, worker: Worker) -> None:
     (task,) = made(client, "a")
+    with pytest.raises(UsageError, match="cannot be ignored"):
+        client.ignore(task, ["target-empty"])  # nor before it is asked
     worker.results = [EVICTS, FULL]
     with pytest.raises(TargetError, match="it holds keys"):
         client.start(task)

@@ -19,6 +19,7 @@ from workers.crossing import divide
 from workers.older import REFUSED
 from workers.rewrite import Rewriter
 from workers.scope import Scope
+from workers.search import Search
 from workers.single import DELETING, SINGLE
 from workers.spool.log import Block
 from workers.target.knows import Knows
@@ -323,3 +324,28 @@ def test_who_takes_over_knows_which_commands_were_not_sent() -> None:
     ]:  # fmt: skip
         assert (made.rewriter.stands_for(line.encode().split(), 0) is not None) is stood, line
     assert REFUSED[0] == b"INCRBY"
+
+
+class Walked:
+    """The target's expiries, as far as a search asks."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    def databases(self, _scope: Scope) -> list[int]:
+        return [5]
+
+    def scan(self, _db: int, _cursor: int, _count: int) -> tuple[int, list[bytes]]:
+        return 0, [b"in:a", b"theirs", b"in:not", b"keyferry:ck"]
+
+    def read(self, _db: int, keys: list[bytes]) -> list[Any]:
+        self.asked += keys
+        return []
+
+
+def test_expiries_of_keys_that_are_somebody_elses_are_left_alone() -> None:
+    walked = Walked()
+    search = Search(walked, Scope({0: 5}, RULES), True, None)  # type: ignore[arg-type]
+    search.again(0, every=True)
+    search.step()
+    assert walked.asked == [b"in:a"]
