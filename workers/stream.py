@@ -41,6 +41,10 @@ IDLE_BYTES = 1024
 REPORT_ALL_S = 5.0
 """What has not changed is reported this often."""
 PRUNE_BYTES = 16 << 20
+BUSY_PRUNE_BYTES = 512 << 20
+"""Of the log that is on the target: so much is let go of at a time, and the latter while much comes in."""
+BUSY_BYTES = 1 << 20
+"""Of the stream, in a tick."""
 QUIET_S = 5.0
 """A job that has run for so long without trouble of our own side is over it: an earlier owner may have died of it."""
 
@@ -83,7 +87,7 @@ class StreamJob:
         self._heard: int | None = None  # end of the log when the source was last asked
         self._values: dict[str, Any] = {}  # last reported
         self._tidied = self._took_up = False
-        self._pruned = 0
+        self._pruned = self._ended = 0  # offsets: up to where the log was let go of, and its end then
         self._over_at = time.monotonic() + shift_s
         self._say, self._said = say, 0.0
 
@@ -279,10 +283,11 @@ class StreamJob:
                 self.applier.loaded.clear()
 
     def _prune(self) -> None:
-        """Let go of the log that is on the target."""
-        upto = self.applier.progress.prunable
+        """Let go of the log that is on the target. What that takes is not taken from a stream in full flow."""
+        upto, ended, self._ended = self.applier.progress.prunable, self._ended, self.log.end or 0
+        least = BUSY_PRUNE_BYTES if self._ended - ended > BUSY_BYTES else PRUNE_BYTES
         self._pruned = min(self._pruned, upto)  # another stream's offsets may be smaller
-        if self.applier.progress.streaming and upto - self._pruned > PRUNE_BYTES:
+        if self.applier.progress.streaming and upto - self._pruned > least:
             self._pruned = upto
             self.known.fold(self.log, upto)
             taken_in = self.known.offset

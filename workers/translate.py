@@ -10,6 +10,7 @@ from functools import partial
 
 from sync_tasks.errors import CannotContinue, Malformed, Side
 from workers import outlying
+from workers.codec.mset_cy import packed
 from workers.codec.resp_cy import IGNORED, LIMIT, MORE, SKIP, Scanner
 from workers.compose import select
 from workers.outlying import Read
@@ -26,6 +27,8 @@ LARGEST_TRANSACTION = 256 << 20
 """Bytes of a source transaction; the target queues it whole (client-query-buffer-limit, 1 GB by default)."""
 RUN_BYTES = 200
 """Memory of a run of commands, beside the commands: each rewritten command is one."""
+LEAST_SETS = 8
+"""So many SETs that follow one another go as one MSET."""
 SETTING = (b"SET", b"SETEX", b"PSETEX")
 """Of the commands that are rewritten, those whose long value may stay in the log."""
 
@@ -50,7 +53,7 @@ class Translator:
         self._table = TABLE | rewriter.older.kinds | dict.fromkeys(rewriter.scope.blocked, "ignored")
         self._read: Read | None = None if log is None else partial(stretch, log)
         self.rewriter = rewriter
-        self._scanner = Scanner(self._table, rewriter.floats, self._singles(), DELETING)
+        self._scanner = Scanner(self._table, rewriter.floats, self._singles(), DELETING, whole=True)
         self._scope, self._clock, self._home = rewriter.scope, rewriter.clock, rewriter.home
         self._data = b""
         self._long: Long | None = None  # what the buffered data begin with, then there are none
@@ -60,6 +63,7 @@ class Translator:
         self.offset = offset  # of the stream byte before the buffered data
         self._select(db)
         self.most = (WINDOW_COMMANDS, WINDOW_BYTES)  # of a window, unless one command or transaction is more
+        self._packs = True
         self.window = self._window(offset, db, "")
         self._transaction: Window | None = None
         self.full: list[Window] = []
@@ -80,7 +84,8 @@ class Translator:
         self._scanner.filter(self._scope.filter(db) if self._scope.target(db) is not None else None)
 
     def keep_to(self, pace: Pace) -> None:
-        """Make windows no larger than may be written at once."""
+        """Make windows no larger than may be written at once; each command counts where they are counted."""
+        self._packs = pace.limits.rps is None
         self.most = pace.most(WINDOW_COMMANDS, WINDOW_BYTES)
 
     def feed(self, block: Block) -> None:
@@ -180,6 +185,8 @@ class Translator:
             end, count, why, argv, after, kind = self._scanner.scan(data, pos, max(1, commands - open_.commands), size)
             if count:
                 self._copy(data, pos, end, count)
+            elif end > pos:
+                self._pass(end)
             if why == LIMIT:
                 self._close_if_full()
                 pos = end
@@ -206,14 +213,31 @@ class Translator:
         window = self._transaction or self.window
         if target is not None:
             select(window, target, self.offset)
-            window.runs.append(Run(window.commands, len(window.body), self.offset + pos, True, db=target))
-            window.body += memoryview(data)[pos:end]
-            window.commands += count
+            parts = self._scanner.parts
+            if self._packs and self._scanner.streak >= LEAST_SETS:
+                for start, stop, _ in parts or [(pos, end, count)]:
+                    for part in packed(data, start, stop, LEAST_SETS):
+                        self._append(window, target, data, *part)
+            elif parts:
+                window.runs.append(Run(window.commands, len(window.body), self.offset, True, db=target, parts=parts))
+                window.body += b"".join([data[start:stop] for start, stop, _ in parts])
+                window.commands += count
+            else:
+                self._append(window, target, data, pos, end, count)
         self._check_size(self.offset + pos)
         window.changes += count
         if self._transaction is None:
             window.end = self.offset + end
         self._mark(window)
+
+    def _append(
+        self, window: Window, target: int, data: bytes, pos: int, end: int, count: int, instead: bytes | None = None
+    ) -> None:
+        """Commands of the stream as they are, or one that stands for them."""
+        verbatim = instead is None
+        window.runs.append(Run(window.commands, len(window.body), self.offset + pos, verbatim, db=target))
+        window.body += memoryview(data)[pos:end] if instead is None else instead
+        window.commands += count if verbatim else 1
 
     def _check_size(self, offset: int) -> None:
         tx = self._transaction

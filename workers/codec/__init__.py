@@ -12,8 +12,8 @@ from sync_tasks.errors import ControlError
 
 # These share C structures and functions: all of them are compiled, or none.
 _LINKED = (
-    "convert_cy", "crc64_cy", "digest_cy", "filter_cy", "frame_cy", "key_cy", "lzf_cy", "part_cy", "raw_cy", "resp_cy",
-    "restore_cy", "shard_cy", "slots_cy", "template_cy", "walk_cy",
+    "convert_cy", "crc64_cy", "digest_cy", "filter_cy", "frame_cy", "key_cy", "lzf_cy", "mset_cy", "part_cy", "raw_cy",
+    "resp_cy", "restore_cy", "shard_cy", "slots_cy", "template_cy", "walk_cy",
 )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ else:
 
 MAX_ARGS = (1 << 31) - 1  # servers from 7.0 on take so many; before, 2^20
 MAX_BULK = 1 << 30
+_MAX_ARGS = cython.declare(cython.longlong, MAX_ARGS)  # the same for compiled code
+_MAX_BULK = cython.declare(cython.longlong, MAX_BULK)
 
 # What `Scanner.scan` found at the end of its run of plain commands
 MORE = 0  # needs more bytes
@@ -24,6 +26,9 @@ LIMIT = 1  # the limit of commands or bytes was reached
 SPECIAL = 2  # a command that the table names, or an empty line
 SKIP = 3  # commands on keys that are not in scope
 
+MULTI = "multi"
+EXEC = "exec"
+"""Kinds of the commands around a transaction."""
 IGNORED = "ignored"
 """Kind of a command that does not travel."""
 KEYED = "keyed"
@@ -97,22 +102,39 @@ class Scanner:
         singles: names of commands whose first argument is the only key they name. Of those, where there is a filter,
             `scan` passes over what is not in scope; any other plain command is special then, of kind KEYED.
         firsts: of commands of which that holds if they have one argument alone.
+        whole: a transaction of plain commands that is all there is part of a run; its MULTI and EXEC, of the kinds
+            MULTI and EXEC, are not: `parts` says where the commands are. Only where there is no filter.
     """
 
     table: dict
+    whole: cython.bint
+    parts = cython.declare(list, visibility="readonly")
+    _multi: cython.Py_ssize_t  # where an open transaction begins, or -1
+    _inner: cython.Py_ssize_t  # behind its MULTI
+    _before: cython.Py_ssize_t  # commands before it
+    _earlier: cython.Py_ssize_t  # streak before it
+    _start: cython.Py_ssize_t  # of the run
+    _from: cython.Py_ssize_t  # where the part that is not yet in `parts` begins
+    _counted: cython.Py_ssize_t  # commands in `parts`
     numbers: cython.bint
     plain_sets: cython.bint
     mask: cython.uchar[1024]
+    streak = cython.declare(cython.Py_ssize_t, visibility="readonly")
     key_filter: object
     _heads: cython.ulonglong[512]
     _tails: cython.ulonglong[512]
     _kinds: cython.uchar[512]
 
-    def __init__(self, table: dict, numbers: bool = False, singles: object = (), firsts: object = ()) -> None:
+    def __init__(
+        self, table: dict, numbers: bool = False, singles: object = (), firsts: object = (), whole: bool = False
+    ) -> None:
         self.table = table
+        self.whole = whole
+        self.parts = []
         self.numbers = numbers
         self.plain_sets = table.get(b"SET") != IGNORED
         self.key_filter = None
+        self.streak = 0
         if not cython.compiled:
             self.mask = [0] * 1024
             self._heads, self._tails, self._kinds = [0] * 512, [0] * 512, [0] * 512
@@ -172,7 +194,9 @@ class Scanner:
         """Scan commands of `data` from `pos`.
 
         Returns (end of the run, plain commands in it, MORE / LIMIT / SPECIAL / SKIP, argv or None, end of the special
-        command or of what is passed over, its kind). Raises Malformed with the offset in `data`.
+        command or of what is passed over, its kind). `streak` is how many SETs without options follow one another in
+        the run, at most. `parts`, unless empty, are (start, end, commands) of the run's commands, without MULTI and
+        EXEC. Raises Malformed with the offset in `data`.
         """
         buf: cython.p_const_uchar = data
         end: cython.Py_ssize_t = len(data)
@@ -189,21 +213,34 @@ class Scanner:
         key_size: cython.Py_ssize_t = 0
         single: cython.int
         skipped: cython.Py_ssize_t = -1  # where what is passed over begins
+        sets: cython.Py_ssize_t = 0  # that were just passed
+        self.streak = 0
+        self._multi = -1
+        self._start = self._from = pos
+        self._counted = 0
+        if self.parts:
+            self.parts = []
         while True:
             if skipped >= 0 and (pos >= end or buf[pos] == 10 or pos - skipped > 1048576):
                 return (skipped, count, SKIP, None, pos, None)
-            if skipped < 0 and (count >= max_commands or (count and pos - start >= max_bytes)):
-                return (pos, count, LIMIT, None, pos, None)
+            if (
+                skipped < 0
+                and self._multi < 0
+                and (count >= max_commands or (count and pos - start >= max_bytes))
+            ):
+                return self._run(pos, count, LIMIT, None, pos, None)
             if pos >= end:
-                return (pos, count, MORE, None, pos, None)
+                return self._short(data, pos, count, skipped)
             if buf[pos] == 10:  # a keep-alive newline: counts in the offset, means nothing
-                return (pos, count, SPECIAL, [], pos + 1, None)
+                if self._multi >= 0:
+                    return self._back(data)
+                return self._run(pos, count, SPECIAL, [], pos + 1, None)
             if buf[pos] != 42:
                 raise Malformed("replication stream: a command does not begin with '*'", pos)
             argc = _number(buf, pos + 1, end)
             if argc == -1:
-                return self._short(pos, count, skipped)
-            if argc < 1 or argc > MAX_ARGS:
+                return self._short(data, pos, count, skipped)
+            if argc < 1 or argc > _MAX_ARGS:
                 raise Malformed("replication stream: bad number of arguments", pos)
             cur = pos + 3 + _digits(argc)
             name = 0
@@ -211,13 +248,13 @@ class Scanner:
             i = 0
             while i < argc:
                 if cur >= end:
-                    return self._short(pos, count, skipped)
+                    return self._short(data, pos, count, skipped)
                 if buf[cur] != 36:
                     raise Malformed("replication stream: an argument does not begin with '$'", cur)
                 size = _number(buf, cur + 1, end)
                 if size == -1:
-                    return self._short(pos, count, skipped)
-                if size < 0 or size > MAX_BULK:
+                    return self._short(data, pos, count, skipped)
+                if size < 0 or size > _MAX_BULK:
                     raise Malformed("replication stream: bad length of an argument", cur)
                 cur += 3 + _digits(size)
                 if i == 0:
@@ -227,7 +264,7 @@ class Scanner:
                     key = cur
                     key_size = size
                 if cur + size + 2 > end:
-                    return self._short(pos, count, skipped)
+                    return self._short(data, pos, count, skipped)
                 last = cur
                 cur += size
                 if buf[cur] != 13 or buf[cur + 1] != 10:
@@ -250,7 +287,27 @@ class Scanner:
                 if kind is not None:
                     if skipped >= 0:
                         return (skipped, count, SKIP, None, pos, None)
-                    return (pos, count, SPECIAL, arguments(data, pos), cur, kind)
+                    if self.whole and self.key_filter is None and argc == 1:
+                        if kind == MULTI and self._multi < 0:
+                            self._multi = pos
+                            self._inner = cur
+                            self._before = count
+                            self._earlier = self.streak
+                            sets = 0
+                            pos = cur
+                            continue
+                        if kind == EXEC and self._multi >= 0:
+                            self._part(self._multi, self._before)
+                            self._from = self._inner
+                            self._part(pos, count)
+                            self._from = cur
+                            self._multi = -1
+                            sets = 0
+                            pos = cur
+                            continue
+                    if self._multi >= 0:
+                        return self._back(data)
+                    return self._run(pos, count, SPECIAL, arguments(data, pos), cur, kind)
             if self.key_filter is not None:
                 single = self._kind(buf, name, name_size)
                 if argc < 2 or single == 0 or (single == 2 and argc != 2):
@@ -264,15 +321,57 @@ class Scanner:
                     continue
                 if skipped >= 0:
                     return (skipped, count, SKIP, None, pos, None)
+            if self._multi >= 0 and (count >= max_commands or pos - start >= max_bytes):
+                return self._back(data)
+            if (
+                argc == 3
+                and name_size == 3
+                and (buf[name] & 223) == 83
+                and (buf[name + 1] & 223) == 69
+                and (buf[name + 2] & 223) == 84
+            ):
+                sets += 1
+                if sets > self.streak:
+                    self.streak = sets
+            else:
+                sets = 0
             count += 1
             pos = cur
 
     @cython.cfunc
-    def _short(self, pos: cython.Py_ssize_t, count: cython.Py_ssize_t, skipped: cython.Py_ssize_t) -> tuple:
+    def _short(
+        self, data: bytes, pos: cython.Py_ssize_t, count: cython.Py_ssize_t, skipped: cython.Py_ssize_t
+    ) -> tuple:
         """What `scan` returns before a command that is not all there."""
         if skipped >= 0:
             return (skipped, count, SKIP, None, pos, None)
-        return (pos, count, MORE, None, pos, None)
+        if self._multi >= 0:
+            return self._back(data)
+        return self._run(pos, count, MORE, None, pos, None)
+
+    @cython.cfunc
+    def _back(self, data: bytes) -> tuple:
+        """What `scan` returns before a transaction that is not part of a run."""
+        self.streak = self._earlier
+        return self._run(self._multi, self._before, SPECIAL, [b"MULTI"], self._inner, MULTI)
+
+    @cython.cfunc
+    def _run(
+        self, pos: cython.Py_ssize_t, count: cython.Py_ssize_t, why: cython.int, argv: object,
+        after: cython.Py_ssize_t, kind: object,
+    ) -> tuple:  # fmt: skip
+        """What `scan` returns behind a run."""
+        if self._from > self._start:
+            self._part(pos, count)
+        return (pos, count, why, argv, after, kind)
+
+    @cython.cfunc
+    def _part(self, pos: cython.Py_ssize_t, count: cython.Py_ssize_t) -> object:
+        """A part of the run ends there; that many commands were passed up to it."""
+        if count > self._counted:
+            self.parts.append((self._from, pos, count - self._counted))
+            self._counted = count
+        return None
 
 
 def arguments(data: bytes, pos: cython.Py_ssize_t) -> list:
@@ -319,7 +418,7 @@ def skim(data: bytes, pos: cython.Py_ssize_t, args: cython.longlong, rest: cytho
         size = _number(buf, pos + 1, end)
         if size == -1:
             return (pos, args, 0)
-        if size < 0 or size > MAX_BULK:
+        if size < 0 or size > _MAX_BULK:
             raise Malformed("replication stream: bad length of an argument", pos)
         pos += 3 + _digits(size)
         rest = size + 2
@@ -401,7 +500,7 @@ def _skip(buf: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssiz
                 size = _number(buf, pos + 1, end)
                 if size == -1:
                     return -1
-                if size < 0 or size > MAX_BULK:
+                if size < 0 or size > _MAX_BULK:
                     return -2
                 pos += 3 + _digits(size)
                 if c == 36:

@@ -50,6 +50,18 @@ class Run:
     long: list[bytes] | None = None  # the first arguments of the one command, whose bytes are not all in the body
     db: int | None = None  # target database that they act on
     expected: bool = False  # `Rewriter.stands_for` tells that another stands for the one command
+    parts: list[tuple[int, int, int]] | None = None  # of the stream, behind `offset`: start, end
+
+    def at(self, position: int) -> int:
+        """The stream offset of what stands at a position of the window's body."""
+        behind = position - self.position
+        if not self.verbatim:
+            return self.offset
+        for start, stop, _ in self.parts or ():
+            if behind < stop - start:
+                return self.offset + start + behind
+            behind -= stop - start
+        return self.offset + behind
 
 
 @dataclass(slots=True)
@@ -105,7 +117,7 @@ class Window:
         body, position = bytes(self.body), run.position
         for _ in range(index - run.command):
             position += len(encode(arguments(body, position)))
-        return arguments(body, position), run.offset + (position - run.position if run.verbatim else 0)
+        return arguments(body, position), run.at(position)
 
     def _run(self, index: int) -> Run:
         return self.runs[bisect_right(self.runs, index, key=lambda run: run.command) - 1]

@@ -17,6 +17,7 @@ from sync_tasks.precheck.scene import Scene
 PROBE = names.KEY_PREFIX + b"precheck"
 WRITES: tuple[tuple[bytes, ...], ...] = (
     (b"SET", PROBE, b"1"),
+    (b"MSET", PROBE, b"1"),
     (b"RESTORE", PROBE, b"0", b"x"),
     (b"HSET", PROBE, b"a", b"1"),
     (b"HSETNX", PROBE, b"a", b"1"),
