@@ -63,7 +63,7 @@ class Translator:
         self.offset = offset  # of the stream byte before the buffered data
         self._select(db)
         self.most = (WINDOW_COMMANDS, WINDOW_BYTES)  # of a window, unless one command or transaction is more
-        self._packs = True
+        self._may_pack = self._packs = b"MSET" not in self._table  # else the target does not know it
         self.window = self._window(offset, db, "")
         self._transaction: Window | None = None
         self.full: list[Window] = []
@@ -85,7 +85,7 @@ class Translator:
 
     def keep_to(self, pace: Pace) -> None:
         """Make windows no larger than may be written at once; each command counts where they are counted."""
-        self._packs = pace.limits.rps is None
+        self._packs = self._may_pack and pace.limits.rps is None
         self.most = pace.most(WINDOW_COMMANDS, WINDOW_BYTES)
 
     def feed(self, block: Block) -> None:

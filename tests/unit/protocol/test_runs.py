@@ -70,6 +70,15 @@ def test_each_command_counts_where_commands_are_counted() -> None:
     assert [window.commands for window in got] == [10, 10, 10]
 
 
+def test_they_go_as_they_are_to_a_target_that_does_not_know_mset() -> None:
+    rewriter = translator().rewriter
+    rewriter.older.kinds[b"MSET"] = "unknown"
+    made, pace = Translator(0, 0, rewriter), Pace()
+    made.keep_to(pace)
+    (window,) = windows(made, resp(sets(20)), 1 << 20)
+    assert commands(window) == sets(20)
+
+
 @pytest.mark.parametrize("name", [b"set", b"SeT"])
 def test_names_may_be_of_either_case(name: bytes) -> None:
     data = resp([[name, *argv[1:]] for argv in sets(9)])
