@@ -15,6 +15,7 @@ from sync_tasks.keyfilter import FilterSpec, KeyFilter
 from sync_tasks.nearest import nearest
 from sync_tasks.strict import Strict
 from sync_tasks.throttle import CLASSES, Class, FullThrottle, IncrementalThrottle, ThrottleSpec
+from sync_tasks.verify_spec import VerifyLimits, VerifySpec
 
 TEN_YEARS_S = 10 * 365 * 86_400
 
@@ -46,6 +47,14 @@ RANGES = {
     "throttle.incremental.rps": "1 and more commands a second, -1: no limit",
     "throttle.incremental.mb_per_s": "more than 0 MB a second, -1: no limit",
     "instance_class": "one of " + ", ".join(CLASSES),
+    "verify": "a table",
+    "verify.mode": '"off": a task that verifies by itself is not supported yet',
+    "verify.depth": '"value", "length" or "key"',
+    "verify.depth_above_bytes": "0 bytes and more",
+    "verify.sample": "more than 0, up to 100 percent",
+    "verify.limits": "a table",
+    "verify.limits.rps": "1 and more commands a second, -1: no limit",
+    "verify.limits.mb_per_s": "more than 0 MB a second, -1: no limit",
 }
 """What each setting takes, in a person's words."""
 
@@ -69,6 +78,12 @@ MEANING = {
     "throttle.full.mb_per_s": "of the load, all workers together",
     "throttle.incremental.rps": "of the stream",
     "throttle.incremental.mb_per_s": "of the stream",
+    "verify.mode": "whether a task compares by itself",
+    "verify.depth": "of `keyferry verify`: all of a value, its length, or that the key is there, its type, its expiry",
+    "verify.depth_above_bytes": "values that take no more memory are compared whole",
+    "verify.sample": "how many of the keys are compared: the same ones in each run",
+    "verify.limits.rps": "of what each side is asked",
+    "verify.limits.mb_per_s": "of what each side answers",
     "instance_class": "commands a second of the stream: " + ", ".join(f"{k} {v}" for k, v in CLASSES.items() if v > 0),
 }
 """What each setting, but for tables, is for."""
@@ -80,7 +95,6 @@ UNBUILT: dict[str, Any] = {
     "reader": "psync",
     "prefer_replica": False,
     "transform": {"lua": None, "file": None},
-    "verify": {"mode": "off", "depth": None, "sample": None, "limits": None},
 }
 """Settings that exist but are not built yet, with the one value that means the same as leaving them out."""
 
@@ -111,6 +125,7 @@ class TaskSpec(Strict):
     filter: FilterSpec = FilterSpec()
     throttle: ThrottleSpec = ThrottleSpec()
     instance_class: Class = "unlimited"
+    verify: VerifySpec = VerifySpec()
 
     @field_validator("name", "environment", "resource_group")
     @classmethod
@@ -145,6 +160,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "throttle": ThrottleSpec,
     "throttle.full": FullThrottle,
     "throttle.incremental": IncrementalThrottle,
+    "verify": VerifySpec,
+    "verify.limits": VerifyLimits,
 }
 """Name of each table of settings to its model."""
 

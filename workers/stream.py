@@ -21,6 +21,7 @@ from workers.huge import remove_pieces
 from workers.intake import Intake
 from workers.moment import now_ms
 from workers.ports import StreamPort
+from workers.pruning import Pruning
 from workers.receive import Receiver
 from workers.scope import Scope
 from workers.source.ask import Source
@@ -40,11 +41,6 @@ IDLE_BYTES = 1024
 """So many bytes that change nothing (PING) may not be on the target yet: they are checkpointed a little later."""
 REPORT_ALL_S = 5.0
 """What has not changed is reported this often."""
-PRUNE_BYTES = 16 << 20
-BUSY_PRUNE_BYTES = 512 << 20
-"""Of the log that is on the target: so much is let go of at a time, and the latter while much comes in."""
-BUSY_BYTES = 1 << 20
-"""Of the stream, in a tick."""
 QUIET_S = 5.0
 """A job that has run for so long without trouble of our own side is over it: an earlier owner may have died of it."""
 
@@ -87,7 +83,6 @@ class StreamJob:
         self._heard: int | None = None  # end of the log when the source was last asked
         self._values: dict[str, Any] = {}  # last reported
         self._tidied = self._took_up = False
-        self._pruned = self._ended = 0  # offsets: up to where the log was let go of, and its end then
         self._over_at = time.monotonic() + shift_s
         self._say, self._said = say, 0.0
 
@@ -180,6 +175,7 @@ class StreamJob:
             self.port.moved_in()
         self.log = Log(self.directory / "log", self.port.epoch)
         self.known = Known(self.directory / "known", self.port.task.uid, self.port.epoch)
+        self.pruning = Pruning(self.log, self.known)
         if not self.node.gen and not self.node.begun:
             self.known.create()
         self.applier = self._applier(Source(self._source))
@@ -238,8 +234,8 @@ class StreamJob:
         elif not self._tidied and self.applier.progress.settled_at is not None:
             self._tidied = True
             self._tidy()
-        self._prune()
         if self.applier.progress.streaming:
+            self.pruning.turn(self.applier.progress.prunable)
             self.census.turn(self.applier.progress.committed or 0)
         if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
             self._asked, self._heard = now, self.log.end
@@ -281,17 +277,6 @@ class StreamJob:
                 self.applier.loaded.set()
             else:
                 self.applier.loaded.clear()
-
-    def _prune(self) -> None:
-        """Let go of the log that is on the target. What that takes is not taken from a stream in full flow."""
-        upto, ended, self._ended = self.applier.progress.prunable, self._ended, self.log.end or 0
-        least = BUSY_PRUNE_BYTES if self._ended - ended > BUSY_BYTES else PRUNE_BYTES
-        self._pruned = min(self._pruned, upto)  # another stream's offsets may be smaller
-        if self.applier.progress.streaming and upto - self._pruned > least:
-            self._pruned = upto
-            self.known.fold(self.log, upto)
-            taken_in = self.known.offset
-            self.log.prune(upto if taken_in is None else min(upto, taken_in))
 
     def _tidy(self) -> None:
         """The load is closed and its expiries are settled: its files and temporary keys are of no more use."""

@@ -114,7 +114,7 @@ def restore(
         reads: which forms of values the target takes.
         replace: whether over what is there.
     """
-    payload, lost = _fitting(payload, reads)
+    payload, lost = fitting(payload, reads)
     # Fields are always held, also when caught up: settling gives each its extension.
     keys = [key] if payload[0] in TIMED_HASHES else []
     command = [b"RESTORE", key, b"0", payload, *([b"REPLACE"] if replace else [])]
@@ -124,12 +124,16 @@ def restore(
     return Retimed(done.commands, done.keys or keys, lost)
 
 
-def _fitting(payload: bytes, reads: Reads) -> tuple[bytes, int]:
-    """What DUMP gave in a form that the target reads, the expiries of fields held; and how much that has left out."""
+def fitting(payload: bytes, reads: Reads, later_ms: int = FIELD_HOLD) -> tuple[bytes, int]:
+    """What DUMP gave in a form that the target reads, and how much that has left out.
+
+    Args:
+        later_ms: added to the expiries of a hash's fields, by default the hold.
+    """
     kind, value, source = payload[0], payload[1:-10], int.from_bytes(payload[-10:-8], "little")
     footer, lost = reads.footer(source), 0
     if kind in TIMED_HASHES or not reads.takes(kind, source):
-        kind, value, lost = convert(kind, value, source, reads.timed, reads.stream, FIELD_HOLD)
+        kind, value, lost = convert(kind, value, source, reads.timed, reads.stream, later_ms)
     elif footer == source:
         return payload, 0
     body = bytes([kind]) + value + footer.to_bytes(2, "little")

@@ -8,16 +8,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from sync_tasks.names import VERIFY_MAIN
 
+if TYPE_CHECKING:
+    from sync_tasks.verify_spec import VerifySpec
+
 EXAMPLES = """
 Compare SOURCE and TARGET exactly: every key, both ways, type, value and expiry.
 
-It only reads, and may run while they are written to and kept in step: a difference counts only when it lasts.
+It may run while they are written to and kept in step: a difference counts only when it lasts. It only reads, unless
+--repair is given: then each differing key is copied anew, in step with the task that follows if there is one, and
+compared again. Keys that only the target has are removed then, unless --keep-extra is given, too.
 Every expiry on the target must be the source's plus extend_expiry_s (600 unless --config says otherwise), and what
 has expired on the source may live on the target for as long.
 Keys that begin with keyferry: are left out.
@@ -26,9 +31,10 @@ Keys that begin with keyferry: are left out.
 Examples:
   keyferry verify redis://old:6379 redis://:password@new:6379
   keyferry verify --json redis://old:6379/0 redis://new:6379/5
+  keyferry verify --report differences.csv --repair redis://old:6379 redis://new:6379
 
 \b
-Exit: 0 equal, 1 different, 2 usage, 3 source, 4 target, 5 control, 130 after Ctrl-C, 143 after SIGTERM.
+Exit: 0 equal (or repaired), 1 different, 2 usage, 3 source, 4 target, 5 control, 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 SHOWN = 20  # differing keys that are named when the output is for a person
@@ -58,10 +64,33 @@ def verify(
         typer.Option("--config", metavar="FILE.toml", help="the task's settings: databases, filter, extend_expiry_s"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="one object on stdout: counts and differing keys")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="copy what differs anew, and compare it again")] = False,
+    keep_extra: Annotated[
+        bool, typer.Option("--keep-extra", help="with --repair: leave keys alone that only the target has")
+    ] = False,
+    depth: Annotated[
+        str | None,
+        typer.Option("--depth", help="value (the default), length or key: how much of a value is compared"),
+    ] = None,
+    above: Annotated[
+        int | None, typer.Option("--above", metavar="BYTES", help="--depth holds of values that take more memory")
+    ] = None,
+    sample: Annotated[
+        float | None, typer.Option("--sample", metavar="PERCENT", help="of the keys; the same ones in each run")
+    ] = None,
+    rps: Annotated[int | None, typer.Option("--rps", help="commands a second that each side is asked at most")] = None,
+    mb_per_s: Annotated[
+        float | None, typer.Option("--mb-per-s", help="MB a second that each side answers at most")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="all differences, a line each: .csv, or .jsonl for JSON Lines"),
+    ] = None,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
+    from sync_tasks.cli.differences import differences
     from sync_tasks.endpoints import Endpoint
-    from sync_tasks.errors import Side
+    from sync_tasks.errors import Side, UsageError
     from sync_tasks.settings import Settings
     from sync_tasks.spec import TaskSpec, load_toml, mapping
 
@@ -70,11 +99,14 @@ def verify(
     target = Endpoint.parse(target_url, Side.TARGET, environment.password(Side.TARGET))
     spec = load_toml(config) if config is not None else TaskSpec()
     scope = mapping(spec.databases, source.db, target.db)
+    closely = _closely(spec.verify, depth, above, sample, rps, mb_per_s)
+    if keep_extra and not repair:
+        raise UsageError("--keep-extra says what --repair is to leave alone", hint="give --repair, too", code="option")
     compare: Callable[..., Outcome] = pkgutil.resolve_name(VERIFY_MAIN)
-    with _progress() as progress:
+    with _progress() as progress, differences(report) as told:
         outcome = compare(
             source, target, databases=scope, filter_spec=spec.filter, extend_expiry_s=spec.extend_expiry_s,
-            progress=progress,
+            progress=progress, spec=closely, repair=repair, keep_extra=keep_extra, told=told,
         )  # fmt: skip
     found = outcome.as_dict()
     typer.echo(json_format.dumps(found) if json else "\n".join(_lines(found)))
@@ -84,16 +116,34 @@ def verify(
 verify.__doc__ = EXAMPLES
 
 
+def _closely(
+    given: VerifySpec, depth: str | None, above: int | None, sample: float | None, rps: int | None,
+    mb_per_s: float | None,
+) -> VerifySpec:  # fmt: skip
+    """The settings of a file, and the options over them."""
+    from sync_tasks.spec import from_table
+
+    table = given.model_dump()
+    for name, value in (("depth", depth), ("depth_above_bytes", above), ("sample", sample)):
+        table[name] = table[name] if value is None else value
+    for name, value in (("rps", rps), ("mb_per_s", mb_per_s)):
+        table["limits"][name] = table["limits"][name] if value is None else value
+    return from_table({"verify": table}, "keyferry verify").verify
+
+
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     """The outcome for a person."""
     different = sum(found[kind] for kind in PHASES)
     yield f"{found['compared']:,} keys compared: " + (
         "equal" if not different else ", ".join(f"{found[kind]:,} {kind}" for kind in PHASES if found[kind])
     )
-    for item in found["keys"][:SHOWN]:
+    if different and "repaired" in found:
+        left = different - found["repaired"]
+        yield f"{found['repaired']:,} repaired" + (f", {left:,} still differ" if left else "")
+    for item in sorted(found["keys"], key=lambda item: item.get("repaired", False))[:SHOWN]:
         where = "" if item["db"] is None else f"db {item['db']} "
         field = "" if item["field"] is None else f" ({item['field']})"
-        yield f"  {item['kind']:8}{where}{item['key']}{field}"
+        yield f"  {item['kind']:8}{where}{item['key']}{field}" + (", repaired" if item.get("repaired") else "")
     if different > SHOWN:
         yield f"  and {different - SHOWN:,} more; --json names them"
     if found["expired"]:

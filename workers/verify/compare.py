@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from workers.verify.extent import LENGTHS
 from workers.verify.findings import Finding, Kind, Pair
 from workers.verify.large import compare_large
 from workers.verify.outlived import Outlived
@@ -56,6 +57,7 @@ class Comparer:
         found: list[Finding] = []
         small: list[Candidate] = []
         large: list[Candidate] = []
+        shallow: list[Candidate] = []
         expected = self.shift.key
         for key, packed, ours, theirs, size, their_size in zip(
             keys, args, expiries, their_expiries, sizes, their_sizes, strict=True
@@ -68,13 +70,38 @@ class Comparer:
             if (ours != NO_EXPIRY or theirs != NO_EXPIRY) and (expected(ours) != theirs or ours == UNKNOWN):
                 found.append(Finding(pair, key, Kind.EXPIRY))
             size, their_size = size or 0, their_size or 0
-            if size > LARGE or their_size > LARGE:
+            if not self.sides.extent.is_whole(max(size, their_size)):
+                shallow.append(Candidate(key, packed, max(size, their_size)))
+            elif size > LARGE or their_size > LARGE:
                 large.append(Candidate(key, packed, max(size, their_size)))
             else:
                 small.append(Candidate(key, packed, size + their_size))
         found += self._payloads(pair, small)
         found += self._large(pair, large)
+        found += self._shallow(pair, shallow)
         return self.unexplained(pair, _once(found))
+
+    def _shallow(self, pair: Pair, candidates: list[Candidate]) -> list[Finding]:
+        """Types, and lengths if the extent says so."""
+        found: list[Finding] = []
+        if not candidates:
+            return found
+        args = [candidate.arg for candidate in candidates]
+        types, their_types = self.source.types(pair.source, args), self.target.types(pair.target, args)
+        alike: list[tuple[bytes, Candidate]] = []
+        for candidate, ours, theirs in zip(candidates, types, their_types, strict=True):
+            if ours != theirs:
+                found.append(Finding(pair, candidate.key, _kind(ours, theirs)))
+            elif self.sides.extent.depth == "length" and (tells := LENGTHS.get(ours)):
+                alike.append((tells, candidate))
+        request = b"".join(tells + candidate.arg for tells, candidate in alike)
+        self.source.link.start(pair.source, request, len(alike))
+        self.target.link.start(pair.target, request, len(alike))
+        lengths = zip(self.source.link.finish(loose=True), self.target.link.finish(loose=True), strict=True)
+        doubted = [candidate for (_, candidate), (mine, other) in zip(alike, lengths, strict=True) if mine != other]
+        # The whole value tells which part it is, and whether that is only over at the source, but not yet here.
+        found += self._payloads(pair, [candidate for candidate in doubted if candidate.size <= LARGE])
+        return found + self._large(pair, [candidate for candidate in doubted if candidate.size > LARGE])
 
     def unexplained(self, pair: Pair, found: list[Finding]) -> list[Finding]:
         """Those findings that are no extra keys which the target may hold."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -71,6 +72,8 @@ class Report:
         expired: keys that are over on the source, or hashes with such fields, which the target holds for the
             extension; traffic may have one counted twice.
         findings: the first MOST_LISTED differences.
+        repaired: those whose keys were copied anew and are equal since; None: that was not asked for.
+        told: called with each difference, also those that are not listed.
     """
 
     compared: int = 0
@@ -78,23 +81,38 @@ class Report:
     expired: int = 0
     counts: Counter[Kind] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+    repaired: set[Finding] | None = None
+    told: Callable[[Finding], None] = lambda _: None
 
     def add(self, finding: Finding) -> None:
         self.counts[finding.kind] += 1
+        self.told(finding)
         if len(self.findings) < MOST_LISTED:
             self.findings.append(finding)
 
     @property
     def equal(self) -> bool:
-        return not self.counts
+        """Whether nothing differs, or all that did was repaired."""
+        return self.counts.total() == self.mended
+
+    @property
+    def mended(self) -> int:
+        """How many of the differences were repaired."""
+        return sum(finding in self.repaired for finding in self.findings) if self.repaired else 0
 
     def as_dict(self) -> dict[str, Any]:
         """SPEC 7: counts by kind and the keys; `left_out` are those not listed."""
+        keys = [finding.as_dict() for finding in self.findings]
+        mended: dict[str, Any] = {}
+        if self.repaired is not None:
+            mended = {"repaired": self.mended}
+            keys = [{**key, "repaired": f in self.repaired} for key, f in zip(keys, self.findings, strict=True)]
         return {
             "compared": self.compared,
             **{kind.value: self.counts[kind] for kind in Kind},
             "in_flux": self.in_flux,
             "expired": self.expired,
             "left_out": self.counts.total() - len(self.findings),
-            "keys": [finding.as_dict() for finding in self.findings],
+            **mended,
+            "keys": keys,
         }

@@ -11,6 +11,7 @@ from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.error_table import CONNECTIONS
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError, TargetError
+from workers.pace import Pace
 from workers.verify.wire import Answers, NotRedis, Refusal, pack
 
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -27,13 +28,16 @@ class Link:
 
     Args:
         endpoint: the server; its `db` is not used.
+        pace: how many commands and bytes of answers a second it is asked for.
 
     Raises:
         KeyferryError: as `answers.classify` says, here and in every method.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, pace: Pace | None = None) -> None:
         self.endpoint = endpoint
+        self.pace = pace or Pace()
+        self._received = 0  # bytes
         self.info: dict[str, str] = {}
         self._db = -1
         self._pending: tuple[int, bytes, int] = (0, b"", 0)
@@ -48,6 +52,7 @@ class Link:
     def start(self, db: int, request: bytes, count: int) -> None:
         """Send the packed commands of `request`; `finish` then reads their `count` answers."""
         self._pending = (db, request, count)
+        self.pace.wait(lambda: None)
         try:
             self._send(db, request)
         except OSError as error:
@@ -90,10 +95,13 @@ class Link:
             self._sock = None
 
     def _collect(self) -> list[Any]:
+        before = self._received
         try:
             if self._broken:
                 raise self._broken
-            return self._answers.read(self._pending[2])
+            answers = self._answers.read(self._pending[2])
+            self.pace.took(self._pending[2], self._received - before)
+            return answers
         except (OSError, EOFError) as error:
             return self._again(error)
         except NotRedis as error:
@@ -101,7 +109,9 @@ class Link:
 
     def _receive(self, size: int) -> bytes:
         assert self._sock
-        return self._sock.recv(size)
+        data = self._sock.recv(size)
+        self._received += len(data)
+        return data
 
     def _send(self, db: int, request: bytes) -> None:
         assert self._sock

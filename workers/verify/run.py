@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.keyfilter import FilterSpec
+from sync_tasks.verify_spec import VerifySpec, verify_limits
 from workers.scope import Scope
-from workers.verify.findings import Pair, Report
+from workers.verify.extent import extent
+from workers.verify.findings import Kind, Pair, Report
 from workers.verify.flux import Patience
 from workers.verify.libraries import differing_libraries
+from workers.verify.mend import Mender
 from workers.verify.scope import expected_keys, pairs
 from workers.verify.server import Server
 from workers.verify.shift import Shift
@@ -30,8 +36,12 @@ def verify(
     extend_expiry_s: int = 600,
     progress: Progress = _silent,
     patience: Patience | None = None,
+    spec: VerifySpec | None = None,
+    repair: bool = False,
+    keep_extra: bool = False,
+    told: Callable[[dict[str, Any]], None] | None = None,
 ) -> Report:
-    """Compare two servers exactly, while they are written to if need be. Only reads.
+    """Compare two servers exactly, while they are written to if need be. Only reads, unless it is to repair.
 
     Args:
         source, target: the servers; the `db` of their URLs is not looked at.
@@ -40,29 +50,42 @@ def verify(
         extend_expiry_s: by how many seconds every expiry on the target must be later.
         progress: told the phase, keys done and keys expected.
         patience: how long a difference must last to count.
+        spec: how closely, how many of the keys, and how fast; None: all of all, without limits.
+        repair: copy what differs anew, and compare it again. Keys that only the target has are removed.
+        keep_extra: but for those.
+        told: called with each difference, as in the report, as soon as it is known.
 
     Raises:
         KeyferryError: a side cannot be reached, refuses, or was restarted meanwhile.
     """
     patience = patience or Patience()
-    ours = Server(source)
+    spec = spec or VerifySpec()
+    limits = verify_limits(spec.limits)
+    ours = Server(source, limits)
     try:
-        theirs = Server(target)
+        theirs = Server(target, limits)
         try:
-            sides = Sides(ours, theirs, Shift(extend_expiry_s * 1000), patience)
-            return _run(sides, Scope(databases, filter_spec), progress)
+            sides = Sides(ours, theirs, Shift(extend_expiry_s * 1000), patience, extent(spec))
+            report = Report()
+            if told is not None:
+                report.told = lambda finding: told(finding.as_dict())
+            walk = Walk(sides, report, progress, Scope(databases, filter_spec))
+            _compare(walk)
+            if repair:
+                _repair(walk, keep_extra)
+            return report
         finally:
             theirs.close()
     finally:
         ours.close()
 
 
-def _run(sides: Sides, scope: Scope, progress: Progress) -> Report:
-    report = Report()
-    walk = Walk(sides, report, progress, scope)
+def _compare(walk: Walk) -> None:
+    """Fill the report."""
+    sides, report = walk.sides, walk.report
     seen: set[Pair] = set()
     for _ in range(ROUNDS):
-        new = [pair for pair in pairs(sides, scope.databases) if pair not in seen]
+        new = [pair for pair in pairs(sides, walk.scope.databases) if pair not in seen]
         if not new:
             break
         seen.update(new)
@@ -76,4 +99,21 @@ def _run(sides: Sides, scope: Scope, progress: Progress) -> Report:
         report.add(finding)
     report.in_flux = sides.patience.in_flux
     report.expired = walk.outlived.count
-    return report
+
+
+def _repair(walk: Walk, keep_extra: bool) -> None:
+    """Mend what was found, and see whether it is equal since."""
+    report = walk.report
+    wanted = [f for f in report.findings if f.pair is not None and not (keep_extra and f.kind is Kind.EXTRA)]
+    report.repaired = set()
+    if not wanted:
+        return
+    mender = Mender(walk.sides, lambda done, total: walk.progress("repair", done, total))
+    try:
+        done = mender.mend(wanted)
+    finally:
+        mender.close()
+    again = walk.again(done)
+    differ = {(finding.pair, finding.key) for finding in again.findings}
+    written = set(done) - differ
+    report.repaired = {f for f in wanted if f.pair is not None and (f.pair, f.key) in written}

@@ -10,6 +10,8 @@ from typing import Any
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.names import KEY_PREFIX
+from sync_tasks.throttle import NO_LIMITS, Limits
+from workers.pace import Pace
 from workers.verify.link import Link
 from workers.verify.wire import Refusal, arg, each, head, pack
 
@@ -39,14 +41,17 @@ class Server:
 
     Args:
         endpoint: where it is.
+        limits: of what it is asked for.
 
     Raises:
         KeyferryError: it cannot be reached or refuses us.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, limits: Limits = NO_LIMITS) -> None:
         self.endpoint = endpoint
-        self.link = Link(endpoint)
+        pace = Pace()
+        pace.limits = limits
+        self.link = Link(endpoint, pace)
         info = self.link.info
         # Valkey also gives a redis_version, for the clients' sake, that stays where the two parted.
         self.version = _version(info.get("valkey_version") or info.get("redis_version", ""))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from workers.verify.extent import Extent
 from workers.verify.flux import Patience
 from workers.verify.server import Server
 from workers.verify.shift import Shift
@@ -18,12 +19,14 @@ class Sides:
         source, target: the servers.
         shift: how much later expiries are on the target.
         patience: tells lasting differences from passing ones.
+        extent: which keys are compared, and how closely.
     """
 
     source: Server
     target: Server
     shift: Shift
     patience: Patience
+    extent: Extent = field(default_factory=Extent)
 
     @property
     def counters(self) -> Counters:

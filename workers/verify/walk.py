@@ -26,10 +26,13 @@ Progress = Callable[[str, int, int], None]
 
 
 def scan(server: Server, db: int) -> Iterator[list[bytes]]:
-    """Keys of a database, a batch at a time, without ours; some may come twice, never in one batch."""
+    """Keys of a database, a batch at a time, without ours; some may come twice, never in one batch.
+
+    A batch is of no more than a limit of the server's commands allows for at a time.
+    """
     cursor = b"0"
     while True:
-        request = pack(b"SCAN", cursor, b"COUNT", b"%d" % SCAN_COUNT)
+        request = pack(b"SCAN", cursor, b"COUNT", b"%d" % server.link.pace.most(SCAN_COUNT, 1)[0])
         cursor, found = server.link.ask(db, request, 1)[0]
         keys = [key for key in dict.fromkeys(found) if not key.startswith(KEY_PREFIX)]
         if keys:
@@ -49,7 +52,7 @@ class Walk:
     """
 
     def __init__(self, sides: Sides, report: Report, progress: Progress, scope: Scope | None = None) -> None:
-        self._scope = scope or Scope(None)
+        self.scope = scope or Scope(None)
         self.sides = sides
         self.report = report
         self.progress = progress
@@ -83,9 +86,9 @@ class Walk:
         """Find the keys that only the target has."""
         if not self.sides.target.link.has(pair.target):
             return
-        homes = [db for db in self._scope.sources(pair.target) if self.sides.source.link.has(db)]
+        homes = [db for db in self.scope.sources(pair.target) if self.sides.source.link.has(db)]
         for scanned in scan(self.sides.target, pair.target):
-            keys = [key for key in scanned if self._scope.ours(pair.target, key)]
+            keys = [key for key in self.sides.extent.takes(scanned) if self.scope.ours(pair.target, key)]
             if homes:
                 for home in homes:
                     keys = self._absent(home, keys) if keys else []
@@ -97,9 +100,20 @@ class Walk:
             self._step("look for extra keys", len(scanned))
 
     def _in_scope(self, pair: Pair, keys: list[bytes]) -> list[bytes]:
-        if not self._scope.filtered:
+        keys = self.sides.extent.takes(keys)
+        if not self.scope.filtered:
             return keys
-        return [key for key in keys if self._scope.takes(pair.source, key)]
+        return [key for key in keys if self.scope.takes(pair.source, key)]
+
+    def again(self, keys: Sequence[tuple[Pair, bytes]]) -> Report:
+        """What of some keys differs now, and lasts."""
+        found, self.report = self.report, Report()
+        try:
+            self.candidates = dict.fromkeys(keys)
+            self.settle()
+            return self.report
+        finally:
+            self.report = found
 
     def _step(self, phase: str, keys: int) -> None:
         self.done += keys

@@ -200,3 +200,49 @@ def test_what_is_equal_is_found_so_at_once(server: StartServer) -> None:
     assert done.stdout == (
         "1 keys compared: equal\n1 keys, or fields of them, have expired on the source; the target still extends them\n"
     )
+
+
+def test_options_over_the_settings(server: StartServer, tmp_path: Path) -> None:
+    source, target = pair(server)
+    target.client().hset("h", "g", 3)
+    settings = tmp_path / "task.toml"
+    settings.write_text('[verify]\ndepth = "key"\n')
+    assert keyferry(source.url(), target.url(), "--config", str(settings)).returncode == 0
+    assert keyferry(source.url(), target.url(), "--config", str(settings), "--depth", "value").returncode == 1
+    done = keyferry(source.url(), target.url(), "--depth", "deep")
+    assert (done.returncode, done.stderr) == (
+        2, 'keyferry: usage: keyferry verify: verify.depth = "deep" is not allowed (verify.depth takes "value",'
+        ' "length" or "key")\n',
+    )  # fmt: skip
+
+
+def test_a_report_in_a_file_and_a_repair(server: StartServer, tmp_path: Path) -> None:
+    source, target = pair(server)
+    target.client().hset("h", "g", 3)
+    target.client().set("a,b", 1)
+    report = tmp_path / "found.csv"
+    kept = keyferry(source.url(), target.url(), "--repair", "--keep-extra", "--report", str(report))
+    assert kept.returncode == 1
+    lines = ["1 repaired, 1 still differ", "  extra   db 0 a,b", "  value   db 0 h (g), repaired"]
+    assert kept.stdout.splitlines()[1:] == lines
+    assert sorted(report.read_text().splitlines()) == ['0,"a,b",extra,', "0,h,value,g", "db,key,kind,field"]
+    assert target.client().exists("a,b")
+    again = keyferry(source.url(), target.url(), "--repair")
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[1] == "1 repaired"
+    assert not target.client().exists("a,b")
+    assert not target.client().keys("keyferry:*")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--report", "found.txt"], "the name says no format (end it with .csv or .jsonl)"),
+        (["--report", "no/where.csv"], "No such file or directory"),
+        (["--keep-extra"], "give --repair, too"),
+    ],
+)
+def test_options_that_make_no_sense(options: list[str], said: str) -> None:
+    done = keyferry("redis://localhost:1", "redis://localhost:2", *options)
+    assert done.returncode == 2
+    assert said in done.stderr

@@ -58,6 +58,10 @@ def check(sides: tuple[Server, Server], case: Planted) -> None:
     assert [item[:2] for item in found(report)] == [item[:2] for item in expected]
     for (_, _, field), (_, _, wanted) in zip(found(report), expected, strict=True):
         assert wanted is ... or field == wanted
+    mended = compare(source, target, repair=True)
+    assert all(item["repaired"] for item in mended["keys"])
+    assert mended["repaired"] == len(mended["keys"]) == len(case.found)
+    assert found(compare(source, target)) == [], "nothing else has been touched"
     for kind in ("missing", "extra", "type", "value", "expiry"):
         assert report[kind] == sum(item[1] == kind for item in case.found)
 

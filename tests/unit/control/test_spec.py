@@ -157,7 +157,7 @@ WRONG = [
     ("[throttle.ful]\nrps = 5", "unknown setting throttle.ful", "throttle.full?"),
     ('instance_class = "tiny"', 'instance_class = "tiny"', "micro"),
     ('[transform]\nlua = "x"', "transform.lua", "leave transform.lua out"),
-    ('[verify]\nmode = "full"', 'verify.mode = "full" is not supported yet', 'set it to "off"'),
+    ('[verify]\nmode = "full"', 'verify.mode = "full" is not allowed', '"off": a task that verifies by itself is not'),
     ("name = ", "is not TOML", "docs"),
 ]
 

@@ -1,0 +1,36 @@
+"""How closely and how fast two servers are compared."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictFloat, StrictInt
+
+from sync_tasks.strict import Strict
+from sync_tasks.throttle import MB, Limits, Megabytes, Rate
+
+Depth = Literal["value", "length", "key"]
+
+
+class VerifyLimits(Strict):
+    """Of what each side is asked."""
+
+    rps: Rate = -1
+    mb_per_s: Megabytes = -1
+
+
+class VerifySpec(Strict):
+    """Of `keyferry verify`; a task does not verify by itself yet."""
+
+    mode: Literal["off"] = "off"
+    depth: Depth = "value"
+    depth_above_bytes: Annotated[StrictInt, Field(ge=0, le=1 << 40)] = 0
+    sample: Annotated[StrictInt | StrictFloat, Field(gt=0, le=100)] = 100
+    limits: VerifyLimits = VerifyLimits()
+
+
+def verify_limits(limits: VerifyLimits) -> Limits:
+    """For one side."""
+    return Limits(
+        limits.rps if limits.rps > 0 else None, limits.mb_per_s * MB if limits.mb_per_s > 0 else None
+    )

@@ -1,0 +1,116 @@
+"""The streams that write to a target from the source at hand: what is written beside them must be in step with them.
+
+A value that is copied while a stream is under way is right at one place of the stream alone. So it is written by a
+script that looks at the stream's checkpoint first, in the same moment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sync_tasks.errors import TargetError
+from sync_tasks.names import KEY_PREFIX
+from workers.link import Link
+from workers.target.claim import LOADING, STREAMING
+
+PATTERN = KEY_PREFIX + b"*:ck"
+COUNT = 10_000
+KEYS = re.compile(rb"^db(\d+):keys=", re.MULTILINE)
+
+SCRIPT = b"""
+local at = 2
+for i = 1, tonumber(ARGV[1]) do
+  redis.call('SELECT', ARGV[at])
+  local found = redis.call('HMGET', KEYS[i], 'replid', 'offset', 'state', 'held')
+  if found[1] ~= ARGV[at + 1] or found[3] ~= 'streaming' then return 'other' end
+  local offset = tonumber(found[2])
+  if offset < tonumber(ARGV[at + 2]) or found[4] ~= '0' then return 'behind' end
+  if offset > tonumber(ARGV[at + 3]) then return 'passed' end
+  at = at + 4
+end
+redis.call('SELECT', ARGV[at])
+at = at + 1
+while at < #ARGV do
+  local last = at + tonumber(ARGV[at])
+  redis.call(unpack(ARGV, at + 1, last))
+  at = last + 1
+end
+return 'done'
+"""
+"""Keys: the checkpoints, then all that is written. Arguments: how many checkpoints; of each its database, replication
+id, and the offsets between which the values are true; the database; the commands, each behind the number of its words.
+"""
+
+DONE, BEHIND, PASSED, OTHER = b"done", b"behind", b"passed", b"other"
+"""What the script answers: written; the stream is to come to where the values are true, and to settle its expiries; it
+has gone on; it is no longer the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A checkpoint: the database it lies in, its key, and the replication id of its stream."""
+
+    db: int
+    key: bytes
+    replid: str
+
+
+def guards(link: Link, replids: Iterable[str]) -> list[Guard]:
+    """Of the streams under way on the target from a source of these replication ids.
+
+    Raises TargetError while such a task loads.
+    """
+    found = []
+    known = {replid.encode() for replid in replids}
+    for db in map(int, KEYS.findall(link.ask(b"INFO", b"keyspace"))):
+        link.ask(b"SELECT", db)
+        cursor = b"0"
+        while True:
+            cursor, keys = link.ask(b"SCAN", cursor, b"MATCH", PATTERN, b"COUNT", COUNT)
+            for key in keys:
+                replid, state = link.ask(b"HMGET", key, b"replid", b"state")
+                if replid in known and state == LOADING.encode():
+                    raise TargetError("a task loads this target anew", hint="repair once it is in sync", code="loading")
+                if replid in known and state == STREAMING.encode():
+                    found.append(Guard(db, key, replid.decode()))
+            if cursor == b"0":
+                break
+    return found
+
+
+def standing(link: Link, watched: list[Guard]) -> int | None:
+    """The least offset at which the target's streams stand; None: expiries are held there still, or it is not said."""
+    offsets = []
+    for guard in watched:
+        link.ask(b"SELECT", guard.db)
+        offset, held = link.ask(b"HMGET", guard.key, b"offset", b"held")
+        if offset is None or held != b"0":
+            return None
+        offsets.append(int(offset))
+    return min(offsets, default=None)
+
+
+def written(
+    link: Link, watched: list[Guard], since: int, until: int, db: int, commands: list[tuple[bytes, list[bytes]]]
+) -> bytes:
+    """Write what is true between two offsets of the source's stream, if the target's streams stand there.
+
+    Args:
+        db: of the target.
+        commands: each with the key that it writes.
+    Returns DONE, BEHIND, PASSED or OTHER. Raises what the target answers.
+    """
+    words: list[bytes | int] = [len(watched)]
+    for guard in watched:
+        words += [guard.db, guard.replid.encode(), since, until]
+    words.append(db)
+    for _, argv in commands:
+        words += [len(argv), *argv]
+    keys = [guard.key for guard in watched] + [key for key, _ in commands]
+    answer = link.ask(b"EVAL", SCRIPT, len(keys), *keys, *words)
+    assert isinstance(answer, bytes)
+    return answer
+
+
