@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, not_, or_, select, update
+from sqlalchemy import ColumnElement, Float, Select, and_, bindparam, not_, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from scheduler.pauses import Held
@@ -15,6 +15,8 @@ from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import LONGEST_S
 from sync_tasks.states import RUNNING, ChunkState, OpState
 from sync_tasks.store import leases, locks, outgoing
+from sync_tasks.store.database import Rows
+from sync_tasks.store.query import Query
 
 FOLLOW_AGAIN_S = 3.0
 """A stream message that nobody has claimed for so long is sent again."""
@@ -35,6 +37,23 @@ BATCH = 500
 """Chunks sent per tick at most: a tick stays short whatever has piled up."""
 
 
+WALL = bindparam("wall", type_=Float(53))
+"""The wall clock in Unix seconds, in the queries below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is due: ids of chunks, of streams and of operations, and what `Due` says about them."""
+
+    chunks: dict[int, bool]  # whether each was sent before
+    nodes: dict[int, bool]
+    bound: set[int]
+    ops: list[int]
+
+    def __bool__(self) -> bool:
+        return bool(self.chunks or self.nodes or self.ops)
+
+
 @dataclass(slots=True)
 class Due:
     """Messages to send. `stale` ones, of chunks, were sent before: they may be lost, or wait in their queue.
@@ -49,27 +68,40 @@ class Due:
     stale: list[Message] = field(default_factory=list)
 
 
-def look(session: Session, wall: float, held: Held = ()) -> Due:
-    """What is due at wall time `wall` (Unix seconds): three queries, and one for each kind that is.
+def look(rows: Rows, wall: float, held: Held = ()) -> Seen:
+    """What is due at wall time `wall` (Unix seconds): three queries.
 
     Args:
         held: ends of pauses that are not over, whatever the wall clock shows: see `scheduler.pauses`.
     """
-    chunks = {chunk_id: at is not None for chunk_id, at in session.execute(_chunks(wall, held))}
-    loads = outgoing.loads(session, chunks)
-    nodes = session.execute(_nodes(wall, held)).all()
-    ops = outgoing.ops(session, session.scalars(_ops(wall, held)).all())
-    return Due(
-        nodes={node_id: at is not None for node_id, at, _ in nodes},
-        bound={node_id for node_id, _, bound in nodes if bound},
-        messages=[m for m in loads if not chunks[m.id]] + ops,
-        stale=[m for m in loads if chunks[m.id]],
+    chunks, nodes, ops = _queries(held) if held else USUAL
+    found = rows(nodes, wall=wall)
+    return Seen(
+        chunks={chunk_id: at is not None for chunk_id, at in rows(chunks, wall=wall)},
+        nodes={node_id: at is not None for node_id, at, _ in found},
+        bound={node_id for node_id, _, bound in found if bound},
+        ops=[op_id for (op_id,) in rows(ops, wall=wall)],
     )
 
 
-def _nodes(wall: float, held: Held) -> Select[*tuple[Any, ...]]:
-    again = _is_old(Node.dispatched_at, wall, FOLLOW_AGAIN_S)
-    elsewhere = and_(Node.spool.is_not(None), _is_old(Node.dispatched_at, wall, ELSEWHERE_S))
+def due(session: Session, seen: Seen) -> Due:
+    """What to send of it: a query for each kind that is due."""
+    loads = outgoing.loads(session, seen.chunks)
+    return Due(
+        nodes=seen.nodes,
+        bound=seen.bound,
+        messages=[m for m in loads if not seen.chunks[m.id]] + outgoing.ops(session, seen.ops),
+        stale=[m for m in loads if seen.chunks[m.id]],
+    )
+
+
+def _queries(held: Held) -> tuple[Query, Query, Query]:
+    return Query(_chunks(held)), Query(_nodes(held)), Query(_ops(held))
+
+
+def _nodes(held: Held) -> Select[*tuple[Any, ...]]:
+    again = _is_old(Node.dispatched_at, FOLLOW_AGAIN_S)
+    elsewhere = and_(Node.spool.is_not(None), _is_old(Node.dispatched_at, ELSEWHERE_S))
     loading = and_(Node.gen > 0, Node.begun.is_(False))
     # What was received while the task was suspended the source may not have any more; `fresh`: until it is claimed.
     waiting = Node.received_offset > Node.applied_offset + LITTLE_BYTES
@@ -78,11 +110,11 @@ def _nodes(wall: float, held: Held) -> Select[*tuple[Any, ...]]:
     return (
         select(Node.id, Node.dispatched_at, bound)
         .join(Lease, Lease.name == leases.OF_NODE)
-        .where(Node.wanted, Lease.owner.is_(None), _is_due(Node.next_at, wall, held), or_(again, elsewhere))
+        .where(Node.wanted, Lease.owner.is_(None), _is_due(Node.next_at, held), or_(again, elsewhere))
     )
 
 
-def _chunks(wall: float, held: Held) -> Select[*tuple[Any, ...]]:
+def _chunks(held: Held) -> Select[*tuple[Any, ...]]:
     return (
         select(Chunk.id, Chunk.dispatched_at)
         .join(Node, and_(Node.id == Chunk.node_id, Node.gen == Chunk.gen))
@@ -90,8 +122,8 @@ def _chunks(wall: float, held: Held) -> Select[*tuple[Any, ...]]:
         .where(
             Chunk.state == ChunkState.READY,
             Task.state.in_(RUNNING),
-            _is_due(Chunk.next_at, wall, held),
-            _is_old(Chunk.dispatched_at, wall, LOAD_AGAIN_S),
+            _is_due(Chunk.next_at, held),
+            _is_old(Chunk.dispatched_at, LOAD_AGAIN_S),
         )
         # Never sent before those sent; PostgreSQL and SQLite disagree on where NULL sorts.
         .order_by(Chunk.dispatched_at.is_not(None), Chunk.id)
@@ -99,10 +131,10 @@ def _chunks(wall: float, held: Held) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _ops(wall: float, held: Held) -> Select[Any]:
+def _ops(held: Held) -> Select[Any]:
     return (
         select(Op.id)
-        .where(Op.state == OpState.READY, _is_due(Op.next_at, wall, held), _is_old(Op.dispatched_at, wall, OP_AGAIN_S))
+        .where(Op.state == OpState.READY, _is_due(Op.next_at, held), _is_old(Op.dispatched_at, OP_AGAIN_S))
         .limit(BATCH)
     )
 
@@ -128,11 +160,15 @@ def mark(session: Session, messages: list[Message], at: float | None) -> list[Me
 Stamp = InstrumentedAttribute[float | None]
 
 
-def _is_due(column: Stamp, wall: float, held: Held) -> ColumnElement[bool]:
+def _is_due(column: Stamp, held: Held) -> ColumnElement[bool]:
     # A pause longer than any we make shows that the wall clock was set back.
-    over = or_(column <= wall, column > wall + 2 * LONGEST_S)
+    over = or_(column <= WALL, column > WALL + 2 * LONGEST_S)
     return or_(column.is_(None), and_(over, *(not_(and_(column > low, column <= high)) for low, high in held)))
 
 
-def _is_old(column: Stamp, wall: float, age_s: float) -> ColumnElement[bool]:
-    return or_(column.is_(None), column <= wall - age_s, column > wall + age_s)
+def _is_old(column: Stamp, age_s: float) -> ColumnElement[bool]:
+    return or_(column.is_(None), column <= WALL - age_s, column > WALL + age_s)
+
+
+USUAL = _queries(())
+"""Without a jump of the clock: made once."""

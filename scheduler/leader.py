@@ -67,8 +67,8 @@ class Leader:
     def _renew(self, now: float) -> None:
         assert self.epoch is not None
         try:
-            with self._db.write() as session:
-                leases.renew(session, names.SCHEDULER_LEASE, self.owner, self.epoch)
+            with self._db.rows() as rows:
+                leases.renew(rows, names.SCHEDULER_LEASE, self.owner, self.epoch)
             self._renewed = now
         except Fenced:
             self.epoch = None

@@ -13,6 +13,14 @@ from sync_tasks import names
 from sync_tasks.models import Chunk, Lease, Op
 from sync_tasks.states import ChunkState, OpState
 from sync_tasks.store import locks, orphans
+from sync_tasks.store.database import Rows
+from sync_tasks.store.query import Query
+
+HELD = Query(
+    select(Lease.name, Lease.epoch, Lease.beat).where(Lease.owner.is_not(None), Lease.name != names.SCHEDULER_LEASE)
+)
+LOADING = Query(select(Chunk.id, Chunk.epoch, Chunk.beat).where(Chunk.state == ChunkState.RUNNING))
+AT_WORK = Query(select(Op.id, Op.epoch, Op.beat).where(Op.state == OpState.RUNNING))
 
 
 @dataclass(slots=True)
@@ -32,16 +40,11 @@ class Reaper:
         self._chunks: Watch[int] = Watch()
         self._ops: Watch[int] = Watch()
 
-    def look(self, session: Session, now: float) -> Dead:
+    def look(self, rows: Rows, now: float) -> Dead:
         """What stands still at lived time `now`: three queries."""
-        held = select(Lease.name, Lease.epoch, Lease.beat).where(
-            Lease.owner.is_not(None), Lease.name != names.SCHEDULER_LEASE
-        )
-        running = select(Chunk.id, Chunk.epoch, Chunk.beat).where(Chunk.state == ChunkState.RUNNING)
-        leases = {name: (epoch, beat) for name, epoch, beat in session.execute(held)}
-        chunks = {chunk_id: (epoch, beat) for chunk_id, epoch, beat in session.execute(running)}
-        at_work = select(Op.id, Op.epoch, Op.beat).where(Op.state == OpState.RUNNING)
-        ops = {op_id: (epoch, beat) for op_id, epoch, beat in session.execute(at_work)}
+        leases = {name: (epoch, beat) for name, epoch, beat in rows(HELD)}
+        chunks = {chunk_id: (epoch, beat) for chunk_id, epoch, beat in rows(LOADING)}
+        ops = {op_id: (epoch, beat) for op_id, epoch, beat in rows(AT_WORK)}
         return Dead(
             {name: leases[name] for name in self._leases.expired(leases, now)},
             {chunk_id: chunks[chunk_id] for chunk_id in self._chunks.expired(chunks, now)},

@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy.orm import Session
 
 from scheduler import dispatch, leases, prune, windows
-from scheduler.deadlines import Deadlines
+from scheduler.deadlines import Deadlines, Mark
 from scheduler.leader import Leader
 from scheduler.offers import Offers
 from scheduler.pauses import Pauses
@@ -74,7 +74,7 @@ class Ticker:
         self._pruned = self._renewed = 0.0
 
     def tick(self, now: float) -> bool:
-        """Do what is due at lived time `now` (seconds): seven queries when nothing is. Whether anything was."""
+        """Do what is due at lived time `now` (seconds): seven small queries when nothing is. Whether anything was."""
         if not self._leader.leads(now):
             self._deadlines.forget()
             return False
@@ -88,10 +88,11 @@ class Ticker:
 
     def _do_what_is_due(self, now: float) -> bool:
         wall = self._wall()
-        with self._db.read() as session:
-            dead = self._reaper.look(session, now)
-            due = dispatch.look(session, wall, self._pauses.held(now, wall))
-            lived, passed = self._deadlines.look(windows.look(session), now)
+        with self._db.rows() as rows:
+            dead = self._reaper.look(rows, now)
+            seen = dispatch.look(rows, wall, self._pauses.held(now, wall))
+            trouble = bool(rows(windows.ANY))
+        lived, passed = self._deadlines.look(self._open() if trouble else set(), now)
         self._free(dead, wall)
         if lived:
             with self._write() as session:
@@ -100,7 +101,7 @@ class Ticker:
                 log.error("%s", what)
         self._prune(now)
         self._renew(now, wall)
-        messages = self._messages(due, now)
+        messages = self._messages(seen, now) if seen else []
         if messages:
             with self._write() as session:
                 messages = dispatch.mark(session, messages, wall)
@@ -114,9 +115,15 @@ class Ticker:
             self._leader.guard(session)
             yield session
 
-    def _messages(self, due: dispatch.Due, now: float) -> list[Message]:
+    def _open(self) -> set[Mark]:
+        with self._db.read() as session:
+            return windows.look(session)
+
+    def _messages(self, seen: dispatch.Seen, now: float) -> list[Message]:
         if now < self._quiet_until:
             return []
+        with self._db.read() as session:
+            due = dispatch.due(session, seen)
         messages = [*due.messages, *self._lost(due.stale, now)]
         offered = self._offers.due(due.nodes, now, due.bound)
         if offered:
@@ -150,8 +157,8 @@ class Ticker:
         if now - self._renewed < GRANTS_EVERY_S:
             return
         self._renewed = now
-        with self._db.read() as session:
-            due = grants.due(session, wall)
+        with self._db.rows() as rows:
+            due = grants.due(rows, wall)
         for task_id in due:
             with self._write() as session:
                 task = locks.task(session, task_id)

@@ -11,6 +11,9 @@ from sync_tasks.errors import KeyferryError, Retry, Side
 from sync_tasks.models import RetryWindow, Task
 from sync_tasks.retry_window import Lengths, Open, Window, past
 from sync_tasks.store import locks, sharing, windows
+from sync_tasks.store.query import Query
+
+ANY = Query(select(RetryWindow.id).limit(1))
 
 COLUMNS = (
     RetryWindow.id, RetryWindow.opened_at, RetryWindow.task_id, RetryWindow.kind, RetryWindow.wall_from,

@@ -21,6 +21,7 @@ class JsonLines:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._state = TaskState.NOT_STARTED
+        self._shown: tuple[Reading, str] | None = None  # the last reading, and its line
 
     def starting(self, state: TaskState) -> None:
         """A line of a run whose task is not there yet: all of it unknown."""
@@ -28,8 +29,10 @@ class JsonLines:
         self._write(blank(state))
 
     def show(self, reading: Reading) -> None:
-        """A line of a running task."""
-        self._write(line(reading))
+        """A line of a running task; the same reading gives the same line."""
+        if self._shown is None or self._shown[0] is not reading:
+            self._shown = reading, json.dumps(line(reading), separators=(",", ":"))
+        self._say(self._shown[1])
 
     def end(self, reading: Reading | None, outcome: Outcome) -> None:
         """The last line."""
@@ -41,7 +44,10 @@ class JsonLines:
         self._write(last)
 
     def _write(self, fields: dict[str, Any]) -> None:
-        self._out.write(json.dumps(fields, separators=(",", ":")) + "\n")
+        self._say(json.dumps(fields, separators=(",", ":")))
+
+    def _say(self, text: str) -> None:
+        self._out.write(text + "\n")
         self._out.flush()
 
 

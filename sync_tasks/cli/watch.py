@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from sync_tasks.cli import failures
@@ -26,20 +27,30 @@ class Watch:
     def __init__(self, store: Store, task_id: int, directory: Directory) -> None:
         self._store, self.task_id, self._directory = store, task_id, directory
         self.last: Reading | None = None
+        self._seen: Hashable | None = None  # what `last` was made of; None: it has to be made anew
         self._full_since: float | None = None
 
     def look(self) -> Reading:
-        """Read the store; while it cannot be read for a reason that heals, the last reading."""
-        from sync_tasks.supervise.reading import read
-
-        full = self._directory.is_full()
+        """Read the store; the very same reading if nothing has changed, and while the store cannot be read for a reason
+        that heals."""
         try:
-            reading = read(self._store, self.task_id)
+            reading = self._read()
         except ControlError as error:
             if error.retry is Retry.FATAL or self.last is None:
                 raise
             reading = self.last
-        self.last = dataclasses.replace(reading, disk_full=full)
+        full = self._directory.is_full()
+        self.last = reading if full == reading.disk_full else dataclasses.replace(reading, disk_full=full)
+        return self.last
+
+    def _read(self) -> Reading:
+        from sync_tasks.supervise.reading import read
+
+        seen = self._store.seen()  # first: what changes while we read is read again
+        if seen is None or seen != self._seen or self.last is None:
+            self._seen = None
+            self.last = read(self._store, self.task_id)
+            self._seen = seen
         return self.last
 
     def out_of_room(self, reading: Reading) -> Outcome | None:

@@ -6,19 +6,27 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
+from typing import Any, Protocol
 
 from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sync_tasks.store.engines import engines
+from sync_tasks.store.query import Query, Row
 from sync_tasks.store.trouble import translated
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
 _hooked = False
+
+
+class Rows(Protocol):
+    """Runs a query with these values of its parameters; what it finds, as `Query.rows` gives it."""
+
+    def __call__(self, query: Query, **values: Any) -> list[Row]: ...
 
 
 class Database:
@@ -56,6 +64,21 @@ class Database:
             _, writer = self._engines()
             with Session(writer, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    @contextmanager
+    def rows(self) -> Iterator[Rows]:
+        """For what is asked or said several times a second. Each query is a transaction of its own on SQLite; those of
+        one block share one on PostgreSQL, in which each sees what was committed before it.
+        """
+        with translated():
+            _, engine = self._engines()
+            dialect = engine.dialect
+            try:
+                with closing(engine.raw_connection()) as connection:
+                    yield lambda query, **values: query.rows(connection, dialect, values)
+                    connection.commit()
+            except dialect.loaded_dbapi.Error as error:
+                raise DBAPIError(None, None, error) from error
 
     def engine(self) -> Engine:
         """The writing engine."""

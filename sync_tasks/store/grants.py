@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from sync_tasks.access.documents import ASSUME, READ, SYSTEM, WRITE, PermissionPolicy, TrustPolicy, allows
@@ -10,6 +10,8 @@ from sync_tasks.errors import ControlError, Side
 from sync_tasks.models import Audit, Grant, Policy, Role, Task
 from sync_tasks.states import RUNNING, TaskState
 from sync_tasks.store.base import StoreBase
+from sync_tasks.store.database import Rows
+from sync_tasks.store.query import Query
 
 GRANT_S = 900.0
 """A grant holds for so long; whoever still needs it then is asked about anew."""
@@ -75,11 +77,18 @@ def renew(session: Session, task: Task, now: float) -> ControlError | None:
     return None
 
 
-def due(session: Session, now: float) -> list[int]:
+AT_WORK = [*RUNNING, TaskState.SUSPENDED]  # what rests may still receive
+DUE = Query(
+    select(Grant.task_id)
+    .join(Task, Task.id == Grant.task_id)
+    .where(Grant.until <= bindparam("now"), Task.state.in_(AT_WORK))
+    .distinct()
+)
+
+
+def due(rows: Rows, now: float) -> list[int]:
     """Ids of tasks that run or rest, with a grant that is over."""
-    query = select(Grant.task_id).join(Task, Task.id == Grant.task_id)
-    at_work = [*RUNNING, TaskState.SUSPENDED]  # what rests may still receive
-    return list(session.scalars(query.where(Grant.until <= now, Task.state.in_(at_work)).distinct()))
+    return [task_id for (task_id,) in rows(DUE, now=now)]
 
 
 def drop(session: Session, task_id: int) -> None:

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from sync_tasks import names
 from sync_tasks.errors import Fenced
 from sync_tasks.models import Lease, Node
+from sync_tasks.store.database import Rows
+from sync_tasks.store.query import Query
 
 OF_NODE = literal(names.node_lease(0).removesuffix("0")) + cast(Node.id, String)
 """`names.node_lease` in SQL."""
@@ -28,8 +30,7 @@ def claim(session: Session, name: str, owner: str) -> int | None:
     )
 
 
-# Made once: every owner beats every second, and most of a beat's cost is that of making its statement.
-BEAT = (
+BEAT = Query(
     update(Lease)
     .where(Lease.name == bindparam("lease"), Lease.owner == bindparam("of"), Lease.epoch == bindparam("under"))
     .values(beat=Lease.beat + 1)
@@ -37,9 +38,9 @@ BEAT = (
 )
 
 
-def renew(session: Session, name: str, owner: str, epoch: int) -> None:
+def renew(rows: Rows, name: str, owner: str, epoch: int) -> None:
     """One beat. Raises Fenced if the lease is another's."""
-    if session.connection().scalar(BEAT, {"lease": name, "of": owner, "under": epoch}) is None:
+    if not rows(BEAT, lease=name, of=owner, under=epoch):
         raise lost(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from sync_tasks.spec import TaskSpec
 from sync_tasks.states import RUNNING, ChunkState, TaskState
 from sync_tasks.store import leases, receiving, rows, windows
 from sync_tasks.store.database import Database
+from sync_tasks.store.query import Query
 from sync_tasks.store.receiving import Patience
 from sync_tasks.throttle import Limits, stream_limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
@@ -36,7 +38,7 @@ AWAY_S = 1.0
 """A pause that could not be recorded, as the database is away."""
 
 _others = aliased(Node)
-ORDERS = (
+ORDERS = Query(
     select(
         Node.wanted, Node.turn, Task.finishing, Node.receive_bytes, Node.resting, Task.spec,
         select(func.count(_others.id)).where(_others.task_id == Task.id, _others.wanted).scalar_subquery(),
@@ -90,7 +92,7 @@ class StreamHandle:
         self._lease = names.node_lease(node_id)
         self._lock = threading.RLock()
         self._patience = Patience(receives, rng)
-        self._throttled, self._given = TaskSpec(), dict[str, Any]()  # as of the last beat
+        self._throttled, self._given = TaskSpec(), None  # as of the last beat, and the settings it was made of
         self._clean: set[str] = set()  # sides without an open window, as far as this owner knows
         self._began = time.monotonic()
         self._quiet_from: dict[str, float] = {}  # when the last pause of a side was over
@@ -102,18 +104,19 @@ class StreamHandle:
 
     def renew(self) -> Orders:
         """Beat of the lease; what is asked of the job. Raises Fenced when the lease is lost."""
-        with self._lock, self._db.write() as session:
-            leases.renew(session, self._lease, self.owner, self.epoch)
-            row = session.connection().execute(ORDERS, {"node": self.node_id}).one()
-        wanted, turn, finishing, receive_bytes, resting, spec, streams = row
-        orders = Orders(wanted, turn, finishing, receive_bytes, resting, self._limits(spec, streams))
+        with self._lock, self._db.rows() as rows:
+            leases.renew(rows, self._lease, self.owner, self.epoch)
+            ((wanted, turn, finishing, receive_bytes, resting, spec, streams),) = rows(ORDERS, node=self.node_id)
+        limits = self._limits(spec, streams)
+        orders = Orders(bool(wanted), bool(turn), bool(finishing), receive_bytes, bool(resting), limits)
         self._patience.on = orders.receive_bytes is not None
         return orders
 
-    def _limits(self, spec: dict[str, Any], streams: int) -> Limits:
-        given: dict[str, Any] = {name: spec[name] for name in ("throttle", "instance_class") if name in spec}
-        if given != self._given:
-            self._throttled, self._given = TaskSpec.model_validate(given), given
+    def _limits(self, spec: Any, streams: int) -> Limits:
+        if spec != self._given:
+            given = json.loads(spec) if isinstance(spec, str) else spec  # PostgreSQL's driver has read it
+            asked = {name: given[name] for name in ("throttle", "instance_class") if name in given}
+            self._throttled, self._given = TaskSpec.model_validate(asked), spec
         return stream_limits(self._throttled.throttle, self._throttled.instance_class, streams)
 
     def raise_epoch(self, epoch: int) -> None:

@@ -25,6 +25,9 @@ OPTIONS = {
     "daemonize": "no",
     "loglevel": "warning",
     "dir": ".",
+    # Turns a second of what it does by itself, which for a handful of queues is nothing.
+    "hz": "1",
+    "activerehashing": "no",
 }
 
 

@@ -29,10 +29,6 @@ log = logging.getLogger(__name__)
 DRAIN_WITHIN_S = 25
 """From SIGTERM to the end, whatever still runs: under the 30 s after which Kubernetes kills."""
 
-BURY_EVERY_S = 0.5
-"""How often dead pool processes are looked for. Celery looks once when a process closes its files, which may be just
-before it can be waited for, and then every 5 s: for as long, nobody would know that its job is free."""
-
 
 class Kind(StrEnum):
     """What a worker does."""
@@ -101,7 +97,7 @@ def run(settings: Settings, kind: Kind, processes: int, manner: Manner) -> int:
     log_to_stderr()
     # About being root: messages are JSON, which executes nothing.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    signals.worker_process_init.connect(lambda **_: _set_title(f"{title(kind)} process"), weak=False)
+    signals.worker_process_init.connect(lambda **_: _be_process(kind), weak=False)
     read = queues(settings, kind)
     app = make_app(settings, read)
     app.keyferry_post = Post()
@@ -131,12 +127,16 @@ class Ending:
         self._settings = settings
         self._pid = os.getpid()
         self._asked = False
+        self.bell = -1
 
     def install(self) -> None:
-        """Listen to signals. Only the main thread may."""
+        """Listen to signals, and wake whoever reads `bell` at each. Only the main thread may."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask)
         signal.signal(signal.SIGALRM, self._end)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # without a handler it would not be heard
+        self.bell, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
     def begin(self) -> None:
         """The worker takes no more work; what it has is to come to an end."""
@@ -153,7 +153,7 @@ class Ending:
         if self._asked:
             self._end(number, frame)
         self._asked = True
-        state.should_stop = 0  # the main loop looks at it, within a second
+        state.should_stop = 0  # the main loop, which the signal wakes, looks at it
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
         import psutil
@@ -165,6 +165,13 @@ class Ending:
                 process.kill()
         release(self._settings, self._pid)
         os._exit(128 + number)
+
+
+def _be_process(kind: Kind) -> None:
+    """One of the pool, just forked: signals are its own, not the worker's."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _set_title(f"{title(kind)} process")
 
 
 def _set_title(text: str) -> None:
@@ -207,10 +214,18 @@ def _quiet_worker() -> type[Any]:
         def on_consumer_ready(self, consumer: Any) -> None:
             super().on_consumer_ready(consumer)
             if consumer.hub is not None:
-                # Here, not once: a lost connection to the broker takes all timers with it.
-                consumer.hub.call_repeatedly(BURY_EVERY_S, self.pool.maintain_pool)
+                # Here, not once: a lost connection to the broker takes all of them with it.
+                consumer.hub.add_reader(self.keyferry.bell, self._bury)
                 consumer.hub.add_reader(self.app.keyferry_post, self._deliver, consumer)
             self.keyferry.manner.ready()
+
+        def _bury(self) -> None:
+            """A signal came: a process of the pool may have died. Celery looks when one closes its files, which may be
+            just before it can be waited for, and then every 5 s: for as long, nobody would know that its job is free.
+            """
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.keyferry.bell, 4096)
+            self.pool.maintain_pool()
 
         def _deliver(self, consumer: Any) -> None:
             """Pass on what the processes have to say."""

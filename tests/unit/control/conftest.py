@@ -19,6 +19,7 @@ from sync_tasks.states import TaskState
 from sync_tasks.store import Store
 from tests.unit.control import lock_order
 from tests.unit.control.databases import Emptied, Postgresql, Sqlite, created
+from tests.unit.control.statements import Statements, counted
 
 SOURCE = Endpoint.parse("redis://mover:s3cr%40t@source.example:7000", Side.SOURCE)
 TARGET = Endpoint.parse("redis://:hush@target.example:7001", Side.TARGET)
@@ -116,6 +117,12 @@ def store(rows: Emptied, wall: Wall, outbox: Outbox) -> Iterator[Store]:
     made.database = rows.database
     with nullcontext() if made.database.sqlite else lock_order.watched():
         yield made
+
+
+@pytest.fixture
+def statements(store: Store) -> Iterator[Statements]:
+    with counted(store.database) as found:
+        yield found
 
 
 def started(store: Store, task_id: int) -> int:

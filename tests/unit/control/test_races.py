@@ -153,8 +153,10 @@ class Storm:
             leases.free_chunks(session, running, time.time(), self.rng)
 
     def send(self) -> None:
+        with self.store.database.rows() as rows:
+            seen = dispatch.look(rows, time.time())
         with self.store.database.read() as session:
-            due = dispatch.look(session, time.time())
+            due = dispatch.due(session, seen)
             messages = [*due.messages, *due.stale, *outgoing.follows(session, due.nodes)]
         with self.store.database.write() as session:
             dispatch.mark(session, messages[::-1], None)

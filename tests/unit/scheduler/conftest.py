@@ -17,12 +17,13 @@ from tests.unit.control.conftest import (
     postgresql_rows,
     rows,
     sqlite_rows,
+    statements,
     store,
     task_id,
     wall,
 )
 
-__all__ = ["backend", "outbox", "postgresql_rows", "rows", "sqlite_rows", "store", "task_id", "wall"]
+__all__ = ["backend", "outbox", "postgresql_rows", "rows", "sqlite_rows", "statements", "store", "task_id", "wall"]
 
 
 class Time:
