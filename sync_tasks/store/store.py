@@ -14,11 +14,12 @@ from sync_tasks.store.ops import Ops
 from sync_tasks.store.owners import Owners
 from sync_tasks.store.progress import Progress
 from sync_tasks.store.runs import Runs
+from sync_tasks.store.seen import Seen
 from sync_tasks.store.tasks import Tasks
 from sync_tasks.store.verbs import Verbs
 
 
-class Store(Tasks, Accounts, Instances, Runs, Verbs, Ops, Jobs, Owners, Progress):
+class Store(Tasks, Accounts, Instances, Runs, Verbs, Ops, Jobs, Owners, Progress, Seen):
     """One database of tasks. Opens it at first use, in each process anew; see `StoreBase` for the arguments.
 
     Raises:
