@@ -29,7 +29,7 @@ GATHER_S = 0.002
 PATIENCE_S = 0.1
 """A target that has said nothing for so long is listened to word by word."""
 IDLE_S = 0.05
-CALM_S = 0.5
+CALM_S = 1.0
 """Nothing is left to do: what comes, or a stop, wakes us."""
 MUCH_BYTES = 1024
 SOON_S = 0.1

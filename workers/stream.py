@@ -34,9 +34,10 @@ TICK_S = 0.1
 REPORT_S = 0.4
 ASK_S = 0.4
 SAY_S = 1.0
-CALM_TICK_S = 0.25
+CALM_TICK_S = 0.5
 CALM_ASK_S = 2.0
-"""In sync, and nothing has come since the source was last asked: a machine may follow many sources that are idle."""
+"""In sync, and nothing has come since the source was last asked: a machine may follow many sources that are idle. New
+orders end such a tick at once."""
 IDLE_BYTES = 1024
 """So many bytes that change nothing (PING) may not be on the target yet: they are checkpointed a little later."""
 REPORT_ALL_S = 5.0
@@ -108,7 +109,7 @@ class StreamJob:
         if self.orders.receive_bytes is None:
             self.applier.start()
             while self._goes_on():
-                time.sleep(CALM_TICK_S if self._calm() else TICK_S)
+                self._beat.pause(CALM_TICK_S if self._calm() else TICK_S)
         return self.orders.receive_bytes is not None and self._may_go_on()
 
     def _receive(self) -> bool:
@@ -131,7 +132,7 @@ class StreamJob:
             except ControlError as error:
                 if not is_away(error):
                     raise
-            time.sleep(TICK_S if self.log.end != end else CALM_TICK_S)
+            self._beat.pause(TICK_S if self.log.end != end else CALM_TICK_S)
         return False
 
     def _apply_again(self) -> bool:
@@ -202,8 +203,9 @@ class StreamJob:
         made.pace.limits = self.orders.limits
         return made
 
-    def _renew(self) -> None:
+    def _renew(self) -> Orders:
         self.orders = self.port.renew()
+        return self.orders
 
     def _goes_on(self) -> bool:
         """One tick. While the database is away nothing can be asked or said; the stream needs the target alone."""

@@ -168,9 +168,8 @@ class Ending:
 
 
 def _be_process(kind: Kind) -> None:
-    """One of the pool, just forked: signals are its own, not the worker's."""
+    """One of the pool, just forked: its signals are not the worker's."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _set_title(f"{title(kind)} process")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import setproctitle
 
 from sync_tasks.errors import ControlError
 from sync_tasks.migrations import KNOWN
@@ -22,7 +24,7 @@ from sync_tasks.supervise.directory import Directory
 from sync_tasks.supervise.draining import Idle, free_dead
 from sync_tasks.supervise.installation import check_database, whole
 from sync_tasks.supervise.ready import Ready
-from sync_tasks.supervise.worker import DRAIN_WITHIN_S, Ending, Kind, Manner, queues
+from sync_tasks.supervise.worker import DRAIN_WITHIN_S, Ending, Kind, Manner, _be_process, queues
 
 
 def test_without_flower_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +133,28 @@ def test_a_worker_reads_the_common_queues_and_those_of_its_spool(tmp_path: Path)
 def test_a_worker_that_drains_has_a_deadline() -> None:
     Ending(Settings(), Kind.LOAD, Manner()).begin()
     assert DRAIN_WITHIN_S - 2 < signal.alarm(0) <= DRAIN_WITHIN_S < 30
+
+
+def test_a_worker_is_woken_by_signals_and_by_deaths_in_its_pool_but_not_by_those_of_its_processes() -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD)
+    before = {number: signal.getsignal(number) for number in numbers}
+    ending = Ending(Settings(), Kind.STREAM, Manner())
+    try:
+        ending.install()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        assert select.select([ending.bell], [], [], 10)[0]
+        assert os.waitpid(pid, os.WNOHANG)[0] == pid, "it can be waited for by then"
+        os.read(ending.bell, 100)
+        _be_process(Kind.STREAM)
+        signal.raise_signal(signal.SIGCHLD)
+        assert not select.select([ending.bell], [], [], 0)[0]
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        setproctitle.setproctitle("pytest")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from sync_tasks.errors import DATABASE, ControlError, Fenced, KeyferryError, Retry, is_away
@@ -49,3 +51,23 @@ def test_another_ends_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) ->
 
     with pytest.raises(ControlError), Beat(renew) as beating:
         assert until(lambda: beating._error is not None)
+
+
+def test_a_pause_ends_with_a_beat_that_brings_something_new_or_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat, "BEAT_S", 0.01)
+    beats = 0
+
+    def renew() -> int:
+        nonlocal beats
+        beats += 1
+        if beats > 12:
+            raise Fenced("lost")
+        return beats // 5
+
+    began, seen = time.monotonic(), []
+    with pytest.raises(Fenced), Beat(renew) as beating:
+        for _pause in range(4):
+            beating.pause(30)
+            seen.append(beats)
+    assert time.monotonic() - began < 30
+    assert all(found >= least for found, least in zip(seen, (1, 5, 10, 13), strict=True))
