@@ -64,10 +64,12 @@ def test_a_pause_ends_with_a_beat_that_brings_something_new_or_is_the_last(monke
             raise Fenced("lost")
         return beats // 5
 
-    began, seen = time.monotonic(), []
+    def pause() -> int:
+        beating.pause(30)
+        return beats
+
+    began = time.monotonic()
     with pytest.raises(Fenced), Beat(renew) as beating:
-        for _pause in range(4):
-            beating.pause(30)
-            seen.append(beats)
+        seen = [pause() for _ in range(4)]
     assert time.monotonic() - began < 30
     assert all(found >= least for found, least in zip(seen, (1, 5, 10, 13), strict=True))
