@@ -16,6 +16,7 @@ from sync_tasks.states import UNBEGUN, ChunkState, TaskState
 from sync_tasks.supervise.outcome import Outcome, Reading
 
 EVERY_S = 0.25
+SAME_EVERY_S = 1.0  # while nothing changes but rates, which fade
 RATE_OVER_S = 10.0  # seconds that a rate is the mean of
 
 
@@ -115,6 +116,7 @@ class Bars:
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
         self._start = time.monotonic()
         self._picture = Picture()
+        self._drawn: tuple[Reading, float] | None = None  # the last one, and when
         self._live.start()
 
     def starting(self, state: TaskState) -> None:
@@ -122,8 +124,11 @@ class Bars:
         self._live.update(Text(state.value), refresh=True)
 
     def show(self, reading: Reading) -> None:
-        """Draw it all anew."""
-        self._live.update(self._picture.draw(reading, time.monotonic()), refresh=True)
+        """Draw it all anew, but the very same reading less often."""
+        now = time.monotonic()
+        if self._drawn is None or self._drawn[0] is not reading or now - self._drawn[1] >= SAME_EVERY_S:
+            self._drawn = reading, now
+            self._live.update(self._picture.draw(reading, now), refresh=True)
 
     def end(self, reading: Reading | None, outcome: Outcome) -> None:
         """Leave the last picture, and the summary under it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sync_tasks.cli import core, main, plain, words
+from sync_tasks.cli import core, main, plain, progress, words
 from sync_tasks.cli.progress import Bars, Picture, Rate
 from sync_tasks.errors import ControlError
 from sync_tasks.secrets import new_key
@@ -134,6 +134,21 @@ def test_bars_start_no_thread_since_the_caller_forks() -> None:
     bars = Bars(console)
     bars.show(reading())
     assert threading.active_count() == before
+    bars.end(None, Outcome(0))
+
+
+def test_bars_draw_what_is_new_at_once_and_the_same_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bars = Bars(Console(file=io.StringIO(), force_terminal=True))
+    drawn: list[Reading] = []
+    monkeypatch.setattr(bars._picture, "draw", lambda reading, _now: drawn.append(reading) or "")
+    first, second = reading(), reading()
+    for now[0], shown, count in (
+        (1.0, first, 1), (1.4, first, 1), (1.9, first, 1), (2.0, first, 2), (2.1, second, 3), (2.2, first, 4),
+    ):  # fmt: skip
+        bars.show(shown)
+        assert len(drawn) == count, f"at {now[0]} s"
     bars.end(None, Outcome(0))
 
 
