@@ -87,6 +87,15 @@ def tmp_key(uid: str, chunk: int, attempt: int) -> bytes:
     return b"keyferry:tmp:%s:%d:%d" % (uid.encode(), chunk, attempt)
 
 
+def built_key(uid: str, node: int, number: int) -> bytes:
+    """A huge value that the stream restores, while it is built in pieces; renamed into place.
+
+    Args:
+        number: of such values in one transaction of the source, from 0.
+    """
+    return b"keyferry:tmp:%s:%d:stream:%d" % (uid.encode(), node, number)
+
+
 def over_key(tok: bytes) -> bytes:
     """String that exists once a token's chain is over: spoils its late windows even where memory refuses HSETNX."""
     return tok + b":over"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, RefusedCommand, UnknownCommand
+from sync_tasks.names import built_key
 from sync_tasks.views import NodeView
 from workers import resync
 from workers.applied import Progress
@@ -297,12 +298,11 @@ class Applier(threading.Thread):
         expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
         search = Search(expiries, self.scope, found.held, loaded)
-        inquiry = Inquiry(self.source, self.scope)
-        settler = Settler(self.clock, chain, expiries, search, inquiry)
-        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
+        settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, self.scope))
         rewriter = Rewriter(
-            self.scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
-            self.source.kind_if_there(), self._scripts,
+            self.scope, self.clock, self.home, own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok),
+            settler.touch, settler.disturb, known, self.left_out.add, self.source.kind_if_there(), self._scripts,
+            partial(built_key, self.task.uid, self.number),
         )  # fmt: skip
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.spec.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms

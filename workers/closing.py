@@ -8,6 +8,7 @@ from pathlib import Path
 from sync_tasks.errors import CannotContinue, Side
 from sync_tasks.names import closed_key, marks_key
 from sync_tasks.views import NodeView
+from workers.building import built_keys
 from workers.codec.resp_cy import ReplyError
 from workers.compose import emit
 from workers.named import library
@@ -18,6 +19,7 @@ from workers.spool.scripts import Scripts
 from workers.spool.tables import read_tables
 from workers.sweep import SWEPT, sweep
 from workers.target.claim import STREAMING, Checkpoint
+from workers.target.databases import holding
 from workers.target.link import TargetLink
 from workers.target.windows import Window
 
@@ -150,6 +152,9 @@ class Closing:
             if self._scripts is not None:
                 self._scripts.add(script)
         emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
+        for db in holding(link, self._scope):  # what an earlier stream was building
+            emit(window, [b"SELECT", b"%d" % db], self.offset)
+            emit(window, [b"UNLINK", *built_keys(self._uid, self._node.number)], self.offset)
         return window
 
     def files(self) -> list[tuple[int, Path]]:

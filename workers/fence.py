@@ -7,10 +7,12 @@ import secrets
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.names import KEY_PREFIX, checkpoint_key, closed_key, is_gate, over_key
 from sync_tasks.views import ChunkView, NodeView, TaskView
+from workers.building import built_keys
 from workers.huge import remove_pieces
 from workers.scope import Scope
 from workers.takeover import STRIDE
 from workers.target.claim import ENDED, FINISHED, OVER_S, claim, peek_epoch
+from workers.target.databases import holding
 from workers.target.link import TargetLink
 
 BATCH = 1000
@@ -61,17 +63,25 @@ def _close_stream(link: TargetLink, uid: str, number: int) -> None:
     ])  # fmt: skip
 
 
-def remove_keys(endpoint: Endpoint, task: TaskView, chunks: list[ChunkView], home: int) -> int:
+def remove_keys(
+    endpoint: Endpoint, task: TaskView, chunks: list[ChunkView], home: int, numbers: list[int]
+) -> int:
     """Remove every key of a fenced task from its target; how many. Safe to repeat.
 
     The gates of its loads and windows go by themselves after a day: who sent some may only be asleep.
 
     Args:
         chunks: of all its snapshots.
+        numbers: of its source nodes.
     """
     link = TargetLink(endpoint, f"keyferry-{task.uid}-release", home)
     try:
-        removed = remove_pieces(link, task.uid, Scope(task.databases), chunks)
+        scope = Scope(task.databases)
+        removed = remove_pieces(link, task.uid, scope, chunks)
+        for db in holding(link, scope):
+            link.ask(b"SELECT", db)
+            for number in numbers:
+                removed += int(link.ask(b"UNLINK", *built_keys(task.uid, number)))
         link.ask(b"SELECT", home)
         mine = KEY_PREFIX + task.uid.encode() + b":"
         cursor = b"0"

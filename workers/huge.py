@@ -6,7 +6,7 @@ as one RESTORE, streamed from disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -22,7 +22,9 @@ from workers.spool.damage import damaged
 
 if TYPE_CHECKING:
     from sync_tasks.views import ChunkView
+    from workers.codec.reads import Reads
     from workers.full import FencedBatches
+    from workers.pace import Pace
     from workers.scope import Scope
     from workers.target.link import TargetLink
 
@@ -73,31 +75,70 @@ def build(
 ) -> int:
     """Rebuild the value that `file` goes on with, to its end, by commands. `can_build` is true.
 
+    Two attempts never share a temporary name, and nobody sees half a key.
+
     Args:
         version: RDB version of the source.
         written: the key's expiry with its hold, 0: none.
 
     Returns how many expiries of fields the target has no place for.
     """
-    start, reads = file.tell(), batches.reads
-    if kind in STREAM_TYPES:
-        found = stream_pieces(file.read, lambda: file.seek(start), kind, reads.counters)
-    else:
-        found = pieces(file.read, kind, BLOCK, 512, FIELD_HOLD, version)
-    lost = 0
+    start, temporary = file.tell(), tmp_key(port.task.uid, port.chunk.id, port.chunk.epoch)
+    built = Built(file.read, lambda: file.seek(start), kind, version, batches.reads)
+    for body, commands in grouped(built, temporary, batches.pace):
+        batches.send(body, commands)
+    last = [[b"RENAME", temporary, key]]
+    if written:
+        last.append([b"PEXPIREAT", key, b"%d" % written])
+    batches.finish()
+    batches.send(b"".join(encode(argv) for argv in last), len(last))
+    return built.lost
 
-    def kept() -> Iterator[tuple[bytes, list[bytes]]]:
-        nonlocal lost
-        for command, arguments in found:
-            if command == b"HPEXPIREAT" and not reads.timed:
-                lost += int(arguments[2])
-            elif command == b"HPEXPIREAT" and reads.timed == REDIS_TIMED:
+
+class Built:
+    """Commands that rebuild a value on one target, as (name and subcommand, arguments after the key), once.
+
+    Args:
+        read, rewind: as for `workers.codec.stream_cy.stream_pieces`.
+        kind: `can_build` is true.
+        version: RDB version of whoever wrote it.
+        reads: which forms of values the target takes.
+
+    lost: how many expiries of fields and the like the target has no place for, once the commands are taken.
+    """
+
+    def __init__(
+        self, read: Callable[[int], bytes], rewind: Callable[[], object], kind: int, version: int, reads: Reads
+    ) -> None:
+        self.lost = 0
+        self._reads = reads
+        if kind in STREAM_TYPES:
+            self._found = stream_pieces(read, rewind, kind, reads.counters)
+        else:
+            self._found = pieces(read, kind, BLOCK, 512, FIELD_HOLD, version)
+
+    def __iter__(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        for command, arguments in self._found:
+            if command == b"HPEXPIREAT" and not self._reads.timed:
+                self.lost += int(arguments[2])
+            elif command == b"HPEXPIREAT" and self._reads.timed == REDIS_TIMED:
                 yield command, [b"%d" % min(int(arguments[0]), LATEST), *arguments[1:]]
             else:
                 yield command, arguments
 
-    _in_pieces(port, batches, kept(), key, written)
-    return lost
+
+def grouped(built: Built, temporary: bytes, pace: Pace) -> Iterator[tuple[bytes, int]]:
+    """The commands that build a value under a temporary name, as many at once as may go: bytes, and how many."""
+    body, commands = bytearray(encode([b"UNLINK", temporary])), 1
+    for command, arguments in built:
+        body += encode([*command.split(), temporary, *arguments])
+        commands += 1
+        most_commands, most_bytes = pace.most(BATCH_COMMANDS, BATCH_BYTES)
+        if len(body) >= most_bytes or commands >= most_commands:
+            yield bytes(body), commands
+            body, commands = bytearray(), 0
+    if commands:
+        yield bytes(body), commands
 
 
 def remove_pieces(link: TargetLink, uid: str, scope: Scope, chunks: list[ChunkView]) -> int:
@@ -113,28 +154,6 @@ def remove_pieces(link: TargetLink, uid: str, scope: Scope, chunks: list[ChunkVi
         for start in range(0, len(mine), NAMES):
             removed += int(link.ask(b"UNLINK", *mine[start : start + NAMES]))
     return removed
-
-
-def _in_pieces(
-    port: ChunkPort, batches: FencedBatches, found: Iterator[tuple[bytes, list[bytes]]], key: bytes, written: int
-) -> None:
-    """Two attempts never share a temporary name, and nobody sees half a key."""
-    temporary = tmp_key(port.task.uid, port.chunk.id, port.chunk.epoch)
-    body, commands = bytearray(encode([b"UNLINK", temporary])), 1
-    for command, arguments in found:
-        body += encode([*command.split(), temporary, *arguments])
-        commands += 1
-        most_commands, most_bytes = batches.pace.most(BATCH_COMMANDS, BATCH_BYTES)
-        if len(body) >= most_bytes or commands >= most_commands:
-            batches.send(bytes(body), commands)
-            body, commands = bytearray(), 0
-    if commands:
-        batches.send(bytes(body), commands)
-    last = [[b"RENAME", temporary, key]]
-    if written:
-        last.append([b"PEXPIREAT", key, b"%d" % written])
-    batches.finish()
-    batches.send(b"".join(encode(argv) for argv in last), len(last))
 
 
 def _whole(

@@ -79,7 +79,7 @@ def _end(
         port.renew()  # raises when it was taken away: another run of the task may be at work
         fence(target, port.task, begun, home)
         port.renew()
-        removed = remove_keys(target, port.task, chunks, home)
+        removed = remove_keys(target, port.task, chunks, home, [node.number for node in begun])
         port.event("keys-removed", f"{removed} keys of Keyferry's own were removed from the target")
     except Fenced:
         raise

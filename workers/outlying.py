@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
-from workers.codec.resp_cy import encode
 from workers.spool.long import Long
 from workers.target.windows import Elsewhere, Run, Window
 
 Read = Callable[[int, int], Iterator[bytes]]
 """So many bytes of the log behind an offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What stands for a long argument while a command is rewritten, and what is sent instead."""
+
+    token: bytes
+    size: int  # bytes
+    read: Callable[[], Iterator[bytes]]
 
 
 def copy(window: Window, long: Long, read: Read) -> None:
@@ -21,17 +30,54 @@ def copy(window: Window, long: Long, read: Read) -> None:
     window.commands += 1
 
 
-def rewrite(window: Window, long: Long, read: Read, write: Callable[[list[bytes]], None]) -> None:
-    """As `write`, called with its arguments, puts it into the window: a token stands for each long argument there."""
-    tokens = {at: secrets.token_bytes(16) for at in long.long}
-    write([tokens.get(at, arg) for at, arg in enumerate(long.argv)])
-    window.runs[-1].long = long.argv
-    for at, token in tokens.items():
-        offset, size = long.long[at]
-        bulk = encode([token])[len(b"*1\r\n") : -len(b"\r\n")]
-        begins = window.body.rfind(bulk)
-        if begins < 0:
-            continue  # nothing of it travels
-        head = b"$%d\r\n" % size
-        window.body[begins : begins + len(bulk)] = head
-        window.elsewhere.append(Elsewhere(begins + len(head), size, partial(read, offset, size)))
+def stands(long: Long, read: Read) -> dict[int, Stand]:
+    """For each long argument, by its number."""
+    return {
+        at: Stand(secrets.token_bytes(16), size, partial(read, offset, size))
+        for at, (offset, size) in long.long.items()
+    }
+
+
+def rewrite(window: Window, long: Long, instead: dict[int, Stand], write: Callable[[list[bytes]], None]) -> None:
+    """As `write`, called with its arguments, puts it into the window; SELECT is there already."""
+    first, begins = len(window.runs), len(window.body)
+    write([instead[at].token if at in instead else arg for at, arg in enumerate(long.argv)])
+    for run in window.runs[first:]:
+        run.long = long.argv
+    for stand in instead.values():
+        bulk, head = b"$%d\r\n%b" % (len(stand.token), stand.token), b"$%d\r\n" % stand.size
+        while (at := window.body.find(bulk, begins)) >= 0:
+            _put(window, at, len(bulk), head)
+            window.elsewhere.append(Elsewhere(at + len(head), stand.size, stand.read))
+    window.elsewhere.sort(key=lambda piece: piece.position)
+
+
+def rewrite_head(window: Window, long: Long, kept: int, read: Read, write: Callable[[list[bytes]], None]) -> None:
+    """As `write`, called with its first `kept` arguments and one that stands for all others, puts it into the window;
+    SELECT is there already."""
+    first, begins = len(window.runs), len(window.body)
+    token = secrets.token_bytes(16)
+    write([*long.argv[:kept], token])
+    for run in window.runs[first:]:
+        run.long = long.argv
+    bulk = b"$%d\r\n%b\r\n" % (len(token), token)
+    at = window.body.find(bulk, begins)
+    if at < 0:
+        return  # nothing of it travels
+    _put(window, at, len(bulk), b"")
+    offset, end = long.starts[kept], long.offset + long.size
+    window.elsewhere.append(Elsewhere(at, end - offset, partial(read, offset, end - offset)))
+    start = next(run.position for run in reversed(window.runs) if run.position < at)
+    stated = b"*%d\r\n" % (kept + 1)
+    assert window.body.startswith(stated, start)
+    _put(window, start, len(stated), b"*%d\r\n" % long.count)
+
+
+def _put(window: Window, at: int, size: int, data: bytes) -> None:
+    """Put bytes in the place of others; what is behind them moves."""
+    window.body[at : at + size] = data
+    more = len(data) - size
+    for run in window.runs:
+        run.position += more if run.position > at else 0
+    for piece in window.elsewhere:
+        piece.position += more if piece.position > at else 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workers.codec.resp_cy import parse
+from workers.compose import select
 from workers.cutover import CutOver
 from workers.moment import now_ms
 from workers.reach import nowhere
@@ -16,7 +17,7 @@ from workers.spool.log import Block, Cursor
 from workers.suspects import Behind, Suspects
 from workers.target.error_count import error_count
 from workers.target.link import SILENCE_S, lost
-from workers.target.windows import Chain, Window
+from workers.target.windows import Chain, Run, Window
 from workers.translate import Translator
 
 if TYPE_CHECKING:
@@ -190,6 +191,8 @@ class Pump:
             if self.pace.wait_s():
                 return
             if translator.full:
+                if self._goes_ahead(translator.full[0]):
+                    continue
                 if not self._push(translator.full[0]):
                     return
                 translator.full.pop(0)
@@ -206,6 +209,23 @@ class Pump:
             if window is None:
                 return
             self._push(window)
+
+    def _goes_ahead(self, window: Window) -> bool:
+        """Put the next part of what is built ahead of a window in front of it; whether there was any."""
+        while window.ahead:
+            db, parts = window.ahead[0]
+            part = next(parts, None)
+            if part is None:
+                window.ahead.pop(0)
+                continue
+            own = self.chain.own_window()
+            select(own, db, own.start)
+            own.runs.append(Run(own.commands, len(own.body), own.start, False, db=db))
+            own.body += part[0]
+            own.commands += part[1]
+            self.translator.full.insert(0, own)
+            return True
+        return False
 
     def _next(self) -> Block | None:
         """The next block of the log; nothing behind the offset at which the target must come to a stop."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from sync_tasks.names import built_key
 from workers.clock import Clock
 from workers.codec.resp_cy import KEYED
 from workers.compose import emit, select
@@ -18,13 +20,14 @@ from workers.source.ask import Kind
 from workers.spool.scripts import Scripts
 from workers.target.knows import Knows
 from workers.target.windows import Window
-from workers.times import TIMED, Retimed, restore, retime, unknown_time
+from workers.times import TIMED, Retimed, renamed, restore, retime, unknown_time
 from workers.wanted import Wanted
 
 FILTERED = frozenset(("timed", "older"))
 """Kinds of commands that tell all their keys."""
 Key = tuple[int, bytes]
 """The source's number of a database, and a key in it."""
+LEFT_OUT = "expiries of hash fields and the like"
 ANY: frozenset[Key] = frozenset()
 NEWEST = Kind(redis=False, major=99)
 IGNORED = {b"PING", b"REPLCONF", b"PUBLISH", b"SPUBLISH", b"CLUSTER"}
@@ -67,6 +70,7 @@ class Rewriter:
         left_out: told of what the target has no place for: how much, what, of which key.
         source: what it is, as far as that is known.
         scripts: bodies that it has sent.
+        temporary: name of the n-th value that is built ahead of a window.
     """
 
     def __init__(
@@ -81,13 +85,15 @@ class Rewriter:
         left_out: Callable[[int, str, bytes], None] = lambda *_: None,
         source: Kind = NEWEST,
         scripts: Scripts | None = None,
+        temporary: Callable[[int], bytes] | None = None,
     ) -> None:
         self.scope, self.clock, self.home = scope, clock, home
         self._own, self._touched, self._disturbed = own, touched, disturbed
         knows = knows or Knows()
         self.older = Older(knows, left_out)
-        self._reads, self._left_out, self._source = knows.reads, left_out, source
+        self.reads, self.left_out, self._source = knows.reads, left_out, source
         self._scripts = scripts or Scripts(Path("/dev/null"))
+        self.temporary = temporary or partial(built_key, "none", 0)
         # INCRBYFLOAT may come as a SET that says nothing of the time which the key keeps: the source is to be asked.
         self.floats = source.major < 6
 
@@ -115,7 +121,7 @@ class Rewriter:
                 emit(window, command, before)
         elif kind == "timed" and target is not None:
             done = unknown_time(argv) if self.floats else None
-            done = done or retime(argv, self.clock, self._reads, self._source.redis)
+            done = done or retime(argv, self.clock, self.reads, self._source.redis)
             if done is None or self._divides(argv, db):
                 select(window, target, before)
                 refuse(window, argv, before, expected=done is not None)
@@ -191,8 +197,17 @@ class Rewriter:
         """A key of the source's database `db` as it is at offset `at`; the rest as for `workers.times.restore`."""
         target = self.scope.target(db)
         assert target is not None
-        done = restore(key, payload, when, exact, self.clock, self._reads)
+        done = restore(key, payload, when, exact, self.clock, self.reads)
         self._timed(done, [b"RESTORE", key], target, at, at, window)
+
+    def renamed(
+        self, argv: list[bytes], temporary: bytes, fields: bool, db: int, before: int, after: int, window: Window
+    ) -> None:
+        """A RESTORE whose value has been built under another name, as `workers.times.renamed`; the rest as `write`."""
+        target = self.scope.target(db)
+        assert target is not None
+        window.changes += 1
+        self._timed(renamed(argv, temporary, fields, self.clock), argv, target, before, after, window)
 
     def _timed(
         self, done: Retimed, argv: list[bytes], target: int, before: int, after: int, window: Window
@@ -201,7 +216,7 @@ class Rewriter:
         for key in done.keys:
             self._touched(target, key, after, True)
         if done.lost:
-            self._left_out(done.lost, "expiries of hash fields and the like", argv[1])
+            self.left_out(done.lost, LEFT_OUT, argv[1])
         for command in done.commands:
             self._older(command, argv, target, before, window)
 

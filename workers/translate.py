@@ -9,17 +9,18 @@ from dataclasses import replace
 from functools import partial
 
 from sync_tasks.errors import CannotContinue, Malformed, Side
-from workers import outlying
+from workers import building, outlying
 from workers.codec.mset_cy import packed
-from workers.codec.resp_cy import IGNORED, LIMIT, MORE, SKIP, Scanner
+from workers.codec.resp_cy import IGNORED, LIMIT, MORE, SKIP, Scanner, arguments
 from workers.compose import select
 from workers.outlying import Read
 from workers.pace import Pace
-from workers.rewrite import TABLE, Rewriter
+from workers.rewrite import SCRIPTS, TABLE, Rewriter
 from workers.single import DELETING, SINGLE
 from workers.spool.log import Block, Log
-from workers.spool.long import HELD_BYTES, MOST_ARGUMENTS, Long, begin, stretch
+from workers.spool.long import HELD_BYTES, KEYS_BEGIN, MOST_ARGUMENTS, Long, begin, stretch
 from workers.target.windows import Run, Window
+from workers.times import RESTORING
 
 WINDOW_COMMANDS = 300
 WINDOW_BYTES = 128 << 10
@@ -29,8 +30,11 @@ RUN_BYTES = 200
 """Memory of a run of commands, beside the commands: each rewritten command is one."""
 LEAST_SETS = 8
 """So many SETs that follow one another go as one MSET."""
-SETTING = (b"SET", b"SETEX", b"PSETEX")
-"""Of the commands that are rewritten, those whose long value may stay in the log."""
+
+
+def placed(error: Malformed, offset: int) -> Malformed:
+    """It, saying where in the stream."""
+    return type(error)(f"{error.message} (stream offset {offset})", hint=error.hint)
 
 
 class Translator:
@@ -58,6 +62,7 @@ class Translator:
         self._data = b""
         self._long: Long | None = None  # what the buffered data begin with, then there are none
         self._need = 0
+        self._pace = Pace()
         self._fork, self._before, self._replid = 0, "", ""
         self._parts: list[bytes] = []
         self.offset = offset  # of the stream byte before the buffered data
@@ -86,7 +91,7 @@ class Translator:
     def keep_to(self, pace: Pace) -> None:
         """Make windows no larger than may be written at once; each command counts where they are counted."""
         self._packs = self._may_pack and pace.limits.rps is None
-        self.most = pace.most(WINDOW_COMMANDS, WINDOW_BYTES)
+        self._pace, self.most = pace, pace.most(WINDOW_COMMANDS, WINDOW_BYTES)
 
     def feed(self, block: Block) -> None:
         """Take the next block; full windows go to `full`. Raises Malformed, CannotContinue."""
@@ -120,7 +125,7 @@ class Translator:
         try:
             pos = self._scan(data)
         except Malformed as e:
-            raise Malformed(f"{e.message} (stream offset {self.offset + max(0, e.offset)})") from e
+            raise placed(e, self.offset + max(0, e.offset)) from e
         self._data = data[pos:]
         self.offset += pos
         if len(self._data) >= HELD_BYTES and self._read is not None:
@@ -134,7 +139,10 @@ class Translator:
     def _is_held(self, name: bytes, count: int) -> bool:
         if self._scope.filtered and name not in SINGLE:
             return True
-        return name in self._table and (name not in SETTING or count > MOST_ARGUMENTS)
+        kind = self._table.get(name)
+        if kind is None or kind == IGNORED or name in SCRIPTS:
+            return False
+        return kind != "timed" or count > MOST_ARGUMENTS
 
     def _on(self, long: Long, data: bytes) -> bytes:
         """On with what stays in the log; the data behind it."""
@@ -143,9 +151,10 @@ class Translator:
             if rest is None:
                 return b""
             self._close_long(long)
-        except (Malformed, ValueError, IndexError, StopIteration) as e:
-            what = e.message if isinstance(e, Malformed) else "a long command with arguments that make no sense"
-            raise Malformed(f"{what} (stream offset {long.offset})") from e
+        except Malformed as e:
+            raise placed(e, long.offset) from e
+        except (ValueError, IndexError, StopIteration) as e:
+            raise placed(Malformed("a long command with arguments that make no sense"), long.offset) from e
         return rest
 
     def _close_long(self, long: Long) -> None:
@@ -162,16 +171,23 @@ class Translator:
 
     def _put(self, long: Long, end: int, read: Read) -> None:
         target, window = self._scope.target(self.db), self._transaction or self.window
-        kind = self._table.get(long.argv[0].upper())
+        name = long.argv[0].upper()
+        kind = self._table.get(name)
         if target is None or kind == IGNORED or not self._takes(long):
             return
-        if kind is None or len(long.argv) == 3:
-            select(window, target, long.offset)
+        select(window, target, long.offset)
+        write = partial(self.rewriter.write, kind or "", db=self.db, before=long.offset, after=end, window=window)
+        if kind is None or (name == b"SET" and len(long.argv) == 3):
             outlying.copy(window, long, read)
             window.changes += 1
+        elif name in RESTORING:
+            building.restore(window, long, self.db, end, read, self.rewriter, self._pace)
+        elif name in SCRIPTS and long.count > KEYS_BEGIN + int(long.argv[2]):
+            outlying.rewrite_head(window, long, KEYS_BEGIN + int(long.argv[2]), read, write)
+        elif name == b"MSETEX" and any(at % 2 == 0 for at in long.long):
+            write(arguments(b"".join(read(long.offset, long.size)), 0))  # a key is long
         else:
-            write = partial(self.rewriter.write, kind, db=self.db, before=long.offset, after=end, window=window)
-            outlying.rewrite(window, long, read, write)
+            outlying.rewrite(window, long, outlying.stands(long, read), write)
         self._check_size(long.offset)
         self._mark(window)
 
@@ -277,7 +293,8 @@ class Translator:
             return
         window = self.window
         commands, size = self.most
-        if window.commands and (window.commands + tx.commands > commands or window.size + tx.size > size):
+        full = window.commands + tx.commands > commands or window.size + tx.size > size
+        if window.commands and (full or tx.ahead):
             self._close()
             window = self.window
         if tx.first is not None:
@@ -290,6 +307,7 @@ class Translator:
         window.changes += tx.changes
         window.held |= tx.held
         window.beside += tx.beside
+        window.ahead += tx.ahead
         window.wipes |= tx.wipes
         window.databases |= tx.databases
         window.received_ms = window.received_ms or tx.received_ms
@@ -297,8 +315,8 @@ class Translator:
             window.selected = tx.selected
 
     def _close_if_full(self) -> None:
-        commands, size = self.most
-        if self._transaction is None and (self.window.commands >= commands or self.window.size >= size):
+        (commands, size), window = self.most, self.window
+        if self._transaction is None and (window.commands >= commands or window.size >= size or window.ahead):
             self._close()
 
     def _close(self) -> None:

@@ -17,6 +17,9 @@ MOST_ARGUMENTS = 64
 HEADER_BYTES = 16
 FIRST = SINGLE - FIELD_TIMES
 """Their first arguments say what they do to which key."""
+SCRIPTS = frozenset((b"EVAL", b"EVALSHA"))
+KEYS_BEGIN = 3
+"""Behind name, script and number of keys: the keys that a script is given."""
 
 
 class Long:
@@ -25,13 +28,15 @@ class Long:
     Args:
         offset: of the stream byte before it.
 
-    argv: its first arguments, b"" for those that are long. size: bytes of the whole, once `feed` has seen its end.
+    argv: its first arguments, b"" for those that are long. starts: the stream offset before each of them.
+    count: how many it has. size: bytes of the whole, once `feed` has seen its end.
     long: number of a long argument to the stream offset before it, and its size.
     """
 
     def __init__(self, offset: int) -> None:
-        self.offset, self.size = offset, 0
+        self.offset, self.size, self.count = offset, 0, 0
         self.argv: list[bytes] = []
+        self.starts: list[int] = []
         self.long: dict[int, tuple[int, int]] = {}
         self._data = b""  # a part of a header, or of a short argument
         self._left = -1  # arguments that have not begun; -1: not known
@@ -42,6 +47,7 @@ class Long:
         data, pos = self._data + data, 0
         if self._left < 0:
             self._left, pos = header(data, 0, b"*", MAX_ARGS)
+            self.count = self._left
         while self._left or self._rest:
             if self._rest or len(self.argv) == MOST_ARGUMENTS:
                 others = self._left if len(self.argv) == MOST_ARGUMENTS else 0
@@ -54,6 +60,7 @@ class Long:
             if size < 0 or (size <= ARGUMENT_BYTES and start + size + 2 > len(data)):
                 break
             self._left -= 1
+            self.starts.append(self.offset + self.size + pos)
             if size <= ARGUMENT_BYTES:
                 self.argv.append(data[start : start + size])
                 pos = start + size + 2
@@ -91,13 +98,34 @@ def begin(data: bytes, offset: int, whole: Callable[[bytes, int], bool] = lambda
     count, pos = header(data, 0, b"*", MAX_ARGS)
     size, start = header(data, pos, b"$", MAX_BULK)
     name = data[start : start + min(size, HEADER_BYTES)].upper()
-    if (count > MOST_ARGUMENTS and name not in FIRST) or size > HEADER_BYTES or whole(name, count):
+    if size > HEADER_BYTES or whole(name, count):
+        return None
+    if name in SCRIPTS:
+        if not _are_short(data, start + size + 2, count):
+            return None
+    elif count > MOST_ARGUMENTS and name not in FIRST:
         return None
     if count > 1 and header(data, start + size + 2, b"$", MAX_BULK)[0] > ARGUMENT_BYTES:
         return None  # its key
     found = Long(offset)
     found.feed(data)
     return found
+
+
+def _are_short(data: bytes, pos: int, count: int) -> bool:
+    """Whether a script, whose arguments but its name `data` has from there on, and all keys it is given are short."""
+    argv, most = [b""], KEYS_BEGIN
+    while len(argv) < min(most, count):
+        size, start = header(data, pos, b"$", MAX_BULK)
+        if size > ARGUMENT_BYTES or start + size + 2 > len(data):
+            return False
+        argv.append(data[start : start + size])
+        pos = start + size + 2
+        if len(argv) == KEYS_BEGIN:
+            most += int(argv[2]) if argv[2].isdigit() else MAX_ARGS
+            if most > MOST_ARGUMENTS:
+                return False
+    return len(argv) == most
 
 
 def stretch(log: Log, offset: int, size: int) -> Iterator[bytes]:

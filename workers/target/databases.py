@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from sync_tasks.errors import TargetError
 from workers.codec.resp_cy import ReplyError
+from workers.scope import Scope
 from workers.target.link import TargetLink
 from workers.target.windows import Window
+
+
+def holding(link: TargetLink, scope: Scope) -> list[int]:
+    """Those in scope that hold keys."""
+    text: bytes = link.ask(b"INFO", b"keyspace")
+    full = [int(line[2 : line.index(b":")]) for line in text.splitlines() if line.startswith(b"db")]
+    if scope.databases is None:
+        return full
+    return [db for db in full if db in scope.databases.values()]
 
 
 class Databases:

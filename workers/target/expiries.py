@@ -12,6 +12,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
 from workers.codec.resp_cy import ReplyError, encode, parse
 from workers.moment import now_ms
+from workers.target.databases import holding
 from workers.target.link import TargetLink
 
 if TYPE_CHECKING:
@@ -113,11 +114,7 @@ class Expiries:
 
     def databases(self, scope: Scope) -> list[int]:
         """Target databases in scope that hold keys."""
-        text: bytes = self._connected(self._home).ask(b"INFO", b"keyspace")
-        full = [int(line[2 : line.index(b":")]) for line in text.splitlines() if line.startswith(b"db")]
-        if scope.databases is None:
-            return full
-        return [db for db in full if db in scope.databases.values()]
+        return holding(self._connected(self._home), scope)
 
     def scan(self, db: int, cursor: int, count: int) -> tuple[int, list[bytes]]:
         """One step of SCAN."""

@@ -94,6 +94,8 @@ class Window:
     selected: int | None = None  # and in which it ends
     beside: int = 0  # bytes of commands that others stand for
     wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
+    ahead: list[tuple[int, Iterator[tuple[bytes, int]]]] = field(default_factory=list)
+    """What is to be executed before it, in windows of our own: target database, and parts: bytes, commands in them."""
 
     @property
     def size(self) -> int:

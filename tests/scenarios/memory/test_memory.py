@@ -51,6 +51,19 @@ def run_to_its_end(run: Keyferry) -> dict[str, float]:
     return peak
 
 
+def until_counted(run: Keyferry, target: Server, count: bytes) -> dict[str, float]:
+    """The most memory that each process had, in MB, until the target's `n` is so much."""
+    peak: dict[str, float] = {}
+    client = target.client()
+    while client.get("n") != count:
+        for name, used in run.rss_mb().items():
+            peak[name] = max(used, peak.get(name, 0))
+        time.sleep(0.05)
+        assert run.alive
+    assert len(peak) >= 5, "the processes were seen"
+    return peak
+
+
 def assert_bounded(peak: dict[str, float]) -> None:
     assert {name: used for name, used in peak.items() if used > LIMIT_MB} == {}
 
@@ -88,13 +101,33 @@ def test_huge_values_in_the_stream(server: StartServer, ferry: StartFerry) -> No
     with client.pipeline() as pipe:
         pipe.incr("n").append("plain", "more").rpush("list", value[: len(value) // 4], "x").incr("n").execute()
     del value
-    peak: dict[str, float] = {}
-    while target.client().get("n") != b"2":
-        for name, used in run.rss_mb().items():
-            peak[name] = max(used, peak.get(name, 0))
-        time.sleep(0.05)
-        assert run.alive
-    assert len(peak) >= 5
-    assert_bounded(peak)
+    assert_bounded(until_counted(run, target, b"2"))
     run.settle(source)
     equal(source, target)
+
+
+@pytest.mark.parametrize("target_kind", ["redis-7.0", "redis-6.2"])
+def test_huge_values_are_restored_in_the_stream(target_kind: str, server: StartServer, ferry: StartFerry) -> None:
+    """RESTORE with what DUMP gave, of 100 to 384 MB, also to a target that does not read it as it stands."""
+    source = server("redis-7.0", config={"client-output-buffer-limit": "replica 0 0 0", **RAW})
+    target = server(target_kind)
+    client = source.client()
+    client.eval("for i = 1, 600000 do redis.call('HSET', KEYS[1], 'f' .. i, string.rep(i, 35)) end", 1, "hash")
+    client.eval("for i = 1, 30000 do redis.call('RPUSH', KEYS[1], string.rep(i, 900)) end", 1, "list")
+    client.set("string", bytes(range(256)) * (384 << 12))
+    payloads = {key: client.dump(key) for key in ("hash", "list", "string")}
+    client.delete("hash", "list", "string")
+    sizes = [len(payload) for payload in payloads.values()]
+    assert min(sizes) > LARGE
+    run = ferry(source, target)
+    run.wait_in_sync()
+    client.restore("hash", 9_000_000, payloads["hash"])
+    client.restore("string", 0, payloads["string"])
+    with client.pipeline() as pipe:
+        pipe.incr("n").restore("list", 0, payloads["list"]).rpush("list", "more").incr("n").execute()
+    del payloads
+    peak = until_counted(run, target, b"2")
+    run.settle(source)
+    assert_bounded(peak)
+    equal(source, target)
+    assert target.client().pttl("hash") > 0

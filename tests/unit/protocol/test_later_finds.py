@@ -224,7 +224,7 @@ def test_a_loader_that_was_asleep_writes_nothing_into_a_target_that_was_emptied(
     asleep.finish()
     Chained(target)
     fence(endpoint(target), TASK, [NODE], 0)
-    remove_keys(endpoint(target), TASK, [], 0)
+    remove_keys(endpoint(target), TASK, [], 0, [0])
     with target.client() as client:
         client.flushall()
         client.set("k", "new")
@@ -313,7 +313,7 @@ def test_the_late_window_of_a_released_task_is_spoiled_where_memory_refuses_its_
     late = bytes(owner.chain._out)
     gate = late.index(encode([b"MULTI"]))
     fence(endpoint(target), TASK, [NODE], 0)
-    remove_keys(endpoint(target), TASK, [], 0)
+    remove_keys(endpoint(target), TASK, [], 0, [0])
     with target.client() as client:
         client.config_set("maxmemory", 1)
         owner.link.send(late[:gate])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from hashlib import sha1
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.servers import Server
 from tests.unit.protocol.conftest import REPLID, UID, Followed, translator, until
 from workers import translate
 from workers.clock import Clock
+from workers.codec.reads import Reads
 from workers.codec.resp_cy import arguments, encode
 from workers.rewrite import Rewriter
 from workers.scope import Scope
@@ -24,25 +26,29 @@ from workers.spool.commands import commands
 from workers.spool.known import Known
 from workers.spool.log import Block, Log
 from workers.spool.long import Long, begin, stretch
+from workers.spool.scripts import Scripts
+from workers.target.knows import Knows
 from workers.target.windows import Window
 from workers.translate import Translator
 
 BIG = b"v" * 100
+SHA = sha1(b"return 4").hexdigest().encode()
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is long is short here."""
     monkeypatch.setattr(module, "ARGUMENT_BYTES", 30)
-    monkeypatch.setattr(module, "MOST_ARGUMENTS", 5)
-    monkeypatch.setattr(translate, "MOST_ARGUMENTS", 5)
+    monkeypatch.setattr(module, "MOST_ARGUMENTS", 8)
+    monkeypatch.setattr(translate, "MOST_ARGUMENTS", 8)
     for user in (translate, known_module):
         monkeypatch.setattr(user, "HELD_BYTES", 60)
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("step", [1, 2, 7, 1000])
-def test_its_end_is_found_however_it_is_cut(step: int) -> None:
+def test_its_end_is_found_however_it_is_cut(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ARGUMENTS", 5)
     argv = [b"RPUSH", b"key", BIG, b"", b"a", b"left", BIG, b"x" * 31]
     data = encode(argv)
     found = Long(1000)
@@ -53,6 +59,8 @@ def test_its_end_is_found_however_it_is_cut(step: int) -> None:
     assert (found.size, found.argv) == (len(data), [b"RPUSH", b"key", b"", b"", b"a"])
     start = data.index(BIG)
     assert found.long == {2: (1000 + start, 100)}
+    assert found.count == 8
+    assert [data[at - 1000 :][:3] for at in found.starts] == [b"$5\r", b"$3\r", b"$10", b"$0\r", b"$1\r"]
 
 
 @pytest.mark.usefixtures("small")
@@ -91,6 +99,12 @@ COMMANDS: list[list[bytes]] = [
     [b"SELECT", b"0"], [b"HSET", b"h", b"f", BIG], [b"SET", b"a", BIG, b"KEEPTTL"], [b"RESTORE", b"r", b"0", BIG],
     [b"SELECT", b"9"], [b"SET", b"out of scope", BIG], [b"EVAL", b"return 1 -- " + BIG, b"1", b"k"],
 ]  # fmt: skip
+REWRITTEN: list[list[bytes]] = [
+    [b"SELECT", b"0"], [b"EVAL", b"return 2", b"1", b"k", BIG, b"arg"], [b"EVALSHA", SHA, b"1", b"k", BIG, b"arg"],
+    [b"EVALSHA", SHA, b"1", b"k", *[b"argument"] * 20], [b"EVAL", b"return 3", b"0", BIG],
+    [b"HSETEX", b"h", b"PXAT", b"%d" % (1 << 50), b"FIELDS", b"1", b"f" * 40, BIG],
+    [b"MSETEX", b"2", b"p", BIG, b"q", BIG, b"PX", b"70"], [b"MSETEX", b"1", BIG, BIG], [b"PUBLISH", b"c", BIG],
+]  # fmt: skip
 
 
 def random_stream(rng: random.Random) -> Iterator[list[bytes]]:
@@ -100,7 +114,7 @@ def random_stream(rng: random.Random) -> Iterator[list[bytes]]:
             yield [b"EXEC"] if inside else [b"MULTI"]
             inside = not inside
         else:
-            argv = rng.choice(COMMANDS)
+            argv = rng.choice(COMMANDS + REWRITTEN)
             yield argv if argv[0] != b"RESTORE" else [b"INCR", b"n"]
     if inside:
         yield [b"EXEC"]
@@ -124,18 +138,27 @@ def sent(windows: list[Window]) -> list[tuple[bytes, list[bytes]]]:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("blocked", [[], ["set", "setex", "APPEND", "restore"]])
+@pytest.mark.parametrize("commands", [frozenset((b"HSETEX", b"FUNCTION", b"HGETDEL", b"HPEXPIREAT")), frozenset()])
+@pytest.mark.parametrize("blocked", [[], ["set", "setex", "msetex", "APPEND", "restore"]])
 @pytest.mark.parametrize("seed", range(40))
-def test_what_is_sent_is_the_same_as_if_all_were_held(seed: int, blocked: list[str], tmp_path: Path) -> None:
+def test_what_is_sent_is_the_same_as_if_all_were_held(
+    seed: int, blocked: list[str], commands: frozenset[bytes], tmp_path: Path
+) -> None:
     rng, scope = random.Random(seed), Scope({0: 0, 1: 5}, FilterSpec(block_commands=blocked))
     data = b"".join(map(encode, random_stream(rng)))
     log = Log(tmp_path)
     log.reset(REPLID, 0)
     while (at := log.end or 0) < len(data):
         log.append(data[at : at + rng.randint(1, 300)], 1)
-    found = []
+    found, keys = [], []
     for where in (log, None):
-        rewriter = Rewriter(scope, Clock(0, now_ms=lambda: 0), 0, lambda _: [], lambda *_: None, print)
+        touched: list[tuple[int, bytes]] = []
+        knows, scripts = Knows(Reads(11), commands), Scripts(tmp_path / "scripts")
+        scripts.add(b"return 4")
+        note = lambda db, key, *_, to=touched: to.append((db, key))  # noqa: E731
+        rewriter = Rewriter(
+            scope, Clock(0, now_ms=lambda: 0), 0, lambda _: [], note, print, knows, scripts=scripts
+        )  # fmt: skip
         made, at = Translator(0, 0, rewriter, where), 0
         for one in stretch(log, 0, len(data)):
             made.feed(Block(at, 1, 0, REPLID, one))
@@ -146,6 +169,11 @@ def test_what_is_sent_is_the_same_as_if_all_were_held(seed: int, blocked: list[s
         assert [w.end for w in windows] == sorted({w.end for w in windows})
         assert windows[-1].end == len(data)
         found.append(windows)
+        keys.append(touched)
+        for window in windows:
+            positions = [run.position for run in window.runs]
+            assert positions == sorted(positions)
+    assert keys[0] == keys[1]
     held = sum(len(w.body) for w in found[0])
     assert held < sum(len(w.body) for w in found[1]) or held < 3000
     assert sent(found[0]) == sent(found[1])

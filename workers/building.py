@@ -1,0 +1,129 @@
+"""A RESTORE of the stream that is too long to be held: its payload stays in the log until it is sent.
+
+What commands can rebuild is built piece by piece under a name of its own, by windows that leave the stream where it is,
+ahead of the window that renames it into place. So no command of ours keeps the target busy for long, an older one gets
+it as well, and nobody sees half a value. Whoever goes on after a death begins it anew, under the same name. What no
+command rebuilds (values of modules, arrays) goes from the log to the target as the one RESTORE it is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+from sync_tasks.errors import CannotContinue, Side
+from sync_tasks.names import built_key
+from workers import outlying
+from workers.codec import crc64
+from workers.codec.programs import TIMED_HASHES
+from workers.compose import select
+from workers.huge import Built, can_build, grouped, unbuilt
+from workers.outlying import Read
+from workers.pace import Pace
+from workers.rewrite import LEFT_OUT, Rewriter
+from workers.spool.long import Long
+from workers.target.windows import Window
+
+PAYLOAD = 3
+"""Which argument of RESTORE it is."""
+FOOTER_BYTES = 10
+"""Behind the value: the RDB version of whoever wrote it, two bytes, and a checksum."""
+MOST = 64
+"""Values that are built ahead of one window."""
+
+
+class Payload:
+    """What DUMP gave, in the log.
+
+    Args:
+        offset: of the stream byte before it.
+        size: its bytes.
+        read: the log.
+    """
+
+    def __init__(self, offset: int, size: int, read: Read) -> None:
+        self._offset, self.size, self._log = offset, size, read
+        self.kind = b"".join(read(offset, 1))[0]
+        footer = b"".join(read(offset + size - FOOTER_BYTES, 2))
+        self.version = int.from_bytes(footer, "little")
+        self.rewind()
+
+    def rewind(self) -> None:
+        """The value is read from its beginning."""
+        self._blocks = self._log(self._offset + 1, self.size - 1 - FOOTER_BYTES)
+        self._block = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """1 to `size` bytes of the value, b"" at its end. Raises as `workers.spool.long.stretch`."""
+        if not self._block:
+            self._block = memoryview(next(self._blocks, b""))
+        part, self._block = self._block[:size], self._block[size:]
+        return bytes(part)
+
+    def stating(self, version: int) -> Iterator[bytes]:
+        """All of it, with another version."""
+        crc = 0
+        for block in self._log(self._offset, self.size - FOOTER_BYTES):
+            crc = crc64(block, crc)
+            yield block
+        footer = version.to_bytes(2, "little")
+        yield footer + crc64(footer, crc).to_bytes(8, "little")
+
+
+def restore(window: Window, long: Long, db: int, end: int, read: Read, rewriter: Rewriter, pace: Pace) -> None:
+    """Put what becomes of such a RESTORE into a window.
+
+    Args:
+        db: the source's database, which is in scope.
+        end: stream offset behind it.
+        read: the log.
+        pace: says how much may be written at once.
+
+    Raises:
+        UnsupportedType: the target reads no such value, and no commands build it.
+        ValueError: its arguments make no sense.
+    """
+    if list(long.long) != [PAYLOAD] or long.long[PAYLOAD][1] <= FOOTER_BYTES:
+        raise ValueError("a RESTORE whose payload is not what is long")
+    payload, key = Payload(*long.long[PAYLOAD], read), long.argv[1]
+    if not can_build(payload.kind):
+        _pour(window, long, db, end, payload, rewriter)
+        return
+    if len(window.ahead) == MOST:
+        raise CannotContinue(
+            f"a transaction of the source, at offset {long.offset}, has over {MOST} RESTORE of large values",
+            side=Side.SOURCE,
+            hint="write it in smaller transactions, then start over with an empty target",
+        )
+    target = rewriter.scope.target(db)
+    assert target is not None
+    temporary = rewriter.temporary(len(window.ahead))
+    built = Built(payload.read, payload.rewind, payload.kind, payload.version, rewriter.reads)
+    select(window, target, long.offset)
+    first = len(window.runs)
+    rewriter.renamed(long.argv, temporary, payload.kind in TIMED_HASHES, db, long.offset, end, window)
+    for run in window.runs[first:]:
+        run.long = long.argv
+    window.ahead.append((target, _parts(built, temporary, key, pace, rewriter)))
+
+
+def _parts(built: Built, temporary: bytes, key: bytes, pace: Pace, rewriter: Rewriter) -> Iterator[tuple[bytes, int]]:
+    yield from grouped(built, temporary, pace)
+    if built.lost:
+        rewriter.left_out(built.lost, LEFT_OUT, key)
+
+
+def _pour(window: Window, long: Long, db: int, end: int, payload: Payload, rewriter: Rewriter) -> None:
+    """From the log, as one RESTORE that states a version which the target takes."""
+    if not rewriter.reads.takes(payload.kind, payload.version):
+        raise unbuilt(long.argv[1], payload.kind)
+    version = rewriter.reads.footer(payload.version)
+    # What stands for it looks like such a payload.
+    token = bytes([payload.kind]) + secrets.token_bytes(16) + version.to_bytes(2, "little") + bytes(8)
+    instead = {PAYLOAD: outlying.Stand(token, payload.size, lambda: payload.stating(version))}
+    outlying.rewrite(window, long, instead, lambda argv: rewriter.write("timed", argv, db, long.offset, end, window))
+
+
+def built_keys(uid: str, node: int) -> list[bytes]:
+    """All names under which values of a stream are built."""
+    return [built_key(uid, node, number) for number in range(MOST)]
