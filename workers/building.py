@@ -86,7 +86,7 @@ def restore(window: Window, long: Long, db: int, end: int, read: Read, rewriter:
     if list(long.long) != [PAYLOAD] or long.long[PAYLOAD][1] <= FOOTER_BYTES:
         raise ValueError("a RESTORE whose payload is not what is long")
     payload, key = Payload(*long.long[PAYLOAD], read), long.argv[1]
-    if not can_build(payload.kind):
+    if not can_build(payload.kind, payload.version, rewriter.reads):
         _pour(window, long, db, end, payload, rewriter)
         return
     if len(window.ahead) == MOST:

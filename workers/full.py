@@ -341,7 +341,7 @@ class _Loader:
         expire_ms, key_size, _ = RECORD.unpack_from(record)
         value = RECORD.size + key_size
         key, kind = bytes(record[RECORD.size : value]), record[value]
-        if not can_build(kind):
+        if not can_build(kind, version, batches.reads):
             raise unbuilt(key, kind)
         written = hold(expire_ms) if expire_ms >= 0 else 0
         lost = build(self._port, batches, BytesIO(record[value + 1 :]), key, kind, version, written)

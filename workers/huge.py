@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from sync_tasks.errors import TargetError, UnsupportedType
 from sync_tasks.names import tmp_key
 from workers.codec import STREAM_TYPES, can_piece, crc64, pieces, stream_pieces
+from workers.codec.convert_cy import ACTIVE as LAST_SHARED
 from workers.codec.convert_cy import LATEST, REDIS_TIMED
 from workers.codec.resp_cy import encode
 from workers.expiry import FIELD_HOLD, hold
@@ -50,7 +51,7 @@ def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> tuple[in
         key = file.read(key_size)
         kind = file.read(1)[0]
         written = hold(expire_ms) if expire_ms >= 0 else 0
-        if can_build(kind):
+        if can_build(kind, version, batches.reads):
             return build(port, batches, file, key, kind, version, written), key
         if not batches.reads.takes(kind, version):
             raise unbuilt(key, kind)
@@ -59,9 +60,12 @@ def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> tuple[in
         return 0, key
 
 
-def can_build(kind: int) -> bool:
-    """Whether commands can rebuild a value of this type."""
-    return can_piece(kind) or kind in STREAM_TYPES
+def can_build(kind: int, version: int, reads: Reads) -> bool:
+    """Whether commands can rebuild a value of this type, written by RDB version `version`, on a target.
+
+    What Redis alone has in its streams they cannot give: to one that reads it, such a stream goes whole.
+    """
+    return can_piece(kind) or (kind in STREAM_TYPES and (kind <= LAST_SHARED or not reads.takes(kind, version)))
 
 
 def unbuilt(key: bytes, kind: int) -> UnsupportedType:
@@ -113,9 +117,12 @@ class Built:
         self.lost = 0
         self._reads = reads
         if kind in STREAM_TYPES:
-            self._found = stream_pieces(read, rewind, kind, reads.counters)
+            self._found = stream_pieces(read, rewind, kind, reads.counters, self._lose)
         else:
             self._found = pieces(read, kind, BLOCK, 512, FIELD_HOLD, version)
+
+    def _lose(self, count: int) -> None:
+        self.lost += count
 
     def __iter__(self) -> Iterator[tuple[bytes, list[bytes]]]:
         for command, arguments in self._found:

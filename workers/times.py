@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sync_tasks.errors import Malformed
 from workers.clock import Clock
 from workers.codec import convert, crc64
 from workers.codec.programs import TIMED_HASHES
@@ -135,7 +136,10 @@ def restore(
         reads: which forms of values the target takes.
         replace: whether over what is there.
     """
-    payload, lost = fitting(payload, reads)
+    try:
+        payload, lost = fitting(payload, reads)
+    except Malformed as e:
+        raise type(e)(f"{e.message}, of key {key[:64]!r}", hint=e.hint) from e
     # Fields are always held, also when caught up: settling gives each its extension.
     keys = [key] if payload[0] in TIMED_HASHES else []
     command = [b"RESTORE", key, b"0", payload, *([b"REPLACE"] if replace else [])]

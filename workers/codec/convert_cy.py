@@ -480,7 +480,8 @@ class Transcriber:
                 buf[at], bytes(buf[at + 1 : end]), self._source, self._timed, self._stream, self._hold
             )
         except Malformed as e:
-            raise type(e)(e.message, at + 1 + max(0, e.offset), hint=e.hint) from None
+            key = bytes(buf[pos + 16 : min(at, pos + 16 + 64)])
+            raise type(e)(f"{e.message}, of key {key!r},", at + 1 + max(0, e.offset), hint=e.hint) from None
         if lost and not self.lost:
             self.first = bytes(buf[pos + 16 : at])
         self.lost += lost

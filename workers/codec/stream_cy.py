@@ -15,10 +15,10 @@ from sync_tasks.errors import Malformed, UnsupportedType
 from workers.codec.packed_cy import listpack
 from workers.codec.reader_cy import Reader
 
-TYPES = (15, 19, 21)
-"""RDB types of streams; the later ones of Redis have what no other server does."""
-COUNTED, ACTIVE = 19, 21
-"""From this type on a stream has counters; and consumers a second time."""
+TYPES = (15, 19, 21, 26, 27)
+"""RDB types of streams; the last two have what Redis alone has, and no command gives: see `stream_pieces`."""
+COUNTED, ACTIVE, IDEMPOTENT, UNOWNED = TYPES[1:]
+"""From this type on a stream has counters; consumers a second time; producers; and pending entries of nobody."""
 UNKNOWN_READ = (1 << 64) - 1
 """A group's count of entries read, if it is not known."""
 DELETED, SAME_FIELDS = 1, 2
@@ -32,19 +32,25 @@ Piece = tuple[bytes, list[bytes]]
 
 
 def stream_pieces(
-    read: Callable[[int], bytes], rewind: Callable[[], object], type: int, counters: bool = True
+    read: Callable[[int], bytes],
+    rewind: Callable[[], object],
+    type: int,
+    counters: bool = True,
+    left_out: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Piece]:
     """Commands that build a stream, in order, as (name and subcommand, arguments after the key).
 
     It has its entries, the last id, and groups with what is pending: for whom, since when, how often delivered. When
     consumers were last seen no command can say. XCLAIM takes no id that has been deleted from the stream: an entry is
-    there for a moment then.
+    there for a moment then. Producers, whose ids Redis 8.6 remembers, and pending entries that belong to nobody (8.8)
+    are left out.
 
     Args:
         read: as for `Reader`.
         rewind: has `read` begin the value anew; called once.
         type: the RDB type, one of TYPES.
         counters: whether the target knows of entries added, entries read, and the highest id deleted (Redis 7.0).
+        left_out: told how many producers and pending entries of nobody the stream has, once.
 
     Holds one entry, one node, 32 bytes for each entry that is pending in one group and 16 for each in any.
 
@@ -54,30 +60,52 @@ def stream_pieces(
     """
     if type not in TYPES:
         raise UnsupportedType(f"a value of type {type} is no stream that commands can build")
-    pending = _outline(Reader(read), type)
+    pending, lost = _outline(Reader(read), type)
+    left_out(lost)
     rewind()
     yield from _Builder(Reader(read), type, counters and type >= COUNTED).pieces(pending)
 
 
-def _outline(source: Reader, type: int) -> list[bytearray]:
-    """The first reading, to the value's end: the ids that are pending in each group, in order."""
+def _outline(source: Reader, type: int) -> tuple[list[bytearray], int]:
+    """The first reading, to the value's end: the ids that are pending in each group, of consumers, in order; and how
+    much is left out."""
     for _ in range(source.length()):
         source.string()
         source.string()
     _skip_numbers(source, 8 if type >= COUNTED else 3)
-    found = []
+    found, lost = [], 0
     for _ in range(source.length()):
         source.string()
         _skip_numbers(source, 3 if type >= COUNTED else 2)
         ids, _, _ = _pending(source)
-        found.append(ids)
         for _ in range(source.length()):
             source.string()
             source.take(16 if type >= ACTIVE else 8)
             for _ in range(source.length()):
                 source.take(ID)
+        if type >= UNOWNED:
+            nobodys = {source.take(ID) for _ in range(source.length())}
+            kept = bytearray().join(id for id in _split(ids) if id not in nobodys)
+            ids, lost = kept, lost + (len(ids) - len(kept)) // ID
+        found.append(ids)
+    if type >= IDEMPOTENT:
+        lost += _skip_producers(source)
     source.close()
-    return found
+    return found, lost
+
+
+def _skip_producers(source: Reader) -> int:
+    """How long and how many ids of producers are remembered; of each producer its ids; two counters. How many there
+    are."""
+    _skip_numbers(source, 2)
+    producers: int = source.length()
+    for _ in range(producers):
+        source.string()
+        for _ in range(source.length()):
+            source.string()
+            _skip_numbers(source, 2)
+    _skip_numbers(source, 2)
+    return producers
 
 
 def _skip_numbers(source: Reader, count: int) -> None:
@@ -130,6 +158,8 @@ class _Builder:
         groups = source.length()
         for _ in range(groups):
             yield from self._group()
+        if self._type >= IDEMPOTENT:
+            _skip_producers(source)
         source.close()
         if not length and not groups and not self._before:
             yield b"XGROUP CREATE", [b"none", b"0", b"MKSTREAM"]
@@ -241,6 +271,9 @@ class _Builder:
                 told = [b"TIME", b"%d" % ms, b"RETRYCOUNT", b"%d" % count, b"FORCE", b"JUSTID"]
                 for some in _batches(_text(ids[at * ID : (at + 1) * ID]) for at in same):
                     yield b"XCLAIM", [name, consumer, b"0", *some, *told]
+        if self._type >= UNOWNED:
+            for _ in range(source.length()):
+                source.take(ID)
 
     def _find(self, ids: bytearray, id: bytes) -> int:
         """Where in them an id is."""

@@ -8,6 +8,7 @@ from tests.unit.codec.rdb import entry, integer, length, lzf, raw, rdb
 from tests.unit.codec.samples import VALUES, listpack, module, stream
 
 MIN = 1 << 41  # ms: the first expiry among the fields of a hash
+PAST = 1 << 40  # ms: when entries of a stream were delivered
 _FIELDS = [(b"f", b"v", 0), (b"g", b"w", MIN), (b"h", b"x" * 200, MIN + 5)]
 _FLAT = [text for field, value, time in _FIELDS for text in (field, value, b"%d" % time)]
 
@@ -36,6 +37,36 @@ NEWER: dict[int, bytes] = {
     28: array(length(1) + length(1 << 50)),
 }
 """RDB type to a value, without the type byte; those whose payload is what stands in the snapshot."""
+
+
+def later_stream(kind: int, entries: int, value: bytes) -> bytes:
+    """A stream of type 26 or 27 with entries 1-0, 2-0, ... in nodes of 50, and a group that has read 40 of them.
+
+    `alice` has ten of these pending, `bob` none; of 27, ten belong to nobody. Two producers.
+    """
+    nodes = []
+    for first in range(1, entries + 1, 50):
+        some = range(first, min(first + 50, entries + 1))
+        flat = [b"%d" % len(some), b"0", b"1", b"field", b"0"]
+        for i in some:
+            flat += [b"2", b"%d" % (i - first), b"0", value, b"4"]
+        nodes.append(raw(_id(first)) + raw(listpack(flat)))
+    last, nothing = length(entries) + length(0), length(0) * 2
+    out = length(len(nodes)) + b"".join(nodes) + length(entries) + last + length(1) + length(0) + nothing
+    out += length(entries) + length(1) + raw(b"group") + length(40) + length(0) + length(40)
+    pending = range(1, 21) if kind >= 27 else range(1, 11)
+    out += length(len(pending)) + b"".join(_id(i) + struct.pack("<q", PAST + i) + length(i) for i in pending)
+    times = struct.pack("<qq", PAST, PAST)
+    out += length(2) + raw(b"alice") + times + length(10) + b"".join(map(_id, range(1, 11)))
+    out += raw(b"bob") + times + length(0)
+    if kind >= 27:
+        out += length(10) + b"".join(map(_id, range(11, 21)))
+    return out + stream(4)[len(stream(3)) :]
+
+
+def _id(number: int) -> bytes:
+    return struct.pack(">QQ", number, 0)
+
 
 SINCE = {22: 12, 23: 12, 24: 12, 25: 12, 26: 13, 27: 14, 28: 14, 30: 15, 32: 15, 242: 15, 243: 13}
 """Type or opcode to the first version of Redis's RDB that has it."""

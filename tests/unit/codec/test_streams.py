@@ -12,6 +12,7 @@ import redis
 from sync_tasks.errors import Malformed, UnsupportedType
 from tests.servers import Server, start
 from tests.unit.codec.dataset import shown
+from tests.unit.codec.newer import PAST, later_stream
 
 KINDS = ("redis-6.2", "redis-7.0", "redis-8.2", "valkey-8.1", "valkey-9.1")
 
@@ -154,6 +155,33 @@ def test_damaged_streams(codec: Any, server: Any) -> None:
 
 def test_what_is_no_stream(codec: Any) -> None:
     with pytest.raises(UnsupportedType):
-        next(codec.stream_pieces(io.BytesIO(b"").read, lambda: None, 26))
+        next(codec.stream_pieces(io.BytesIO(b"").read, lambda: None, 28))
     with pytest.raises(Malformed):
         next(codec.stream_pieces(io.BytesIO(b"").read, lambda: None, 15))
+
+
+@pytest.mark.parametrize("to", ["redis-6.2", "redis-7.0", "valkey-9.1"])
+@pytest.mark.parametrize(("kind", "lost"), [(26, 2), (27, 2 + 10)])
+def test_streams_of_later_redis(codec: Any, server: Any, kind: int, lost: int, to: str) -> None:
+    """Producers, and what is pending of nobody, are left out and counted; all else is there."""
+    target, value, left_out = server(to, "target"), io.BytesIO(later_stream(kind, 120, b"text")), []
+    found = codec.stream_pieces(value.read, lambda: value.seek(0), kind, to != "redis-6.2", left_out.append)
+    for name, args in found:
+        target.execute_command(*name.split(), "later", *args)
+    assert left_out == [lost]
+    entries, info, groups = shown(target, b"later", to != "redis-6.2")
+    assert entries == [(b"%d-0" % i, {b"field": b"text"}) for i in range(1, 121)]
+    assert info[:2] == [120, b"120-0"]
+    ((name, told, consumers, pel),) = groups
+    assert (name, told[0], consumers) == (b"group", b"40-0", [b"alice", b"bob"])
+    assert to == "redis-6.2" or (told[1], info[2]) == (40, 120)
+    assert pel == [(b"%d-0" % i, b"alice", PAST + i, i) for i in range(1, 11)]
+
+
+@pytest.mark.parametrize("kind", [26, 27])
+def test_later_streams_cut_anywhere(codec: Any, kind: int) -> None:
+    whole = later_stream(kind, 3, b"v")
+    for cut in range(len(whole)):
+        value = io.BytesIO(whole[:cut])
+        with pytest.raises(Malformed):
+            list(codec.stream_pieces(value.read, lambda value=value: value.seek(0), kind))

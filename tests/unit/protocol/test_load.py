@@ -9,22 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, KeyferryError
+from sync_tasks.errors import (
+    CannotContinue,
+    ConnectionLost,
+    ControlError,
+    Fenced,
+    KeyferryError,
+    Retry,
+    UnsupportedType,
+)
 from sync_tasks.names import load_key
 from sync_tasks.states import ChunkState
 from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView
 from tests.servers import Server, start
 from tests.unit.codec.dataset import FAR
-from tests.unit.codec.newer import NEWER
+from tests.unit.codec.newer import NEWER, later_stream
 from tests.unit.codec.rdb import raw
 from tests.unit.codec.samples import MEANINGS, VALUES
 from tests.unit.protocol.conftest import TASK, UID, endpoint
 from tests.unit.protocol.faulty import record
 from workers import beat, full
+from workers.codec.reads import Reads
 from workers.codec.resp_cy import encode
 from workers.expiry import HOLD
 from workers.full import FencedBatches, load_chunk
+from workers.huge import can_build
 from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import is_damaged
 from workers.spool.tables import write_tables
@@ -240,3 +250,46 @@ def test_a_target_that_evicts_what_fences_the_load_ends_it(tmp_path: Path) -> No
             with pytest.raises(expected):
                 batches.finish()
             assert client.get("a") is None
+
+
+@pytest.mark.parametrize(("kind", "lost"), [(26, 2), (27, 12)])
+def test_a_huge_stream_of_later_redis_comes_in_pieces_without_what_is_left_out(
+    kind: int, lost: int, target: Server, tmp_path: Path
+) -> None:
+    value = bytes([kind]) + later_stream(kind, 20_000, b"v" * 500)
+    assert len(value) > 8 << 20
+    chunk = Chunk(tmp_path / "gen", RECORD.pack(FAR, 9, TO_THE_END) + b"the-value" + value, 1, huge=True)
+    write_tables(tmp_path / "gen", 14, [], [])
+    chunk.load(target)
+    assert chunk.ended == 1
+    assert chunk.left_out.startswith(f"{lost} ")
+    assert chunk.left_out.endswith("of key the-value")
+    with target.client() as client:
+        assert client.xlen("the-value") == 20_000
+        assert client.xpending("the-value", "group")["pending"] == 10
+        assert client.pexpiretime("the-value") == FAR + HOLD
+        assert client.info("commandstats")["cmdstat_xadd"]["calls"] >= 20_000
+
+
+@pytest.mark.parametrize("huge", [True, False])
+def test_an_array_that_the_target_cannot_have_is_refused_and_nothing_of_it_written(
+    target: Server, tmp_path: Path, huge: bool
+) -> None:
+    value = bytes([28]) + NEWER[28]
+    data = RECORD.pack(-1, 9, TO_THE_END if huge else len(value)) + b"the-array" + value
+    chunk = Chunk(tmp_path / "gen", data, 1, huge=huge)
+    write_tables(tmp_path / "gen", 14, [], [])
+    with pytest.raises(UnsupportedType, match="type 28") as raised:
+        chunk.load(target)
+    assert "the-array" in raised.value.message
+    assert raised.value.retry is Retry.FATAL
+    assert not chunk.ended
+    with target.client() as client:
+        assert not client.exists("the-array")
+
+
+def test_a_stream_that_the_target_reads_whole_is_not_built() -> None:
+    """Commands could not give it its producers."""
+    assert [can_build(kind, 14, Reads(14)) for kind in (21, 26, 27, 28)] == [True, False, False, False]
+    assert [can_build(kind, 14, Reads(13)) for kind in (21, 26, 27, 28)] == [True, False, True, False]
+    assert [can_build(kind, 14, Reads(80)) for kind in (21, 26, 27, 28)] == [True, True, True, False]
