@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side, TargetError
 from sync_tasks.precheck.facts import Facts
-from sync_tasks.precheck.items import ITEMS, item_of
+from sync_tasks.precheck.item import Answer
+from sync_tasks.precheck.items import ITEMS, item_of, value_types
 from sync_tasks.precheck.run import ask
 from sync_tasks.precheck.scene import Route
 from tests.clocks import Clock
@@ -143,6 +145,32 @@ def test_value_types(kind: str, server: StartServer) -> None:
     sibling(new.client(), 3).execute_command("HPEXPIRE", "h", 100_000, "FIELDS", 1, "f")
     assert said("value-types", new, old) == "warning"
     assert said("value-types", old, new) == "passed"
+
+
+def test_arrays(server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server with arrays is to be had: a list stands for one."""
+    monkeypatch.setattr(value_types, "ARRAY", "list")
+    source = server("redis-7.0")
+    table = {"filter": {"block_prefixes": ["in"]}}
+
+    def finding(version: tuple[int, int], **more: Any) -> Answer:
+        known = scene(source, "redis://b", **more)
+        for side, (product, its) in {Side.SOURCE: ("Redis", (8, 8)), Side.TARGET: ("Redis", version)}.items():
+            endpoint = known.endpoint(side)
+            keys = {0: 3000, 2: 1}
+            known.known[side] = Facts(endpoint, product, its, "", "master", True, "", "", False, keys, 0, 0)
+        return item_of("value-types").ask(known)
+
+    source.client().mset({f"k{i}": i for i in range(3000)})
+    none = finding((8, 6))
+    assert none.finding == "passed"
+    assert ("arrays cannot be carried" in none.found, "producers" in none.found) == (True, False)
+    assert "producers" in finding((8, 4)).found
+    sibling(source.client(), 2).rpush("indexed", "a")
+    assert finding((8, 8)).finding == "passed"
+    assert "has an array, indexed of database 2; Redis 8.6 cannot: the task stops at it" in finding((8, 6)).found
+    assert finding((8, 6)).finding == "warning"
+    assert finding((8, 6), scope={0: 0}).finding == finding((8, 6), spec=table).finding == "passed"
 
 
 def test_databases(server: StartServer) -> None:
