@@ -166,25 +166,50 @@ class Client(Registering, Accounting, Prechecking):
         return Preview.of(*ends, Task.of(view).settings)
 
     @overload
-    def modify(self, task: One, *, config: Config | None = ..., **settings: Unpack[SpecTable]) -> Task: ...  # type: ignore[overload-overlap]
+    def modify(  # type: ignore[overload-overlap]
+        self, task: One, *, config: Config | None = ..., wait_s: float | None = ..., **settings: Unpack[SpecTable]
+    ) -> Task: ...
     @overload
-    def modify(self, task: Iterable[One], *, config: Config | None = ..., **settings: Unpack[SpecTable]) -> Tasks: ...
+    def modify(
+        self,
+        task: Iterable[One],
+        *,
+        config: Config | None = ...,
+        wait_s: float | None = ...,
+        **settings: Unpack[SpecTable],
+    ) -> Tasks: ...
     @needs(ADMIN)
     def modify(
-        self, task: One | Iterable[One], *, config: Config | None = None, **settings: Unpack[SpecTable]
+        self,
+        task: One | Iterable[One],
+        *,
+        config: Config | None = None,
+        wait_s: float | None = WAIT_S,
+        **settings: Unpack[SpecTable],
     ) -> Task | Tasks:
         """Change settings, by the names of `create`; what is left out stays. A stream takes them up at its next
         checkpoint; one that still loads, with its next shift.
 
+        Databases and keys that are added to a task that streams are loaded while it goes on: `Progress.in_sync` is
+        False until they are in. First a worker looks at both servers: whatever stands against it changes nothing.
+
+        Args:
+            wait_s: seconds to wait for that look; 0: only ask; None: as long as it takes. All else needs no worker.
+
         Raises:
-            UsageError: a setting is not allowed; or databases would change once data has been copied.
-            ControlError: the task has ended, or is being prechecked, restarted or released right now.
+            UsageError: a setting is not allowed.
+            SourceError, TargetError, UsageError: what stands against what is added (`target-not-empty`,
+                `shared-keys`, `loop`, ...).
+            ControlError: the task has ended, or is being prechecked, restarted, released or modified right now;
+                `loading`: databases and keys cannot change while a snapshot is loaded; `no-worker` or `timeout`: it
+                was not looked at within `wait_s`, and stays asked for.
         """
 
-        def ask(view: TaskView) -> None:
-            self._store.modify(view.id, lambda spec: changed(spec, config, settings, "modify"))
+        def ask(view: TaskView) -> Check | None:
+            op = self._store.change(view.id, lambda spec: changed(spec, config, settings, "modify"))
+            return None if op is None else waiting.carried_out(self._store, op)
 
-        return self._tasks(task, ask, 0)
+        return self._tasks(task, ask, wait_s)
 
     # -- running
 

@@ -88,6 +88,7 @@ class Task(Base):
     error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
     finishing: Mapped[bool] = mapped_column(default=False, server_default=false())  # the cut-over was asked for
+    extents: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see `store.extents`; None: one
 
 
 class Instance(Base):

@@ -63,6 +63,7 @@ class OpKind(StrEnum):
     PRECHECK = "precheck"
     RESTART = "restart"
     RELEASE = "release"
+    MODIFY = "modify"
 
 
 class OpState(StrEnum):
@@ -79,5 +80,9 @@ MAY: dict[OpKind, frozenset[TaskState]] = {
     # What runs is suspended first: a restart gives up what it had anyway.
     OpKind.RESTART: RUNNING | RESTING,
     OpKind.RELEASE: UNBEGUN | RESTING | {T.FINISHED},
+    # It looks at both servers, and stops nothing.
+    OpKind.MODIFY: RUNNING | RESTING,
 }
+BESIDE = frozenset({OpKind.PRECHECK, OpKind.MODIFY})
+"""Operations that only look, so that a stream may be at work meanwhile, and that end with the first failure."""
 """In which states an operation may be asked for."""

@@ -18,6 +18,7 @@ class TaskView:
     """One task. `source` and `target` are URLs without secrets, for showing.
 
     `databases` are those of `spec` with the URLs' /db; `shared` is the window for failed connections that holds.
+    `former` are the extents that the task's run had before, as `Extent.text`, the first one first.
     """
 
     id: int
@@ -33,6 +34,8 @@ class TaskView:
     created_at: datetime | None = None
     account: str = ""  # whose it is; "": the installation's own
     shared: Shortest | None = None  # of a task that runs, as `Store.task` and the lists give it
+    home: int = 0  # target database of Keyferry's own keys
+    former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sync_tasks.errors import ControlError, KeyferryError, Retry
 from sync_tasks.progress import Problem
-from sync_tasks.states import RUNNING, OpKind, OpState, TaskState
+from sync_tasks.states import BESIDE, RUNNING, OpState, TaskState
 from sync_tasks.store import Store
 from sync_tasks.views import OpView, TaskView
 
@@ -169,7 +169,7 @@ def late(store: Store, task_id: int, waited_s: float) -> ControlError:
     within = f"within {waited_s:.0f} s"
     op = next((op for op in reversed(store.ops(task_id)) if op.state in (OpState.READY, OpState.RUNNING)), None)
     task, owned = store.task(task_id), store.owned(task_id)
-    if op is not None and op.state is OpState.READY and not op.attempts and (op.kind is OpKind.PRECHECK or not owned):
+    if op is not None and op.state is OpState.READY and not op.attempts and (op.kind in BESIDE or not owned):
         return _no_worker(f"its {op.kind.value}", within)
     if op is None and task.state in RUNNING and not owned:
         return _no_worker("its stream", within)

@@ -12,7 +12,7 @@ from sync_tasks.errors import EXIT_CODES, KeyferryError
 from sync_tasks.precheck.items import ITEMS
 from sync_tasks.settings import PREFIX, Settings
 from sync_tasks.spec import MEANING, RANGES, TABLES
-from sync_tasks.store.verbs import LIVE
+from sync_tasks.store.ops import LIVE
 from tests import versions
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -50,8 +50,8 @@ def _of_tasks() -> list[str]:
         "",
         "In TOML (`--config FILE.toml`), as `--set NAME=VALUE`, or as arguments of `Client.create` and `modify`. Those",
         "that a running task takes up *at once* are heard within two seconds and interrupt nothing; the others it",
-        "takes up at its next checkpoint, or behind its load; `databases` and prefixes cannot change once copying has",
-        "begun. What the filter does: [filters.md](filters.md).",
+        "takes up at its next checkpoint, or behind its load. What the filter does, and how `databases` and prefixes",
+        "change while a task runs: [filters.md](filters.md).",
         "",
         "| setting | default | it takes | | what it is |",
         "|---|---|---|---|---|",

@@ -13,10 +13,12 @@ from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, 
 from sync_tasks.names import built_key
 from sync_tasks.views import NodeView
 from workers import resync
+from workers.added import Added
 from workers.applied import Progress
 from workers.clock import Clock
 from workers.closing import Closing
 from workers.cutover import CutOver
+from workers.extending import Extending
 from workers.inquire import Inquiry
 from workers.left_out import LeftOut
 from workers.older import Learned
@@ -47,7 +49,7 @@ from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
-from workers.target.windows import Chain
+from workers.target.windows import Chain, commit
 from workers.translate import Translator
 
 
@@ -98,6 +100,7 @@ class Applier(threading.Thread):
         self.left_out, self.sparing = LeftOut(port.event), Sparing(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
+        self.extending = Extending(scope, self.task, log, source, known, self.clock, self._pause, port, self.left_out)
         self._evictions = Evictions(port.event, first=port.node().gen == 0)
 
     # --- life
@@ -109,7 +112,7 @@ class Applier(threading.Thread):
                     self._life()
                 except Stopped:
                     return
-                except resync.Begun:
+                except (resync.Begun, Added):
                     continue
                 except Behind as behind:
                     self._behind = behind.offset
@@ -239,10 +242,6 @@ class Applier(threading.Thread):
     def _closing(self, node: NodeView) -> Closing:
         return Closing(self.port, node, self.scope, self.directory, self.home, self.known, self._scripts)
 
-    def _check_stop(self) -> None:
-        if self.stop_event.is_set():
-            raise Stopped
-
     def _is_loaded(self, node: NodeView) -> bool:
         state = self.port.load_state(node.gen)
         return node.snapshot_done and state.done == state.chunks
@@ -263,17 +262,15 @@ class Applier(threading.Thread):
             self.loaded.clear()
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
-        closing.sweep(link, claimed.found is not None, self._check_stop)
+        closing.sweep(link, claimed.found is not None, lambda: self._pause(0))
         if not closing.stands(link):
             raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
         window = closing.first_window(link)
         self.known.stream(closing.gen, closing.libraries())
         chain = self._chain(link, claimed, closing.gen, closing.offset)
         chain.fresh_ms = ALL_HELD
-        chain.push(window)
         self._loaded_files = closing.files()
-        while chain.flying:
-            chain.pump(0.5)
+        commit(chain, window)
         self.port.begin_stream()
         return replace(closing.checkpoint(claimed.nonce), extend_ms=chain.extend_ms, fresh_ms=ALL_HELD)
 
@@ -294,26 +291,32 @@ class Applier(threading.Thread):
         chain.held = found.held
         self.clock.begin(found)
         measure(link, self.clock)
-        known = knows.ask(link, chain.ck, self._learned.names, filtered=self.scope.filtered)
+        scope = self.extending.so_far(found)
+        known = knows.ask(link, chain.ck, self._learned.names, filtered=self.scope.filtered or scope.filtered)
         expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
-        search = Search(expiries, self.scope, found.held, loaded)
-        settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, self.scope))
+        settler = Settler(
+            self.clock, chain, expiries, Search(expiries, scope, found.held, loaded),
+            inquiry := Inquiry(self.source, scope),
+        )  # fmt: skip
+        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, scope.extent.text)
         rewriter = Rewriter(
-            self.scope, self.clock, self.home, own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok),
-            settler.touch, settler.disturb, known, self.left_out.add, self.source.kind_if_there(), self._scripts,
-            partial(built_key, self.task.uid, self.number),
+            scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
+            self.source.kind_if_there(), self._scripts, partial(built_key, self.task.uid, self.number),
         )  # fmt: skip
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.spec.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
-        suspects = Suspects(chain, self.log, self.source, self.scope, self.clock, expiries, settler, self._pause)
+        suspects = Suspects(chain, self.log, self.source, scope, self.clock, expiries, settler, self._pause)
         self.progress.committed, self.progress.streaming = found.offset, True
         cursor = Cursor(self.log, found.offset)
         try:
             repair = self._repair(chain, found, suspects, rewriter)
+            self.extending.say(chain, found, scope)
+            adding = self.extending.adding(chain, found, expiries, scope, self.home, known)
             translator = Translator(found.offset, found.db, rewriter, self.log)
-            Pump(chain, translator, cursor, settler, CutOver(chain, settler, inquiry), self, suspects, repair).run()
+            end = CutOver(chain, settler, inquiry)
+            Pump(chain, translator, cursor, settler, end, self, suspects, repair, adding).run()
         finally:
             cursor.close()
             settler.close()
@@ -337,8 +340,8 @@ class Applier(threading.Thread):
         chain.refused = []
         read = [refused, *refused.others] if refused is not None else []
         repair = Repair(
-            chain.link, self.log, self.source, self.scope, found, read, suspects, self._pause, self.port.event,
-            rewriter.stands_for,
+            chain.link, self.log, self.source, rewriter.scope, found, read, suspects, self._pause, self.port.event,
+            rewriter.stands_for, self.extending.former(found),
         )  # fmt: skip
         doubted = unread and repair.doubt()
         if (behind and repair.suspect(executed)) or doubted:

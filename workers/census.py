@@ -90,6 +90,11 @@ class Census:
     def close(self) -> None:
         self._source.close()
 
+    def anew(self, scope: Scope) -> None:
+        """Other databases travel; what was begun is begun again."""
+        self._scope, self._work = scope, None
+        self.close()
+
     def _count(self) -> Steps:
         found = self._checkpoint()
         if found is None or found.state != STREAMING:

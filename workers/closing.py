@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sync_tasks.errors import CannotContinue, Side
-from sync_tasks.names import closed_key, marks_key
+from sync_tasks.names import checkpoint_key, closed_key, marks_key
 from sync_tasks.views import NodeView
 from workers.building import built_keys
 from workers.codec.resp_cy import ReplyError
@@ -152,6 +152,8 @@ class Closing:
             if self._scripts is not None:
                 self._scripts.add(script)
         emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
+        ck = checkpoint_key(self._uid, self._node.number)
+        emit(window, [b"HSET", ck, b"extent", self._scope.extent.text.encode(), b"adding", b""], self.offset)
         for db in holding(link, self._scope):  # what an earlier stream was building
             emit(window, [b"SELECT", b"%d" % db], self.offset)
             emit(window, [b"UNLINK", *built_keys(self._uid, self._node.number)], self.offset)
@@ -166,5 +168,5 @@ class Closing:
         """What the first window has written."""
         return Checkpoint(
             self.replid, self.offset, self._node.stream_db, self._port.epoch, nonce, self.offset, STREAMING, self.gen,
-            True, seen_db=self._node.stream_db,
+            True, seen_db=self._node.stream_db, extent=self._scope.extent.text,
         )  # fmt: skip

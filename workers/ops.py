@@ -8,9 +8,12 @@ from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError
+from sync_tasks.extent import Extent
+from sync_tasks.precheck.added import look
 from sync_tasks.precheck.items import BY_ID, ITEMS
 from sync_tasks.precheck.run import ask
 from sync_tasks.precheck.scene import Route, Scene
+from sync_tasks.spec import TaskSpec, mapping
 from sync_tasks.states import OpKind
 from sync_tasks.views import ChunkView, NodeView
 from workers.beat import Beat
@@ -46,6 +49,8 @@ def carry_out(
     with Beat(port.renew):
         if port.op.kind is OpKind.PRECHECK:
             _precheck(port, ends, spool, routes(), grants)
+        elif port.op.kind is OpKind.MODIFY:
+            _look_at_added(port, ends, spool, routes(), grants)
         else:
             _end(port, ends, nodes, chunks, home)
             shutil.rmtree(spool / port.task.uid, ignore_errors=True)
@@ -62,6 +67,20 @@ def _precheck(
     items = [item for item in ITEMS if wanted is None or item.id in wanted or item.id in unasked]
     scene = Scene(*ends(), port.task.spec, port.task.databases, spool, routes, grants)
     ask(scene, lambda _seconds: None, port.found, items)
+
+
+def _look_at_added(
+    port: OpPort, ends: Callable[[], tuple[Endpoint, Endpoint]], spool: Path, routes: tuple[Route, ...],
+    grants: Callable[[], int],
+) -> None:  # fmt: skip
+    """Whether what other settings add to a task may be added. Raises what stands against it."""
+    source, target = ends()
+    spec = TaskSpec.model_validate(port.op.options["spec"])
+    databases = mapping(spec.databases, source.db, target.db)
+    before = [Extent.of(port.task.databases, port.task.spec.filter), *map(Extent.parse, port.task.former)]
+    scene = Scene(source, target, spec, databases, spool, routes, grants)
+    for text in look(scene, Extent.of(databases, spec.filter), before):
+        port.event("warning", text)
 
 
 def _end(

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from sync_tasks.names import checkpoint_key, claims_key, closed_key, marks_key
 
 
-def own_keys(uid: str, node: int, home: int, gen: int, tok: bytes) -> Callable[[list[int]], list[list[bytes]]]:
+def own_keys(
+    uid: str, node: int, home: int, gen: int, tok: bytes, extent: str = ""
+) -> Callable[[list[int]], list[list[bytes]]]:
     """Commands for behind FLUSHDB, FLUSHALL, SWAPDB; the window's tail rewrites the rest.
 
     Args:
@@ -15,6 +17,7 @@ def own_keys(uid: str, node: int, home: int, gen: int, tok: bytes) -> Callable[[
         home: the checkpoint's database.
         gen: of the snapshot below the stream.
         tok: token of the claim.
+        extent: of the checkpoint, which the tail does not write.
     Returns what gives the commands for the target databases concerned.
     """
     ours = [checkpoint_key(uid, node), tok, claims_key(uid, node), marks_key(uid, node, gen)]
@@ -28,6 +31,8 @@ def own_keys(uid: str, node: int, home: int, gen: int, tok: bytes) -> Callable[[
             if other != home:
                 out += [[b"SELECT", b"%d" % other], [b"DEL", *ours]]
         out.append([b"SELECT", b"%d" % home])
+        if extent:
+            out.append([b"HSET", checkpoint_key(uid, node), b"extent", extent.encode()])
         return out + [[b"SET", closed_key(uid, node, g), b"1"] for g in range(1, gen + 1)]
 
     return own

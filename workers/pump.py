@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workers.added import Added
+from workers.adding import Adding
 from workers.codec.resp_cy import parse
 from workers.compose import select
 from workers.cutover import CutOver
@@ -41,6 +43,8 @@ NEAR_BYTES = 1 << 20
 """Fewer bytes than this behind the source counts as caught up."""
 ASK_S = 0.5
 STOP_S = 5.0
+TURN_S = 0.05
+"""The stream, and what is added beside it, have the target for so long in turn."""
 EXEC_BYTES = 64
 """SELECT and EXEC take less."""
 
@@ -58,9 +62,10 @@ class Pump:
         applier: Applier,
         suspects: Suspects,
         repair: Repair | None = None,
+        adding: Adding | None = None,
     ) -> None:
         self.chain, self.translator, self.cursor, self.settler = chain, translator, cursor, settler
-        self.cutover, self.suspects, self.repair = cutover, suspects, repair
+        self.cutover, self.suspects, self.repair, self.adding = cutover, suspects, repair, adding
         self.applier, self.progress, self.log, self.pace = applier, applier.progress, applier.log, applier.pace
         self._block: Block | None = None  # read, but behind where the target must stop
         self._behind = False  # at a block that is to be looked at first
@@ -69,6 +74,8 @@ class Pump:
         self._gather_until = 0.0
         self._asked_at = 0.0
         self._settled_last = False
+        self._turn_over = 0.0  # of what is added, or of the stream
+        self._adding_on = False  # which of both has its turn
 
     def run(self) -> None:
         heard = moved = time.monotonic()
@@ -92,7 +99,7 @@ class Pump:
                 heard = moved = now
                 if self.cursor.offset >= (self.log.end or 0) and not self.translator.window.commands:
                     self.applier.port.healed("target")
-                idle = not stopping and (self.repair is not None or not self.settler.due())
+                idle = not stopping and (self.repair is not None or not (self.settler.due() or self._adds))
                 if idle and (pause := self.pace.wait_s()):
                     time.sleep(min(pause, IDLE_S))
                 elif idle and not self.log.wait(self.cursor.offset, CALM_S if self._calm() else IDLE_S):
@@ -115,7 +122,7 @@ class Pump:
         window = self.translator.window
         done = not window.commands and self.cursor.offset == window.end == self.chain.tip[0]
         busy = self.settler.dirty or self.applier.clock.holding or self.applier.finishing.is_set()
-        return done and not busy and self.repair is None
+        return done and not busy and self.repair is None and self.adding is None
 
     def _work(self, now: float) -> None:
         """Whatever is next: the end, settling, more of the stream."""
@@ -127,7 +134,10 @@ class Pump:
         if self.repair is not None:
             self._mend(self.repair, now)
             return
-        if self.applier.finishing.is_set():
+        if self._add_now():
+            self._add()
+            return
+        if self.applier.finishing.is_set() and self.adding is None:
             self.cutover.begin(self.translator.offset)
         if self.cutover.due(now):
             if not self.chain.flying:
@@ -164,6 +174,33 @@ class Pump:
         self.repair = None
         self.chain.trust(error_count(self.chain.link))
         self.applier.sparing("repaired", f"{len(repair.keys)} keys were copied anew, the last at offset {offset}")
+
+    @property
+    def _adds(self) -> bool:
+        """Whether something that is added is to be copied now."""
+        return self.adding is not None and self.adding.due() and not self.pace.wait_s()
+
+    def _add_now(self) -> bool:
+        """It takes turns with traffic; once the last window of it is pushed, nothing else follows."""
+        if self.adding is not None and self.adding.over:
+            return True
+        ahead = self.translator.full[0] if self.translator.full else self.translator.window
+        if ahead.wipes or not self._adds:
+            return False
+        now = time.monotonic()
+        if now >= self._turn_over:
+            self._turn_over, self._adding_on = now + TURN_S, not self._adding_on
+        return self._adding_on
+
+    def _add(self) -> None:
+        if self.chain.flying:
+            return
+        assert self.adding is not None
+        if self.adding.over:
+            raise Added
+        window = self.adding.step()
+        if window is not None:
+            self._push(window)
 
     def _settle_now(self) -> bool:
         """Settling takes turns with traffic, and begins once what is in flight is answered.
@@ -340,12 +377,15 @@ class Pump:
         if last.received_ms:
             self.progress.latency_ms = max(0.0, float(now_ms() - last.received_ms))
         self.progress.prunable = min(last.end, self.chain.seen)
+        if self.adding is not None:
+            self.progress.prunable = min(self.progress.prunable, self.adding.base)
 
     def _report(self) -> None:
         flying = self.chain.flying
         oldest = next((w.received_ms for w in flying if w.received_ms), 0) or self.translator.window.received_ms
         self.progress.oldest_ms = oldest or None
-        self.progress.held, self.progress.settled_at = (None, None) if self.repair else self.settler.state()
+        unsure = self.repair is not None or self.adding is not None
+        self.progress.held, self.progress.settled_at = (None, None) if unsure else self.settler.state()
         self.applier.left_out.tell()
 
     def _catch_up(self, now: float) -> None:

@@ -24,6 +24,7 @@ from dataclasses import replace
 
 from sync_tasks.errors import ConnectionLost, Malformed, RefusedCommand, Side, named
 from sync_tasks.names import KEY_PREFIX
+from workers.added import Former
 from workers.compose import emit, select
 from workers.keys_of import Command, Key, keys_of, reads_more
 from workers.reach import PATIENCE_S, nowhere, reach
@@ -64,6 +65,7 @@ class Repair:
         tell: an event for people: kind and text.
         stood_in: the keys to be copied anew where another stands for a command, which is sure to be refused; empty:
             those that it names; None: none does.
+        former: behind an addition: what was in scope up to where it ended, and has been in no doubt there.
     Raises one of `refused` if it names no key.
 
     Doubts that go on for ever (a source that goes on renaming keys into scope, say) are none the less mended round by
@@ -82,10 +84,11 @@ class Repair:
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
         stood_in: Callable[[list[bytes], int], frozenset[Key] | None] = lambda *_: None,
+        former: tuple[Scope, Former] | None = None,
     ) -> None:
         self._link, self._log, self._source, self._scope = link, log, source, scope
         self._found, self._suspects, self._pause, self._tell = found, suspects, pause, tell
-        self._stood_in = stood_in
+        self._stood_in, self._former = stood_in, former
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
         for error, (_, places) in zip(refused, self._keys_of((e.db, e.argv) for e in refused), strict=True):
             self._proven |= self._ours(places)
@@ -112,8 +115,11 @@ class Repair:
 
     def doubt(self) -> bool:
         """Doubt what the stream names between `seen` and the checkpoint. Whether there is any key."""
-        found = self._found
-        for (db, argv), places in self._keys_of(self._named(found.seen, found.offset, found.seen_db)):
+        found, start, at = self._found, self._found.seen, self._found.seen_db
+        if self._former is not None and start < self._former[1].at:
+            self._doubt_added(*self._former)
+            start, at = self._former[1].at, self._former[1].db
+        for (db, argv), places in self._keys_of(self._named(start, found.offset, at)):
             if argv[0].upper() in self._scope.blocked:
                 continue
             if argv[0].upper() in SERVER_WIDE:
@@ -124,6 +130,12 @@ class Repair:
             if len(self._doubted) > MOST_DOUBTED:
                 raise Wanted(f"over {MOST_DOUBTED} keys would have to be copied anew")
         return bool(self._doubted)
+
+    def _doubt_added(self, was: Scope, former: Former) -> None:
+        """What the stream names and was added since: it was not applied."""
+        named = self._named(self._found.seen, former.at, self._found.seen_db)
+        for _, places in self._keys_of(named):
+            self._add({(db, key) for db, key in places if not was.takes(db, key)}, refused=True)
 
     def _asked_of(self, argv: list[bytes], db: int) -> frozenset[Key] | None:
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sync_tasks.keyfilter import FilterSpec, KeyFilter, prefix
+from sync_tasks.extent import ALL, Extent, Names
+from sync_tasks.keyfilter import FilterSpec
 from workers.codec.filter_cy import Filter
 
 
@@ -17,10 +18,26 @@ class Scope:
     def __init__(self, databases: dict[int, int] | None, filter_spec: FilterSpec | None = None) -> None:
         self.databases = databases
         spec = filter_spec or FilterSpec()
+        self.extent = Extent.of(databases, spec)
         self.filtered = spec.keys_filtered
         self.blocked = frozenset(name.encode() for name in spec.block_commands)  # commands
-        self._usual = _compiled(spec)
-        self._own = {int(db): _compiled(one) for db, one in spec.db.items()}
+        self._usual = _compiled(Names.given(spec))
+        self._own = {int(db): _compiled(Names.given(one)) for db, one in spec.db.items()}
+        self._to_be: Scope | None = None
+
+    @classmethod
+    def within(cls, extent: Extent, whole: Scope) -> Scope:
+        """What of a scope travels so far: all of `whole` will, the rest of it is being added beside this.
+
+        Args:
+            extent: of that; `whole` covers it.
+        """
+        made = cls(extent.databases, FilterSpec())
+        made.extent, made.blocked, made._to_be = extent, whole.blocked, whole
+        made.filtered = extent.usual != ALL or any(one != ALL for one in extent.own.values())
+        made._usual = _compiled(extent.usual)
+        made._own = {db: _compiled(one) for db, one in extent.own.items()}
+        return made
 
     def target(self, db: int) -> int | None:
         """Where a source database goes; None: nowhere."""
@@ -33,7 +50,10 @@ class Scope:
     def shares(self, db: int) -> bool:
         """Whether a source database in scope has to share its target database with others' keys."""
         target = self.target(db)
-        return target is not None and (self.filtered or len(self.sources(target)) > 1)
+        if target is None:
+            return False
+        added = self._to_be is not None and len(self._to_be.sources(target)) > 1
+        return self.filtered or added or len(self.sources(target)) > 1
 
     def filter(self, db: int) -> Filter | None:
         """Of the keys of a source database; None: all of them are in scope."""
@@ -49,7 +69,5 @@ class Scope:
         return not self.filtered or any(self.takes(source, key) for source in self.sources(target))
 
 
-def _compiled(one: KeyFilter) -> Filter | None:
-    if not one.active:
-        return None
-    return Filter([prefix(text) for text in one.allow_prefixes], [prefix(text) for text in one.block_prefixes])
+def _compiled(one: Names) -> Filter | None:
+    return None if one == ALL else Filter([*one.allow], [*one.block])

@@ -145,6 +145,7 @@ class StreamJob:
         self.port.reread()
         self.applier = self._applier(before.source)
         self.applier.border, self.applier.progress.committed = before.border, before.progress.committed
+        self.census.anew(self.applier.scope)
         self.receiver.alone.clear()
         self._sample, self._in_sync, self._took_up, self._values = None, False, False, {}
         return True
@@ -238,6 +239,7 @@ class StreamJob:
             self._tidy()
         if self.applier.progress.streaming:
             self.pruning.turn(self.applier.progress.prunable)
+        if self.applier.progress.streaming and self.applier.extending.whole:
             self.census.turn(self.applier.progress.committed or 0)
         if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
             self._asked, self._heard = now, self.log.end

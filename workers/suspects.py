@@ -33,8 +33,7 @@ from workers.spool.commands import commands
 from workers.spool.log import Log
 from workers.target.claim import Checkpoint
 from workers.target.expiries import Expiries, Expiry
-from workers.target.link import SILENCE_S, lost
-from workers.target.windows import Chain, Window
+from workers.target.windows import Chain, Window, commit
 from workers.wanted import Wanted
 
 BATCH = 1000
@@ -315,12 +314,5 @@ class Suspects:
         self._settler.touch(target, command[1], window.end, True)
 
     def _commit(self, window: Window) -> None:
-        if not window.commands:
-            return
-        self._chain.push(window)
-        by = time.monotonic() + SILENCE_S
-        while self._chain.flying:
-            if self._chain.pump(STEP_S):
-                continue
-            if time.monotonic() > by:
-                raise lost(f"the target has been silent for {SILENCE_S:.0f} s")
+        if window.commands:
+            commit(self._chain, window)

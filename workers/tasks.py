@@ -67,11 +67,6 @@ def _owner(app: Celery) -> str:
     return f"{app.keyferry_settings.hostname}:{os.getppid()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-def home_db(databases: dict[int, int] | None) -> int:
-    """The target database of Keyferry's own keys: 0, or the lowest one in scope."""
-    return 0 if databases is None else min(databases.values(), default=0)
-
-
 @shared_task(name=names.FOLLOW, bind=True)
 def follow(self: Any, node_id: int) -> None:
     """Follow one source node for as long as it is wanted."""
@@ -82,8 +77,7 @@ def follow(self: Any, node_id: int) -> None:
         return
     try:
         source, target = store.endpoints(port.task.id)
-        home = home_db(port.task.databases)
-        StreamJob(port, source, target, settings.spool, home, settings.stream_shift_s, shown(self)).run()
+        StreamJob(port, source, target, settings.spool, port.task.home, settings.stream_shift_s, shown(self)).run()
     except TaskRests as error:
         log.info("stream of node %s: %s", node_id, error.message)
     except Fenced as error:
@@ -131,7 +125,7 @@ def load(self: Any, chunk_id: int) -> str | None:
             port.done(0)
             return "out of scope"
         port.say = shown(self)
-        load_chunk(port, target, home_db(databases), goal)
+        load_chunk(port, target, port.task.home, goal)
         return f"{port.chunk.keys} keys"
     except Fenced as error:
         log.info("chunk %s: %s", chunk_id, error.line())
@@ -156,7 +150,7 @@ def operate(self: Any, op_id: int) -> None:
         nodes, chunks = store.nodes(task.id), store.chunks(task.id)
         spool = self.app.keyferry_settings.spool
         carry_out(
-            port, lambda: store.endpoints(task.id), nodes, chunks, spool, home_db(task.databases),
+            port, lambda: store.endpoints(task.id), nodes, chunks, spool, task.home,
             lambda: store.routes(task.id), lambda: store.renew_grants(task.id),
         )  # fmt: skip
     except Fenced as error:

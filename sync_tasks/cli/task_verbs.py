@@ -165,19 +165,23 @@ def resume(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State =
         return _report(client.resume(tasks, wait), json)
 
 
-def modify(tasks: Which, config: Config = None, set_: Set = None, json: Json = False, state: State = None) -> int:
+def modify(
+    tasks: Which, config: Config = None, set_: Set = None, wait: Wait = WAIT_S, json: Json = False, state: State = None
+) -> int:
     """Change settings of tasks.
 
-    What is not named stays as it is. A running stream takes new settings up at its next checkpoint; databases cannot
-    change once copying has begun.
+    What is not named stays as it is. A running stream takes new settings up at its next checkpoint. Databases and keys
+    that are added are loaded while it goes on, once a worker has looked whether they may be; what is taken away stays
+    on the target as it was.
 
     \b
     Examples:
       keyferry task modify orders-move --set retry.other_min=30
+      keyferry task modify orders-move --set 'databases={"0"=0,"2"=2}'
       keyferry task modify 1 2 3 --config defaults.toml
     """
     with connected(state) as client:
-        return _report(client.modify(tasks, config=config, **settings_of(set_)), json)
+        return _report(client.modify(tasks, config=config, wait_s=wait, **settings_of(set_)), json)
 
 
 def restart(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State = None) -> int:

@@ -13,11 +13,13 @@ from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import is_final_at_once, pause
-from sync_tasks.states import MAY, ChunkState, OpKind, OpState, TaskState
-from sync_tasks.store import ended, grants, locks, prechecks, rows
+from sync_tasks.spec import TaskSpec
+from sync_tasks.states import BESIDE, ENDED, MAY, RUNNING, ChunkState, OpKind, OpState, TaskState
+from sync_tasks.store import ended, extents, grants, locks, prechecks, rows
 from sync_tasks.store.ended import Ended
 from sync_tasks.store.jobs import due
-from sync_tasks.store.runs import begin, stop
+from sync_tasks.store.runs import begin, stop, take_up
+from sync_tasks.store.tasks import set_spec
 from sync_tasks.views import OpView, TaskView
 
 if TYPE_CHECKING:
@@ -27,7 +29,14 @@ MOST_ATTEMPTS = 8
 """Failures that a retry may heal, after which an operation is given up: with their pauses about a minute."""
 
 OPEN = (OpState.READY, OpState.RUNNING)
-DONE_TO = {OpKind.PRECHECK: "prechecked", OpKind.RESTART: "restarted", OpKind.RELEASE: "released"}
+DONE_TO = {
+    OpKind.PRECHECK: "prechecked",
+    OpKind.RESTART: "restarted",
+    OpKind.RELEASE: "released",
+    OpKind.MODIFY: "modified",
+}
+LIVE = {"name", "environment", "resource_group", "retry", "throttle", "instance_class"}
+"""Settings that scheduler and workers look at all the while."""
 
 
 class Ops(Ended, prechecks.Prechecks):
@@ -76,7 +85,7 @@ class Ops(Ended, prechecks.Prechecks):
         """An operation to carry out, or None: taken, done, not due yet, or somebody still works for its task."""
         with self.database.write() as session:
             asked = session.execute(select(Op.task_id, Op.kind).where(Op.id == op_id)).one_or_none()
-            if asked is None or (asked.kind != OpKind.PRECHECK and _at_work(session, asked.task_id)):
+            if asked is None or (asked.kind not in BESIDE and _at_work(session, asked.task_id)):
                 return None
             op = session.get(Op, op_id, with_for_update={"skip_locked": True})
             if op is None or op.state != OpState.READY or not due(op.next_at, self._clock()):
@@ -108,7 +117,7 @@ class OpHandle:
         with self._store._run(self.task.id) as (session, task):
             op = self._held(session)
             op.state, op.owner, op.error = OpState.DONE, None, None
-            spools = [] if op.kind == OpKind.PRECHECK else ended.note(session, task)
+            spools = [] if op.kind in BESIDE else ended.note(session, task)
             _DONE[OpKind(op.kind)](session, task, op)
         self._store.tell_spools(self.op.id, self.task.name, spools)
 
@@ -118,7 +127,7 @@ class OpHandle:
             op = self._held(session)
             op.owner, op.error = None, lifecycle.as_dict(error)
             op.attempts += 1
-            if op.kind != OpKind.PRECHECK and not is_final_at_once(error) and op.attempts < MOST_ATTEMPTS:
+            if op.kind not in BESIDE and not is_final_at_once(error) and op.attempts < MOST_ATTEMPTS:
                 op.state, op.dispatched_at = OpState.READY, None
                 op.next_at = self._store._clock() + pause(op.attempts, self._store._rng)
                 return
@@ -127,7 +136,7 @@ class OpHandle:
                 lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "the precheck failed", error)
                 return
             lifecycle.note(session, task.id, f"{op.kind}-failed", error.line())
-            if task.state != TaskState.FAILED:
+            if op.kind != OpKind.MODIFY and task.state != TaskState.FAILED:
                 # What made it fail decides what may be done with it: that stays.
                 task.error = lifecycle.as_dict(error)
 
@@ -185,8 +194,24 @@ def _ask(session: Session, task: Task, kind: OpKind, **options: Any) -> Op:
     return _add(session, task, kind, **options)
 
 
+def ask_modify(session: Session, task: Task, spec: TaskSpec) -> Op:
+    """Have a worker look at what settings add, and then give them to the task."""
+    return _ask(session, task, OpKind.MODIFY, spec=spec.model_dump(mode="json"))
+
+
+def modified(session: Session, task: Task, spec: TaskSpec) -> None:
+    """Give a task other settings, and have them taken up."""
+    before, after = rows.spec_of(task).model_dump(), spec.model_dump()
+    set_spec(session, task, spec)
+    changed = sorted(name for name, value in after.items() if value != before[name])
+    lifecycle.note(session, task.id, "modified", ", ".join(changed) or "nothing changed")
+    if task.state in RUNNING and not LIVE.issuperset(changed):
+        take_up(session, task)
+
+
 def _add(session: Session, task: Task, kind: OpKind, **options: Any) -> Op:
-    stop(session, task, f"for its {kind}")
+    if kind is not OpKind.MODIFY:
+        stop(session, task, f"for its {kind}")
     op = Op(task_id=task.id, kind=kind, state=OpState.READY, options=options)
     session.add(op)
     if kind is OpKind.PRECHECK:
@@ -227,11 +252,26 @@ def _prechecked(session: Session, task: Task, op: Op) -> None:
         begin(session, task)
 
 
+def _modified(session: Session, task: Task, op: Op) -> None:
+    """What was looked at holds; the task may have gone on meanwhile."""
+    spec = TaskSpec.model_validate(op.options["spec"])
+    try:
+        if task.state in ENDED:
+            raise ControlError(f"the task is {task.state}", hint="make a new one", code="transition")
+        extents.widens(session, task, spec)  # a load may have begun
+    except KeyferryError as error:
+        op.state, op.error = OpState.FAILED, lifecycle.as_dict(error)
+        lifecycle.note(session, task.id, "modify-failed", error.line())
+        return
+    modified(session, task, spec)
+
+
 def _restarted(session: Session, task: Task, op: Op) -> None:
     """The old run is fenced and its keys are gone: another begins under names of its own."""
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
     task.uid = secrets.token_hex(8)
     task.finishing = False
+    task.extents = None
     session.execute(
         update(Node)
         .where(Node.task_id == task.id)
@@ -254,4 +294,4 @@ def _released(session: Session, task: Task, op: Op) -> None:
     lifecycle.move(session, task, TaskState.RELEASED, "released")
 
 
-_DONE = {OpKind.PRECHECK: _prechecked, OpKind.RESTART: _restarted, OpKind.RELEASE: _released}
+_DONE = {OpKind.PRECHECK: _prechecked, OpKind.RESTART: _restarted, OpKind.RELEASE: _released, OpKind.MODIFY: _modified}

@@ -43,6 +43,8 @@ def spec_of(row: Task) -> TaskSpec:
 def task_view(row: Task) -> TaskView:
     """A copy of a task's row."""
     spec = spec_of(row)
+    databases = mapping(spec.databases, row.source_db, row.target_db)
+    extents = row.extents or {"home": home_of(databases), "former": []}
     return TaskView(
         id=row.id,
         uid=row.uid,
@@ -51,12 +53,19 @@ def task_view(row: Task) -> TaskView:
         source=row.source_safe,
         target=row.target_safe,
         spec=spec,
-        databases=mapping(spec.databases, row.source_db, row.target_db),
+        databases=databases,
         error=row.error,
         finishing=row.finishing,
         created_at=row.created_at,
         account=row.account,
+        home=extents["home"],
+        former=tuple(extents["former"]),
     )
+
+
+def home_of(databases: dict[int, int] | None) -> int:
+    """The target database of Keyferry's own keys when a run begins: 0, or the lowest one in scope."""
+    return 0 if databases is None else min(databases.values(), default=0)
 
 
 def nodes(session: Session, where: Select[Any]) -> list[NodeView]:

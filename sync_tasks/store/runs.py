@@ -90,3 +90,13 @@ def _begin_anew(session: Session, task_id: int) -> None:
         .where(Chunk.task_id == task_id, Chunk.state.in_([ChunkState.READY, ChunkState.RUNNING]))
         .values(state=ChunkState.READY, owner=None, dispatched_at=None, next_at=None, keys_done=0)
     )
+
+
+def take_up(session: Session, task: Task) -> None:
+    """End the shifts of streams that have a checkpoint to end at; a load would have to begin anew."""
+    streaming = [Node.task_id == task.id]
+    if lifecycle.can(task, TaskState.MODIFYING):
+        lifecycle.move(session, task, TaskState.MODIFYING, "the stream takes up its new settings")
+    elif task.state != TaskState.MODIFYING:
+        streaming.append(Node.applied_offset.is_not(None))
+    session.execute(update(Node).where(*streaming).values(turn=True))

@@ -140,6 +140,10 @@ class StreamHandle:
         with self._write() as (session, node, task):
             if task.state not in RUNNING and task.state != TaskState.PRECHECK_PASSED:
                 raise TaskRests(f"the task is {task.state}", hint="start it again")
+            now = rows.task_view(task)
+            if (now.databases, now.spec.filter) != (self.task.databases, self.task.spec.filter):
+                # Loaders go by what holds now.
+                raise TaskRests("its settings have changed since", hint="another shift takes the snapshot")
             session.execute(update(Chunk).where(Chunk.node_id == node.id).values(state=ChunkState.VOID, owner=None))
             number = max(node.gen + 1, gen or 0)
             self._set(

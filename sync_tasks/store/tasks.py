@@ -15,7 +15,7 @@ from sync_tasks.models import Grant, Lease, Node, Task
 from sync_tasks.places import Named
 from sync_tasks.spec import TaskSpec, mapping
 from sync_tasks.states import TaskState
-from sync_tasks.store import locks, rows, sharing
+from sync_tasks.store import extents, locks, rows, sharing
 from sync_tasks.store.base import StoreBase
 from sync_tasks.views import TaskView
 
@@ -100,8 +100,12 @@ class Tasks(StoreBase):
         """New addresses or credentials of the same servers, sealed anew."""
         with self._task(task_id) as (session, task):
             old = rows.task_view(task).databases
-            new = mapping(rows.spec_of(task).databases, source.db, target.db)
-            _same_databases(session, task, old, new)
+            if old != mapping(rows.spec_of(task).databases, source.db, target.db) and extents.begun(session, task):
+                raise UsageError(
+                    "the databases to copy cannot change with the addresses once copying has begun",
+                    hint="use the same databases as before, or another --state directory",
+                    code="databases",
+                )
             self._seal(task, source, target)
 
     def endpoints(self, task_id: int) -> tuple[Endpoint, Endpoint]:
@@ -117,6 +121,7 @@ class Tasks(StoreBase):
     def update_spec(self, task_id: int, spec: TaskSpec) -> None:
         """New settings. Raises UsageError if databases change once data has been copied."""
         with self._task(task_id) as (session, task):
+            extents.refuse(session, task, spec)
             set_spec(session, task, spec)
 
     def _seal(self, task: Task, source: Endpoint, target: Endpoint) -> None:
@@ -131,36 +136,8 @@ class Tasks(StoreBase):
 
 
 def set_spec(session: Session, task: Task, spec: TaskSpec) -> None:
-    """Give a task new settings. Raises UsageError if databases change once data has been copied."""
-    old = rows.task_view(task).databases
-    new = mapping(spec.databases, task.source_db, task.target_db)
-    _same_databases(session, task, old, new)
-    _same_keys(session, task, spec)
+    """Give a task new settings. Raises UsageError if they contradict its URLs."""
+    extents.keep(session, task, spec)
     task.spec = spec.model_dump(mode="json")
     if spec.name:
         task.name = spec.name
-
-
-def _same_databases(session: Session, task: Task, old: dict[int, int] | None, new: dict[int, int] | None) -> None:
-    if old != new and _begun(session, task):
-        raise UsageError(
-            "the databases to copy cannot change once copying has begun",
-            hint="use the same databases as before, or another --state directory",
-            code="databases",
-        )
-
-
-def _same_keys(session: Session, task: Task, spec: TaskSpec) -> None:
-    commands = spec.filter.block_commands
-    before = rows.spec_of(task).filter.model_copy(update={"block_commands": commands})
-    if before != spec.filter and _begun(session, task):
-        raise UsageError(
-            "which keys to copy cannot change once copying has begun",
-            hint="use the same prefixes as before, or make another task",
-            code="filter",
-        )
-
-
-def _begun(session: Session, task: Task) -> bool:
-    begun = select(Node.id).where(Node.task_id == task.id, Node.gen > 0).limit(1)
-    return session.scalar(begun) is not None

@@ -11,19 +11,15 @@ from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, Side
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.spec import TaskSpec
-from sync_tasks.states import ENDED, RESTING, RUNNING, UNBEGUN, OpState, TaskState
-from sync_tasks.store import leases, rows, sharing
+from sync_tasks.states import ENDED, RESTING, RUNNING, UNBEGUN, OpKind, OpState, TaskState
+from sync_tasks.store import extents, leases, rows, sharing
 from sync_tasks.store.grants import Grants
-from sync_tasks.store.ops import busy, open_op, revoke
+from sync_tasks.store.ops import ask_modify, busy, modified, open_op, revoke
 from sync_tasks.store.receiving import receive
 from sync_tasks.store.runs import begin, stop
-from sync_tasks.store.tasks import set_spec
-from sync_tasks.views import TaskView
+from sync_tasks.views import OpView, TaskView
 
 Change = Callable[[TaskSpec], TaskSpec]
-
-LIVE = {"name", "environment", "resource_group", "retry", "throttle", "instance_class"}
-"""Settings that scheduler and workers look at all the while."""
 
 FOR_GOOD = {
     "fenced": "a copy of the database has taken over: go on there, or restart the task here",
@@ -69,27 +65,36 @@ class Verbs(Grants):
             return sharing.view(session, task)
 
     def modify(self, task_id: int, spec: TaskSpec | Change) -> TaskView:
+        """`change`; the task as it is then."""
+        self.change(task_id, spec)
+        with self.database.read() as session:
+            return sharing.view(session, session.get_one(Task, task_id))
+
+    def change(self, task_id: int, spec: TaskSpec | Change) -> OpView | None:
         """New settings. A stream takes them up at its next checkpoint; one that still loads, with its next shift.
 
         Args:
             spec: all of them, or what makes them of the present ones.
 
+        Returns the operation that has to look at both servers first, if they add databases or keys to what is copied
+        already; None: the task has them.
+
         Raises:
-            UsageError: databases change once data has been copied; or what `spec` raises.
+            ControlError: it cannot be modified now; `loading`: nor databases and keys while a snapshot is loaded.
+            UsageError: the databases contradict the URLs; or what `spec` raises.
         """
         with self._task(task_id) as (session, task):
             if task.state in ENDED:
                 raise _illegal(task, "be modified")
-            if (op := open_op(session, task_id)) is not None and op.state == OpState.RUNNING:
+            op = open_op(session, task_id)
+            if op is not None and (op.state == OpState.RUNNING or op.kind == OpKind.MODIFY):
                 raise busy(op)  # it works by the settings that it began with
             before = rows.spec_of(task)
             after = spec(before) if callable(spec) else spec
-            set_spec(session, task, after)
-            changed = sorted(k for k, v in after.model_dump().items() if v != before.model_dump()[k])
-            lifecycle.note(session, task.id, "modified", ", ".join(changed) or "nothing changed")
-            if task.state in RUNNING and not LIVE.issuperset(changed):
-                _take_up(session, task)
-            return sharing.view(session, task)
+            if extents.widens(session, task, after):
+                return rows.op_view(ask_modify(session, task, after))
+            modified(session, task, after)
+            return None
 
     def finish(self, task_id: int) -> TaskView:
         """Cut over: the streams drain what the source has written, settle expiries, close the target for good.
@@ -145,20 +150,10 @@ class Verbs(Grants):
         return len(theirs)
 
 
-def _take_up(session: Session, task: Task) -> None:
-    """End the shifts of streams that have a checkpoint to end at; a load would have to begin anew."""
-    streaming = [Node.task_id == task.id]
-    if lifecycle.can(task, TaskState.MODIFYING):
-        lifecycle.move(session, task, TaskState.MODIFYING, "the stream takes up its new settings")
-    elif task.state != TaskState.MODIFYING:
-        streaming.append(Node.applied_offset.is_not(None))
-    session.execute(update(Node).where(*streaming).values(turn=True))
-
-
 def _raise_busy(session: Session, task: Task) -> None:
     """An operation on the target and a stream of the same task must not meet."""
     op = open_op(session, task.id)
-    if op is not None:
+    if op is not None and op.kind != OpKind.MODIFY:
         raise busy(op)
 
 

@@ -158,6 +158,16 @@ class Source:
             raise self._refused(answer)
         return int(answer[0]), answer[1]
 
+    def walk(self, db: int, cursor: int, count: int) -> tuple[str, Position, int, list[bytes]]:
+        """One step of SCAN, with the id of the process that answers and a place of the stream that it has passed."""
+        ask: list[Command] = [(b"INFO", b"server"), POSITION, (b"SCAN", cursor, b"COUNT", count)]
+        answers = self._ask(db, ask)
+        for answer in answers:
+            if isinstance(answer, ReplyError):
+                raise self._refused(answer)
+        server, info, (after, keys) = answers
+        return _fields(server).get("run_id", ""), _position(_fields(info)), int(after), keys
+
     def there(self, db: int, keys: Sequence[bytes]) -> list[bool]:
         """Which of the keys a database has."""
         answers = self._ask(db, [(b"EXISTS", key) for key in keys])

@@ -15,7 +15,7 @@ from workers.target.link import TargetLink
 
 FIELDS = (
     b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held", b"extend",
-    b"number", b"windows", b"seendb", b"errors", b"fresh",
+    b"number", b"windows", b"seendb", b"errors", b"fresh", b"extent", b"adding",
 )  # fmt: skip
 
 OVER_S = 30 * 86400
@@ -46,6 +46,9 @@ class Checkpoint:
     is missing among those committed: its gate was refused (OOM, NOREPLICAS), and its successor's just as well.
     seen_db: the stream's database behind `seen`. errors: the target's count of error replies before anything behind
     `seen` was written (`workers.target.error_count`); empty: an earlier version wrote it.
+    extent: of which databases and keys the target is what the source was at `offset`, as `Extent.text`; empty: an
+    earlier version wrote it. adding: how far an addition to that is, as `workers.added` writes it. Both are written
+    only by the windows that change them.
     fresh_ms: a moment by the target's clock before which nothing behind `seen` was written at the source, or ALL_HELD;
     0: not known.
     """
@@ -65,9 +68,11 @@ class Checkpoint:
     seen_db: int = 0
     errors: str = ""
     fresh_ms: int = 0
+    extent: str = ""
+    adding: str = ""
 
     def fields(self) -> list[bytes]:
-        """Name and value in turn, but the token's name and the target's own count."""
+        """Name and value in turn, but the token's name, the target's own count, and what seldom changes."""
         extend = [] if self.extend_ms is None else [b"extend", b"%d" % self.extend_ms]
         return [
             b"replid", self.replid.encode(), b"offset", b"%d" % self.offset, b"db", b"%d" % self.db,
@@ -125,6 +130,8 @@ def _read(values: list[bytes | None]) -> Checkpoint | None:
             seen_db=int(got[b"seendb"] or 0),
             errors=(got[b"errors"] or b"").decode(),
             fresh_ms=int(got[b"fresh"] or 0),
+            extent=(got[b"extent"] or b"").decode(),
+            adding=(got[b"adding"] or b"").decode(),
         )
     except ValueError as e:
         hint = "start over with an empty target and a new state directory"

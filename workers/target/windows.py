@@ -10,6 +10,7 @@ refused like the window before it proves nothing: so the target counts windows, 
 from __future__ import annotations
 
 import re
+import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side, Unkn
 from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
-from workers.target.link import TargetLink, lost
+from workers.target.link import SILENCE_S, TargetLink, lost
 
 MULTI = encode([b"MULTI"])
 EXEC = encode([b"EXEC"])
@@ -29,6 +30,7 @@ FAR = 1 << 53
 GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
 TAIL_COMMANDS = 5  # SELECT, DEL, HSET, HINCRBY (or HSET), HSET
 POUR_BYTES = 1 << 20
+STEP_S = 0.05
 QUEUED_BYTES = 9  # of +QUEUED; no refusal is shorter
 TURNS = 3
 """Replies of so many parts of the windows in flight are waited for, one after the other."""
@@ -330,3 +332,13 @@ class Chain:
         if self.refused is not None:
             self.refused += found
 
+
+def commit(chain: Chain, window: Window) -> None:
+    """Push one window, and see it committed. Raises what `Chain.pump` raises, and ConnectionLost."""
+    chain.push(window)
+    by = time.monotonic() + SILENCE_S
+    while chain.flying:
+        if chain.pump(STEP_S):
+            continue
+        if time.monotonic() > by:
+            raise lost(f"the target has been silent for {SILENCE_S:.0f} s")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 
 from sync_tasks import names
-from sync_tasks.errors import ConnectionLost, ControlError, Fenced, KeyferryError, Side, UsageError
+from sync_tasks.errors import ConnectionLost, ControlError, Fenced, KeyferryError, Side, TaskRests, UsageError
+from sync_tasks.extent import Extent
+from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.models import Node
 from sync_tasks.spec import TaskSpec
-from sync_tasks.states import ENDED, RESTING, RUNNING, OpKind, TaskState
+from sync_tasks.states import ENDED, RESTING, RUNNING, OpKind, OpState, TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.stream import StreamHandle
 from sync_tasks.store.verbs import FOR_GOOD
 from sync_tasks.supervise.opening import FINAL
 from sync_tasks.throttle import Limits
+from sync_tasks.views import OpView, TaskView
 from tests.unit.control.conftest import SOURCE, TARGET, chunk, started
 from tests.unit.control.processes import PROCESSES, in_processes
 from tests.unit.control.test_lifecycle import put
@@ -211,10 +214,87 @@ def test_of_many_changes_at_once_none_is_lost(store: Store, task_id: int) -> Non
     assert store.task(task_id).spec.extend_expiry_s == 600 + 5 * PROCESSES
 
 
-def test_databases_cannot_change_once_copying_has_begun(store: Store, task_id: int, handle: StreamHandle) -> None:
-    with pytest.raises(UsageError, match="databases"):
-        store.modify(task_id, TaskSpec(databases={0: 1}))
-    assert "modified" not in kinds(store, task_id)
+FEWER = TaskSpec(databases={0: 0, 3: 3})
+OTHERS = TaskSpec(databases={3: 3, 4: 2})
+
+
+def carried_out(store: Store, task_id: int, op: OpView | None) -> TaskView:
+    """By a worker that has found nothing against it."""
+    assert op is not None
+    handle = store.claim_op(op.id, "h:1:2:y")
+    assert handle is not None
+    handle.done()
+    return store.task(task_id)
+
+
+def test_what_is_taken_away_goes_at_once(store: Store, task_id: int, handle: StreamHandle) -> None:
+    assert store.change(task_id, TaskSpec(databases={3: 3})) is None
+    task = store.task(task_id)
+    assert (task.databases, task.state, task.home) == ({3: 3}, S.MODIFYING, 0), "our own keys stay where they are"
+    assert task.former == (Extent.of(None, FilterSpec()).text,)
+    assert handle.renew().turn
+    assert store.change(task_id, TaskSpec(databases={3: 3}, filter=FilterSpec(allow_prefixes=["a"]))) is None
+    assert store.task(task_id).former == (Extent.of(None, FilterSpec()).text, Extent.of({3: 3}, FilterSpec()).text)
+
+
+def test_what_is_added_is_looked_at_first(store: Store, task_id: int, handle: StreamHandle) -> None:
+    store.change(task_id, TaskSpec(databases={3: 3}))
+    handle.took_up()
+    before = store.task(task_id)
+    op = store.change(task_id, OTHERS)
+    assert store.task(task_id) == before
+    for spec in (OTHERS, TaskSpec(extend_expiry_s=3)):
+        with pytest.raises(ControlError, match="its modify is not over yet"):
+            store.change(task_id, spec)
+    assert store.halt(task_id).state is S.SUSPENDED, "it stands in nobody's way"
+    assert store.resume(task_id).state is S.SYNCHRONIZING
+    after = carried_out(store, task_id, op)
+    assert (after.databases, after.state, after.home) == ({3: 3, 4: 2}, S.MODIFYING, 0)
+    assert kinds(store, task_id)[-3:] == ["synchronizing", "modified", "modifying"]
+
+
+def test_what_stands_against_it_changes_nothing(store: Store, task_id: int, handle: StreamHandle) -> None:
+    store.change(task_id, TaskSpec(databases={3: 3}))
+    handle.took_up()
+    before = store.task(task_id)
+    op = store.change(task_id, OTHERS)
+    assert op is not None
+    worker = store.claim_op(op.id, "h:1:2:y")
+    assert worker is not None
+    worker.failed(CUT)
+    assert store.task(task_id) == before
+    assert store.op(op.id).state is OpState.FAILED, "whoever has asked is told at once"
+    assert kinds(store, task_id)[-1] == "modify-failed"
+    assert store.change(task_id, TaskSpec(databases={3: 3}, extend_expiry_s=4)) is None
+
+
+def test_a_load_goes_by_one_extent(store: Store, task_id: int) -> None:
+    claimed = store.claim_node(1, "h:1:2:x")
+    assert claimed is not None
+    assert store.change(task_id, FEWER) is None
+    with pytest.raises(TaskRests, match="settings have changed"):
+        claimed.begin_snapshot("r", 1, 0, None, None)
+    claimed.reread()
+    gen = claimed.begin_snapshot("r", 1, 0, None, None)
+    narrower = FEWER.model_copy(update={"filter": FilterSpec(block_prefixes=["a"])})
+    for spec in (OTHERS, TaskSpec(databases={3: 3}), narrower):
+        with pytest.raises(ControlError, match="while a snapshot is loaded") as caught:
+            store.change(task_id, spec)
+        assert caught.value.code == "loading"
+    claimed.end_snapshot(gen, 0, 0)
+    claimed.begin_stream()
+    op = store.change(task_id, OTHERS)
+    claimed.begin_snapshot("r", 9, 0, None, None)
+    assert carried_out(store, task_id, op).databases == FEWER.databases, "a load has begun meanwhile"
+    assert op is not None
+    assert (store.op(op.id).error or {})["code"] == "loading"
+
+
+def test_a_restart_begins_with_what_is_in_scope(store: Store, task_id: int, handle: StreamHandle) -> None:
+    store.change(task_id, TaskSpec(databases={3: 3}))
+    store.release_node(1, handle.epoch)
+    carried_out(store, task_id, store.request(task_id, OpKind.RESTART))
+    assert (store.task(task_id).home, store.task(task_id).former) == (3, ())
 
 
 def test_a_precheck_under_way_judges_the_settings_that_start(store: Store) -> None:

@@ -1,0 +1,355 @@
+"""Databases or keys are added to a stream that goes on: they are copied beside it, then they are in scope (DESIGN 6).
+
+    scan      the source is walked over; keys that are added are put on the target in windows of our own
+    sweep     what we had brought there earlier, and the source has not any more, goes
+    catch up  what the stream has named since is put once more, again and again, until that is little
+    switch    one window says that all of it is in scope, and that what the stream has named since the last round is in
+              doubt: `workers.repair` copies that anew, at exact offsets
+
+Up to the switch the stream's own commands do not touch what is added, so it does not matter when a value is put. Always
+holds: a key that is added, that the walk has passed, and that the stream has not named behind `base`, is on the target
+as at the source. For a key that is there all through the walk is found by it, and one that is not was named.
+
+How far it is stands in the checkpoint, in the windows that put the keys: whoever goes on after a death begins there,
+and a target that falls back has what it says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from sync_tasks.names import KEY_PREFIX
+from workers.added import CATCHING_UP, SCANNING, SWEEPING, Addition, Former, digest
+from workers.codec.digest_cy import among, distinct, key_hash
+from workers.compose import emit, select
+from workers.keys_of import Key, keys_of
+from workers.reach import nowhere, reach
+from workers.repair import MOST_BYTES, MOST_DOUBTED, SKEW_S
+from workers.rewrite import SCRIPTS, WHOLE, Rewriter
+from workers.scope import Scope
+from workers.source.ask import Source
+from workers.spool.commands import commands
+from workers.spool.hash_files import bits_of
+from workers.spool.known import Known
+from workers.spool.log import Log
+from workers.target.claim import Checkpoint
+from workers.target.error_count import UNKNOWN, error_count
+from workers.target.expiries import Expiries
+from workers.target.windows import Chain, Window
+from workers.wanted import Wanted
+
+SCANNED = 1000
+"""Keys that one SCAN is asked for."""
+BATCH = 500
+BATCH_BYTES = 8 << 20
+"""Of values that are asked for at once, as the source counts their memory; one may take up to `MOST_BYTES`."""
+ROUND_BYTES = 4 << 20
+"""When the stream has gone on by so much, what it named is put once more: the log behind that is kept."""
+FEW = 1000
+"""So many keys may be in doubt behind the switch."""
+MOST_ROUNDS = 20
+"""After so many rounds behind the walk the switch comes anyway."""
+MOST_GONE = 50_000
+MOST_TRIES = 3
+STEP_S = 0.05
+
+
+class Adding:
+    """One connection's part of an addition. Every step is taken with nothing in flight.
+
+    Args:
+        chain: writes the windows.
+        log: of the stream.
+        source: is walked over and asked for values.
+        known: is told of what is put.
+        expiries: walks over the target.
+        rewriter: of all that there will be; what it holds is found by a walk later.
+        so_far: what the stream acts on.
+        found: the checkpoint that was claimed.
+        spare: whether the target may have keys of its own where something is added.
+        pause: sleeps so many seconds; raises when the job is to stop.
+        tell: an event for people: kind and text.
+        earlier: of the connection before; where the checkpoint says that no other was in between, it is gone on from
+            there. Connections may end all the time, where values come into scope.
+
+    `step` raises Wanted, and what source, target and log raise.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        log: Log,
+        source: Source,
+        known: Known,
+        expiries: Expiries,
+        rewriter: Rewriter,
+        so_far: Scope,
+        found: Checkpoint,
+        spare: bool,
+        pause: Callable[[float], None],
+        tell: Callable[[str, str], None],
+        earlier: Adding | None = None,
+    ) -> None:
+        self._chain, self._log, self._source, self._known, self._expiries = chain, log, source, known, expiries
+        self._rewriter, self._scope, self._so_far, self._spare = rewriter, rewriter.scope, so_far, spare
+        self._pause, self._tell = pause, tell
+        self.over = False  # the window that switches has been pushed
+        state = Addition.parse(found.adding, self._scope.extent)
+        start = log.start
+        if state is not None and (start is None or start > state.base or state.base > found.offset):
+            state = None  # what was named since cannot be told any more
+        self._state = state
+        self._page: list[tuple[Key, int]] = []  # to be put, and the bytes of each
+        self._sent = 0  # so many of them are in the last window
+        self._then: Addition | None = None  # behind that
+        self._run = error_count(chain.link).partition(":")[0]  # the target's process
+        self._rounds = 0
+        self._sure_at = 0.0
+        self._goals: list[int] | None = None  # target databases to be swept, and where in the first of them
+        self._cursor = 0
+        self._gone: list[bytes] = []
+        if earlier is not None and state is not None and state == earlier._state:
+            self._go_on(earlier)
+
+    def _go_on(self, earlier: Adding) -> None:
+        self._then, self._rounds, self._sure_at = earlier._then, earlier._rounds, earlier._sure_at
+        # All of it was put, or what was sent last is put once more.
+        self._page = [] if earlier._state is earlier._then else earlier._page
+        if self._run == earlier._run:
+            self._goals, self._cursor, self._gone = earlier._goals, earlier._cursor, earlier._gone
+
+    @property
+    def base(self) -> int:
+        """The stream offset from which on the log is needed."""
+        return self._chain.tip[0] if self._state is None else self._state.base
+
+    def due(self) -> bool:
+        """Whether there is something to do now."""
+        return not self.over and (self._state is None or self._waits_s() <= 0)
+
+    def _waits_s(self) -> float:
+        """A replica hides what its master has not deleted yet, and may still renew."""
+        done = self._state is not None and self._state.phase == CATCHING_UP and len(self._page) == self._sent
+        return self._sure_at - time.monotonic() if done and not self._is_long() else 0.0
+
+    def step(self) -> Window | None:
+        """The next window, if this step needs one; the last one is committed."""
+        del self._page[: self._sent]
+        self._sent = 0
+        if self._state is None:
+            return self._begin(0)
+        if self._page:
+            return self._put(self._state)
+        if self._is_long() or self._state.phase == CATCHING_UP:
+            return self._catch_up(self._state)
+        return self._scan(self._state) if self._state.phase == SCANNING else self._sweep(self._state)
+
+    def _is_long(self) -> bool:
+        return self._chain.tip[0] - self.base > ROUND_BYTES
+
+    # --- what is added
+
+    def _is_new(self, db: int, key: bytes) -> bool:
+        mine = self._scope.takes(db, key) and not key.startswith(KEY_PREFIX)
+        return mine and not (self._so_far.takes(db, key) and self._so_far.target(db) == self._scope.target(db))
+
+    def _adds(self, db: int) -> bool:
+        return self._scope.extent.adds(self._so_far.extent, db)
+
+    def _concerns(self, argv: list[bytes], db: int) -> bool:
+        """Whether a command on whole databases, or a script that may do anything, changes what is added."""
+        name = argv[0].upper()
+        if name == b"SWAPDB":
+            return self._adds(int(argv[1])) or self._adds(int(argv[2]))
+        return name in SCRIPTS or name == b"FLUSHALL" or self._adds(db)
+
+    # --- begin
+
+    def _begin(self, tries: int) -> Window:
+        if tries > MOST_TRIES:
+            raise Wanted("what is added is emptied or swapped again and again while it is copied")
+        offset, db, _ = self._chain.tip
+        todo = [one for one in self._source.databases() if self._adds(one)]
+        phase = SCANNING if todo else SWEEPING
+        self._state = Addition(digest(self._scope.extent), offset, db, phase, todo=todo, tries=tries)
+        self._goals, self._gone, self._rounds = None, [], 0
+        names = ", ".join(map(str, todo)) or "none that holds keys"
+        self._tell("adding", f"what was added is copied beside the stream; databases of the source: {names}")
+        return self._mark(self._chain.own_window())
+
+    def _mark(self, window: Window) -> Window:
+        """Say in the checkpoint how far it is."""
+        assert self._state is not None
+        select(window, self._chain.db, window.end)
+        emit(window, [b"HSET", self._chain.ck, b"adding", self._state.text.encode()], window.end)
+        return window
+
+    # --- scan
+
+    def _scan(self, state: Addition) -> Window | None:
+        db = state.todo[0]
+        run, at, cursor, names = self._source.walk(db, state.cursor, SCANNED)
+        self._follow(at.offset, state)
+        reach(self._log, at, self._pause)
+        if state.run not in ("", run):
+            return self._begin(state.tries)
+        mine = [(db, name) for name in names if self._is_new(db, name)]
+        then = state.walked(run, cursor, len(mine))
+        if not mine:
+            self._state = then
+            return None
+        self._known.put({db: b"".join(key_hash(name, self._known.seed) for _, name in mine)})
+        self._turn(mine, then)
+        return None
+
+    def _follow(self, offset: int, state: Addition) -> None:
+        if offset < state.base:
+            raise nowhere()  # a replica that lags
+
+    def _turn(self, keys: list[Key], then: Addition) -> None:
+        """Put these keys; behind them it is so far."""
+        keys = sorted(set(keys))
+        self._page = list(zip(keys, self._source.sizes(keys), strict=True))
+        self._then = then
+        for (db, key), size in self._page:
+            if size > MOST_BYTES:
+                name = key[:100].decode(errors="backslashreplace")
+                raise Wanted(f"{name} of database {db}, which takes {size >> 20} MB, is added")
+
+    def _put(self, state: Addition) -> Window:
+        size = count = 0
+        while count < len(self._page) and count < BATCH and (count == 0 or size + self._page[count][1] <= BATCH_BYTES):
+            size += self._page[count][1]
+            count += 1
+        keys = [key for key, _ in self._page[:count]]
+        said = self._source.values(keys)
+        self._follow(said.at.offset, state)
+        reach(self._log, said.at, self._pause)
+        window = self._chain.own_window()
+        at = window.end
+        for (db, key), value, when in zip(keys, said.values, said.times, strict=True):
+            if value is not None:
+                self._rewriter.put(db, key, value, when, said.exact, at, window)
+                continue
+            if said.replica:
+                self._sure_at = time.monotonic() + SKEW_S
+            target = self._scope.target(db)
+            assert target is not None
+            select(window, target, at)
+            emit(window, [b"UNLINK", key], at)
+        self._sent = count
+        if count == len(self._page):
+            self._state = self._then
+        return self._mark(window)
+
+    # --- sweep
+
+    def _sweep(self, state: Addition) -> Window | None:
+        if self._goals is None:
+            if self._source.is_replica():
+                self._sure_at = time.monotonic() + SKEW_S  # its walk has hidden keys, too
+            self._known.fold(self._log, self._chain.tip[0])
+            full = self._expiries.databases(self._scope)
+            self._goals, self._cursor = [to for to in full if self._added_to(to)], 0
+        if not self._goals:
+            self._state = replace(state, phase=CATCHING_UP)
+            return self._mark(self._chain.own_window())
+        to = self._goals[0]
+        self._cursor, names = self._expiries.scan(to, self._cursor, SCANNED)
+        self._gone += self._missing(to, names)
+        if self._cursor == 0:
+            self._goals.pop(0)
+        if self._cursor and len(self._gone) < MOST_GONE:
+            return None
+        gone, self._gone = self._ours(to, self._gone), []
+        window = self._chain.own_window()
+        for at in range(0, len(gone), BATCH):
+            select(window, to, window.end)
+            emit(window, [b"UNLINK", *gone[at : at + BATCH]], window.end)
+        return self._mark(window) if gone else None
+
+    def _added_to(self, to: int) -> list[int]:
+        """The source's databases by which something is added to one of the target's."""
+        sources = range(256) if self._scope.databases is None else self._scope.sources(to)
+        return [db for db in sources if self._scope.target(db) == to and self._adds(db)]
+
+    def _missing(self, to: int, names: list[bytes]) -> list[bytes]:
+        """Keys of the target where something is added that the source does not have."""
+        added, sources = self._added_to(to), self._scope.sources(to)
+        left = [name for name in names if any(self._is_new(db, name) for db in added)]
+        for db in sources:
+            mine = [name for name in left if self._scope.takes(db, name)]
+            if mine:
+                there = {name for name, found in zip(mine, self._source.there(db, mine), strict=True) if found}
+                left = [name for name in left if name not in there]
+        return left
+
+    def _ours(self, to: int, names: list[bytes]) -> list[bytes]:
+        """Those that we have brought."""
+        if not names:
+            return []
+        found = set(names)
+        if self._known.whole:
+            found = {name for db in self._added_to(to) for name in self._among(db, names)}
+        elif self._spare:
+            self._tell(
+                "unverified",
+                f"{len(names)} keys of the target's database {to}, where something is added, are not at the source;"
+                " which of them this task has brought earlier is not known any more: they stay",
+            )
+            return []
+        if any(self._so_far.takes(db, name) for db in self._so_far.sources(to) for name in found):
+            raise Wanted(f"keys of a database that is merged into the target's database {to} again have gone meanwhile")
+        return sorted(found)
+
+    def _among(self, db: int, names: list[bytes]) -> list[bytes]:
+        bits = bits_of(self._known.count(db))
+        parts = (distinct(self._known.part(db, bits, part)) for part in range(1 << bits))
+        return [name for part in parts for name in among(names, part, self._known.seed)]
+
+    # --- catch up, and switch
+
+    def _catch_up(self, state: Addition) -> Window | None:
+        offset, db, _ = self._chain.tip
+        found = self._named(state.base, offset, state.db)
+        if found is None:
+            return self._begin(state.tries + 1)
+        last = state.phase == CATCHING_UP
+        sure = time.monotonic() >= self._sure_at
+        if last and sure and (len(found) <= FEW or self._rounds >= MOST_ROUNDS):
+            return self._switch(state)
+        self._rounds += last
+        then = replace(state, base=offset, db=db, keys=state.keys + len(found))
+        if found:
+            self._turn(sorted(found), then)
+            return None
+        self._state = then
+        return self._mark(self._chain.own_window())
+
+    def _named(self, start: int, stop: int, db: int) -> set[Key] | None:
+        """Keys that are added, and that the stream names; None: it may have changed any of them."""
+        found: set[Key] = set()
+        stream = commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
+        for (at, argv), places in keys_of(self._chain.link, stream, self._source.named):
+            name = argv[0].upper()
+            if (name in WHOLE or (name in SCRIPTS and not places)) and self._concerns(argv, at):
+                return None
+            found |= {place for place in places if self._is_new(*place)}
+            if len(found) > MOST_DOUBTED:
+                raise Wanted(f"over {MOST_DOUBTED} keys that are added were changed faster than they could be copied")
+        return found
+
+    def _switch(self, state: Addition) -> Window:
+        """From here on all is in scope. Of what the stream has named behind `base`, what is added is in doubt."""
+        window = self._chain.own_window()
+        window.held = True  # what was put may be held: it is looked for
+        former = Former(self._so_far.extent.text, window.end, window.db)
+        select(window, self._chain.db, window.end)
+        extent = [b"extent", self._scope.extent.text.encode(), b"adding", former.text.encode()]
+        emit(window, [b"HSET", self._chain.ck, *extent], window.end)
+        self._chain.seen, self._chain.seen_db, self._chain.errors = state.base, state.db, UNKNOWN
+        self.over = True
+        self._tell("added", f"{state.keys} keys were copied; what was added is in scope behind offset {window.end}")
+        return window

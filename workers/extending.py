@@ -1,0 +1,98 @@
+"""What of a task's scope the target has, connection by connection: it may be given another one while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sync_tasks.extent import Extent
+from sync_tasks.views import TaskView
+from workers.added import Former
+from workers.adding import Adding
+from workers.clock import Clock
+from workers.compose import emit
+from workers.left_out import LeftOut
+from workers.ports import StreamPort
+from workers.rewrite import Rewriter
+from workers.scope import Scope
+from workers.source.ask import Source
+from workers.spool.known import Known
+from workers.spool.log import Log
+from workers.target.claim import Checkpoint
+from workers.target.expiries import Expiries
+from workers.target.knows import Knows
+from workers.target.windows import Chain, commit
+
+
+class Extending:
+    """Of one applier.
+
+    Args:
+        scope: what the task is to copy.
+        task: says what its run had before, and whether the target may have keys of its own.
+        log, source, known, clock: of the node.
+        pause: sleeps so many seconds; raises when the job is to stop.
+        port: told what people should know.
+        left_out: what the target has no place for.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        task: TaskView,
+        log: Log,
+        source: Source,
+        known: Known,
+        clock: Clock,
+        pause: Callable[[float], None],
+        port: StreamPort,
+        left_out: LeftOut,
+    ) -> None:
+        self._scope, self._first = scope, next(iter(task.former), scope.extent.text)
+        self._spare = task.spec.conflict_mode != "precheck-and-report"
+        self._log, self._source, self._known, self._clock = log, source, known, clock
+        self._pause, self._tell, self._left_out = pause, port.event, left_out.add
+        self._last: Adding | None = None  # of the last connection
+        self.whole = False  # nothing is being added to what the stream acts on
+
+    def so_far(self, found: Checkpoint) -> Scope:
+        """What the stream acts on behind a checkpoint: what the target has of the task's scope."""
+        both = self._before(found).meet(self._scope.extent)
+        self.whole = both == self._scope.extent
+        return self._scope if self.whole else Scope.within(both, self._scope)
+
+    def _before(self, found: Checkpoint) -> Extent:
+        """An earlier version did not write it down: it was what the run began with."""
+        return Extent.parse(found.extent or self._first)
+
+    def former(self, found: Checkpoint) -> tuple[Scope, Former] | None:
+        """Behind an addition: what was in scope before it, and where it ended."""
+        former = Former.parse(found.adding)
+        return None if former is None else (Scope.within(former.extent, self._scope), former)
+
+    def say(self, chain: Chain, found: Checkpoint, scope: Scope) -> None:
+        """What is not in scope any more is let go: from here on the target need not be exact there."""
+        if found.extent == scope.extent.text:
+            return
+        window = chain.own_window()
+        emit(window, [b"HSET", chain.ck, b"extent", scope.extent.text.encode()], window.end)
+        commit(chain, window)
+        if not scope.extent.covers(self._before(found)):
+            held = "; expiries there that are held stay so" if found.held else ""
+            self._tell("narrowed", f"what was taken away is left as it is at offset {found.offset}{held}")
+
+    def adding(
+        self, chain: Chain, found: Checkpoint, expiries: Expiries, so_far: Scope, home: int, knows: Knows
+    ) -> Adding | None:
+        """What puts the rest on the target; None: there is none. Nothing may be in flight."""
+        if self.whole:
+            self._last = None
+            return None
+        rewriter = Rewriter(
+            self._scope, self._clock, home, lambda _: [], lambda *_: None, lambda _: None, knows, self._left_out,
+            self._source.kind_if_there(),
+        )  # fmt: skip
+        self._last = Adding(
+            chain, self._log, self._source, self._known, expiries, rewriter, so_far, found, self._spare, self._pause,
+            self._tell, self._last,
+        )  # fmt: skip
+        return self._last
