@@ -22,20 +22,26 @@ class Addition:
     to: digest of the extent that there will be.
     base: stream offset; each key that is added, and not named by the stream behind it, is on the target as at the
     source, as far as the walk over the source has come. db: the stream's database there.
+    replid: of the stream: where the source was replaced by another server, all of it begins anew.
     run: id of the source's process: a cursor is worth nothing for another one.
     todo, cursor: the source's databases that are still to be walked over, and where in the first of them.
+    extend_ms: what expiries were put later than the source's, or MIXED.
     tries: how often it was begun anew. keys: put so far, some more than once.
+    number: of the window that says so.
     """
 
     to: str
     base: int
     db: int
+    replid: str
+    extend_ms: int
     phase: str = SCANNING
     run: str = ""
     todo: list[int] = field(default_factory=list)
     cursor: int = 0
     tries: int = 0
     keys: int = 0
+    number: int = 0
 
     @property
     def text(self) -> str:

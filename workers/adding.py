@@ -29,12 +29,12 @@ from workers.reach import nowhere, reach
 from workers.repair import MOST_BYTES, MOST_DOUBTED, SKEW_S
 from workers.rewrite import SCRIPTS, WHOLE, Rewriter
 from workers.scope import Scope
-from workers.source.ask import Source
+from workers.source.ask import Position, Source
 from workers.spool.commands import commands
 from workers.spool.hash_files import bits_of
 from workers.spool.known import Known
 from workers.spool.log import Log
-from workers.target.claim import Checkpoint
+from workers.target.claim import MIXED, Checkpoint
 from workers.target.error_count import UNKNOWN, error_count
 from workers.target.expiries import Expiries
 from workers.target.windows import Chain, Window
@@ -103,6 +103,8 @@ class Adding:
         self._state = state
         self._page: list[tuple[Key, int]] = []  # to be put, and the bytes of each
         self._sent = 0  # so many of them are in the last window
+        self._said = state  # by the last window
+        self._replica = False
         self._then: Addition | None = None  # behind that
         self._run = error_count(chain.link).partition(":")[0]  # the target's process
         self._rounds = 0
@@ -110,13 +112,15 @@ class Adding:
         self._goals: list[int] | None = None  # target databases to be swept, and where in the first of them
         self._cursor = 0
         self._gone: list[bytes] = []
-        if earlier is not None and state is not None and state == earlier._state:
+        if earlier is not None and state is not None and state == earlier._said:
             self._go_on(earlier)
+        if self._state is not None and self._state.extend_ms != rewriter.clock.extend_ms:
+            self._state = replace(self._state, extend_ms=MIXED)
 
     def _go_on(self, earlier: Adding) -> None:
-        self._then, self._rounds, self._sure_at = earlier._then, earlier._rounds, earlier._sure_at
-        # All of it was put, or what was sent last is put once more.
-        self._page = [] if earlier._state is earlier._then else earlier._page
+        """The last window of an earlier connection is on the target, so all before it are."""
+        self._state, self._then, self._page = earlier._state, earlier._then, earlier._page[earlier._sent :]
+        self._rounds, self._sure_at, self._replica = earlier._rounds, earlier._sure_at, earlier._replica
         if self._run == earlier._run:
             self._goals, self._cursor, self._gone = earlier._goals, earlier._cursor, earlier._gone
 
@@ -140,6 +144,8 @@ class Adding:
         self._sent = 0
         if self._state is None:
             return self._begin(0)
+        if self._chain.tip[2] != self._state.replid:
+            return self._begin(self._state.tries)  # what was read of the one before may have been lost with it
         if self._page:
             return self._put(self._state)
         if self._is_long() or self._state.phase == CATCHING_UP:
@@ -170,11 +176,16 @@ class Adding:
     def _begin(self, tries: int) -> Window:
         if tries > MOST_TRIES:
             raise Wanted("what is added is emptied or swapped again and again while it is copied")
-        offset, db, _ = self._chain.tip
-        todo = [one for one in self._source.databases() if self._adds(one)]
-        phase = SCANNING if todo else SWEEPING
-        self._state = Addition(digest(self._scope.extent), offset, db, phase, todo=todo, tries=tries)
-        self._goals, self._gone, self._rounds = None, [], 0
+        offset, db, replid = self._chain.tip
+        at, full = self._source.full()
+        self._follow(at, offset)
+        todo = [one for one in full if self._adds(one)]
+        extend_ms, number = self._rewriter.clock.extend_ms, self._state.number if self._state else 0
+        self._state = Addition(
+            digest(self._scope.extent), offset, db, replid, extend_ms, SCANNING if todo else SWEEPING, todo=todo,
+            tries=tries, number=number,
+        )  # fmt: skip
+        self._goals, self._gone, self._rounds, self._page, self._sent = None, [], 0, [], 0
         names = ", ".join(map(str, todo)) or "none that holds keys"
         self._tell("adding", f"what was added is copied beside the stream; databases of the source: {names}")
         return self._mark(self._chain.own_window())
@@ -182,6 +193,7 @@ class Adding:
     def _mark(self, window: Window) -> Window:
         """Say in the checkpoint how far it is."""
         assert self._state is not None
+        self._said = self._state = replace(self._state, number=self._state.number + 1)
         select(window, self._chain.db, window.end)
         emit(window, [b"HSET", self._chain.ck, b"adding", self._state.text.encode()], window.end)
         return window
@@ -191,8 +203,7 @@ class Adding:
     def _scan(self, state: Addition) -> Window | None:
         db = state.todo[0]
         run, at, cursor, names = self._source.walk(db, state.cursor, SCANNED)
-        self._follow(at.offset, state)
-        reach(self._log, at, self._pause)
+        self._follow(at, state.base)
         if state.run not in ("", run):
             return self._begin(state.tries)
         mine = [(db, name) for name in names if self._is_new(db, name)]
@@ -204,9 +215,11 @@ class Adding:
         self._turn(mine, then)
         return None
 
-    def _follow(self, offset: int, state: Addition) -> None:
-        if offset < state.base:
+    def _follow(self, at: Position, base: int) -> None:
+        """What was read is the stream's, and not older than `base`."""
+        if at.offset < base:
             raise nowhere()  # a replica that lags
+        reach(self._log, at, self._pause)
 
     def _turn(self, keys: list[Key], then: Addition) -> None:
         """Put these keys; behind them it is so far."""
@@ -225,8 +238,7 @@ class Adding:
             count += 1
         keys = [key for key, _ in self._page[:count]]
         said = self._source.values(keys)
-        self._follow(said.at.offset, state)
-        reach(self._log, said.at, self._pause)
+        self._follow(said.at, state.base)
         window = self._chain.own_window()
         at = window.end
         for (db, key), value, when in zip(keys, said.values, said.times, strict=True):
@@ -241,15 +253,16 @@ class Adding:
             emit(window, [b"UNLINK", key], at)
         self._sent = count
         if count == len(self._page):
-            self._state = self._then
+            assert self._then is not None
+            self._state = replace(self._then, number=state.number)
         return self._mark(window)
 
     # --- sweep
 
     def _sweep(self, state: Addition) -> Window | None:
         if self._goals is None:
-            if self._source.is_replica():
-                self._sure_at = time.monotonic() + SKEW_S  # its walk has hidden keys, too
+            self._replica = self._source.is_replica()
+            self._hide()  # its walk has hidden keys, too
             self._known.fold(self._log, self._chain.tip[0])
             full = self._expiries.databases(self._scope)
             self._goals, self._cursor = [to for to in full if self._added_to(to)], 0
@@ -258,7 +271,10 @@ class Adding:
             return self._mark(self._chain.own_window())
         to = self._goals[0]
         self._cursor, names = self._expiries.scan(to, self._cursor, SCANNED)
-        self._gone += self._missing(to, names)
+        missing = self._missing(to, names, state.base)
+        self._gone += missing
+        if missing:
+            self._hide()
         if self._cursor == 0:
             self._goals.pop(0)
         if self._cursor and len(self._gone) < MOST_GONE:
@@ -275,14 +291,20 @@ class Adding:
         sources = range(256) if self._scope.databases is None else self._scope.sources(to)
         return [db for db in sources if self._scope.target(db) == to and self._adds(db)]
 
-    def _missing(self, to: int, names: list[bytes]) -> list[bytes]:
+    def _hide(self) -> None:
+        if self._replica:
+            self._sure_at = time.monotonic() + SKEW_S
+
+    def _missing(self, to: int, names: list[bytes], base: int) -> list[bytes]:
         """Keys of the target where something is added that the source does not have."""
         added, sources = self._added_to(to), self._scope.sources(to)
         left = [name for name in names if any(self._is_new(db, name) for db in added)]
         for db in sources:
             mine = [name for name in left if self._scope.takes(db, name)]
             if mine:
-                there = {name for name, found in zip(mine, self._source.there(db, mine), strict=True) if found}
+                at, said = self._source.there_at(db, mine)
+                self._follow(at, base)
+                there = {name for name, found in zip(mine, said, strict=True) if found}
                 left = [name for name in left if name not in there]
         return left
 
@@ -349,6 +371,8 @@ class Adding:
         select(window, self._chain.db, window.end)
         extent = [b"extent", self._scope.extent.text.encode(), b"adding", former.text.encode()]
         emit(window, [b"HSET", self._chain.ck, *extent], window.end)
+        if state.extend_ms != self._chain.extend_ms:
+            self._chain.extend_ms = MIXED
         self._chain.seen, self._chain.seen_db, self._chain.errors = state.base, state.db, UNKNOWN
         self.over = True
         self._tell("added", f"{state.keys} keys were copied; what was added is in scope behind offset {window.end}")

@@ -187,6 +187,8 @@ class Pump:
         ahead = self.translator.full[0] if self.translator.full else self.translator.window
         if ahead.wipes or not self._adds:
             return False
+        if not self.translator.full and not ahead.commands and self.cursor.offset >= (self.log.end or 0):
+            return True
         now = time.monotonic()
         if now >= self._turn_over:
             self._turn_over, self._adding_on = now + TURN_S, not self._adding_on

@@ -147,6 +147,15 @@ class Source:
         spaces = [value for name, value in self._info(b"keyspace").items() if mine is None or name in mine]
         return sum(int(space[1]) for space in map(KEYS.match, spaces) if space)
 
+    def full(self) -> tuple[Position, list[int]]:
+        """Databases that hold keys, and a place of the stream that whoever says so has passed."""
+        answers = self._ask(0, [POSITION, (b"INFO", b"keyspace")])
+        for answer in answers:
+            if isinstance(answer, ReplyError):
+                raise self._refused(answer)
+        info, spaces = map(_fields, answers)
+        return _position(info), [int(name[2:]) for name in spaces if name.startswith("db")]
+
     def databases(self) -> list[int]:
         """Databases that hold keys."""
         return [int(name[2:]) for name in self._info(b"keyspace") if name.startswith("db")]
@@ -170,11 +179,15 @@ class Source:
 
     def there(self, db: int, keys: Sequence[bytes]) -> list[bool]:
         """Which of the keys a database has."""
-        answers = self._ask(db, [(b"EXISTS", key) for key in keys])
+        return self.there_at(db, keys)[1]
+
+    def there_at(self, db: int, keys: Sequence[bytes]) -> tuple[Position, list[bool]]:
+        """The same, with a place of the stream that whoever says so has passed."""
+        answers = self._ask(db, [POSITION, *((b"EXISTS", key) for key in keys)])
         for answer in answers:
             if isinstance(answer, ReplyError):
                 raise self._refused(answer)
-        return [bool(answer) for answer in answers]
+        return _position(_fields(answers[0])), [bool(answer) for answer in answers[1:]]
 
     def libraries(self) -> list[str]:
         """Names of the function libraries; a server before 7.0 has none."""
