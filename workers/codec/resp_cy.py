@@ -102,8 +102,8 @@ class Scanner:
         singles: names of commands whose first argument is the only key they name. Of those, where there is a filter,
             `scan` passes over what is not in scope; any other plain command is special then, of kind KEYED.
         firsts: of commands of which that holds if they have one argument alone.
-        whole: a transaction of plain commands that is all there is part of a run; its MULTI and EXEC, of the kinds
-            MULTI and EXEC, are not: `parts` says where the commands are. Only where there is no filter.
+        whole: a transaction of plain commands, all of them in scope, that is all there is part of a run; its MULTI and
+            EXEC, of the kinds MULTI and EXEC, are not: `parts` says where the commands are.
     """
 
     table: dict
@@ -222,7 +222,7 @@ class Scanner:
             self.parts = []
         while True:
             if skipped >= 0 and (pos >= end or buf[pos] == 10 or pos - skipped > 1048576):
-                return (skipped, count, SKIP, None, pos, None)
+                return self._run(skipped, count, SKIP, None, pos, None)
             if (
                 skipped < 0
                 and self._multi < 0
@@ -286,8 +286,8 @@ class Scanner:
                 kind = self.table.get(data[name : name + name_size].upper())
                 if kind is not None:
                     if skipped >= 0:
-                        return (skipped, count, SKIP, None, pos, None)
-                    if self.whole and self.key_filter is None and argc == 1:
+                        return self._run(skipped, count, SKIP, None, pos, None)
+                    if self.whole and argc == 1:
                         if kind == MULTI and self._multi < 0:
                             self._multi = pos
                             self._inner = cur
@@ -312,15 +312,19 @@ class Scanner:
                 single = self._kind(buf, name, name_size)
                 if argc < 2 or single == 0 or (single == 2 and argc != 2):
                     if skipped >= 0:
-                        return (skipped, count, SKIP, None, pos, None)
-                    return (pos, count, SPECIAL, arguments(data, pos), cur, KEYED)
+                        return self._run(skipped, count, SKIP, None, pos, None)
+                    if self._multi >= 0:
+                        return self._back(data)
+                    return self._run(pos, count, SPECIAL, arguments(data, pos), cur, KEYED)
                 if cython.cast(Filter, self.key_filter).takes_at(buf, key, key_size) == 0:
+                    if self._multi >= 0:
+                        return self._back(data)
                     if skipped < 0:
                         skipped = pos
                     pos = cur
                     continue
                 if skipped >= 0:
-                    return (skipped, count, SKIP, None, pos, None)
+                    return self._run(skipped, count, SKIP, None, pos, None)
             if self._multi >= 0 and (count >= max_commands or pos - start >= max_bytes):
                 return self._back(data)
             if (
@@ -344,7 +348,7 @@ class Scanner:
     ) -> tuple:
         """What `scan` returns before a command that is not all there."""
         if skipped >= 0:
-            return (skipped, count, SKIP, None, pos, None)
+            return self._run(skipped, count, SKIP, None, pos, None)
         if self._multi >= 0:
             return self._back(data)
         return self._run(pos, count, MORE, None, pos, None)

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.throttle import Limits
 from tests.unit.protocol.conftest import REPLID, translator
 from tests.unit.protocol.test_translate import NOW, commands
+from workers.clock import Clock
 from workers.codec.mset_cy import packed
 from workers.codec.resp_cy import arguments, encode
 from workers.pace import Pace
+from workers.rewrite import Rewriter
+from workers.scope import Scope
 from workers.spool.log import Block
 from workers.target.windows import Window
 from workers.translate import LEAST_SETS, Translator
@@ -116,13 +120,18 @@ TRANSACTION = SOME.map(lambda inner: [[b"MULTI"], *inner, [b"EXEC"]])
 STREAM = st.lists(st.one_of(SOME, TRANSACTION, st.just([[b"SELECT", b"2"]]), st.just([])), max_size=12)
 
 
+BLOCKED = [b"1", b"2", b"n"]
+
+
 @settings(max_examples=150, deadline=None)
-@given(STREAM, st.integers(1, 5000), st.tuples(st.integers(1, 60), st.integers(50, 3000)))
+@given(STREAM, st.integers(1, 5000), st.tuples(st.integers(1, 60), st.integers(50, 3000)), st.booleans())
 def test_what_comes_goes_in_order_and_transactions_whole(
-    parts: list[list[Argv]], step: int, most: tuple[int, int]
+    parts: list[list[Argv]], step: int, most: tuple[int, int], filtered: bool
 ) -> None:
     """Whatever the cuts of the stream and the limits of a window: nothing twice, nothing lost, transactions whole."""
-    made = translator()
+    blocked = BLOCKED if filtered else []
+    scope = Scope(None, FilterSpec(block_prefixes=[key.decode() for key in blocked]))
+    made = Translator(0, 0, Rewriter(scope, Clock(0), 0, lambda _: [], lambda *_: None, lambda *_: None))
     made.most = most
     stream = [argv for part in parts for argv in part]
     data = resp(stream)
@@ -141,8 +150,9 @@ def test_what_comes_goes_in_order_and_transactions_whole(
                 origin = begins[window.command(index)[1]]  # each is named by where it, or its first one, began
                 assert origin[1] == argv[1]
     drop = (b"MULTI", b"EXEC", b"SELECT")
-    assert [argv[1] for argv in sent] == [key for argv in stream if argv[0] not in drop for key in argv[1:2]]
-    assert sum(window.changes for window in got) == sum(argv[0] not in drop for argv in stream)
+    taken = [argv for argv in stream if argv[0] not in drop and argv[1] not in blocked]
+    assert [argv[1] for argv in sent] == [argv[1] for argv in taken]
+    assert filtered or sum(window.changes for window in got) == len(taken)
     assert borders[-1] == len(data)
     inside = False
     for offset, argv in begins.items():
