@@ -28,6 +28,7 @@ TARGET_CONFIG = {"repl-backlog-ttl": "1"}  # a target is no replica: it is not t
 POLL_S = 0.01
 DELAY_S = 15.0
 RATES = (1000, 20_000)
+ALL_BY_PREFIX = '[filter]\nallow_prefixes = ["storm:", "counter:", "list:", "hash:", "stream:", "zset:"]\n'
 PARTS = ("full", "converted", "framing", "filter", "live", "drain", "mix", "delay", "idle")
 
 
@@ -67,11 +68,11 @@ class Bench:
         self.source, self.target, self.place, self.options = source, target, place, options
         self.numbers = itertools.count()
 
-    def ours(self, target: Server | None = None) -> Ours:
+    def ours(self, target: Server | None = None, config: str | None = None) -> Ours:
         wait_quiet(self.source)
         wait_no_backlog(self.target)
         state = self.place / f"state-{next(self.numbers)}"
-        return Ours(self.source, target or self.target, state, self.options.load_workers)
+        return Ours(self.source, target or self.target, state, self.options.load_workers, config)
 
     def native(self) -> Native:
         wait_quiet(self.source)
@@ -123,18 +124,32 @@ class Bench:
                 start_storm(self.source, kind, writes).wait()
                 self.target.resume()
                 result.native.append(seconds(lambda n=native: self.wait_applied(n)))
-            ours = self.ours()
-            ours.follow()
-            ours.in_sync()
-            ours.applied()
-            ours.usage.mark()
-            ours.suspend()
-            start_storm(self.source, kind, writes).wait()
-            ours.resume()
-            result.ours.append(seconds(lambda o=ours: self.wait_applied(o)))
-            result.usage = ours.usage
-            ours.leave()
+            result.ours.append(self.drained(kind, result))
         result.base = result.native
+        return result
+
+    def drained(self, kind: str, result: Result, config: str | None = None) -> float:
+        """Seconds in which ours brings what had queued up while it was stopped."""
+        ours = self.ours(config=config)
+        ours.follow()
+        ours.in_sync()
+        ours.applied()
+        ours.usage.mark()
+        ours.suspend()
+        start_storm(self.source, kind, self.options.writes).wait()
+        ours.resume()
+        took = seconds(lambda: self.wait_applied(ours))
+        result.usage = ours.usage
+        ours.leave()
+        return took
+
+    def filtered(self, kind: str) -> Result:
+        """A drain with a filter that takes all keys, and one without, which is the reference."""
+        result = Result(f"drain under a filter ({kind})", "without", 1.1, 1.0)
+        for _round in self.rounds():
+            result.base.append(self.drained(kind, result))
+            result.ours.append(self.drained(kind, result, ALL_BY_PREFIX))
+        result.native = result.base
         return result
 
     def delay(self, rate: int) -> str:
@@ -243,6 +258,8 @@ def lines(bench: Bench, parts: Collection[str]) -> Iterator[str]:
         yield from map(bench.delay, RATES)
     if "filter" in parts:
         yield alone.filtering()
+        yield bench.filtered("mix").line()
+        source.client(socket_timeout=600).flushall()
     if "idle" in parts:
         yield alone.idle(bench.ours())
 

@@ -16,9 +16,11 @@ from tests.servers import Server
 class Ours:
     """One run of the command between two servers, its use of the machine watched."""
 
-    def __init__(self, source: Server, target: Server, state: Path, load_workers: int | None) -> None:
+    def __init__(
+        self, source: Server, target: Server, state: Path, load_workers: int | None, config: str | None = None
+    ) -> None:
         self.source, self.target, self._state = source, target, state
-        self.ferry = Keyferry(source.url(), target.url(), state, load_workers=load_workers)
+        self.ferry = Keyferry(source.url(), target.url(), state, load_workers=load_workers, config=config)
         self.usage = Usage(self.ferry.processes)
         self._checkpoint: tuple[int, bytes] | None = None
 
