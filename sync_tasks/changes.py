@@ -52,6 +52,13 @@ class FilterTable(KeyTable, total=False):
     db: Mapping[int, KeyTable] | Mapping[str, KeyTable]  # rules of single source databases
 
 
+class TransformTable(TypedDict, total=False):
+    """A script that sees each command; `lua` empty: none."""
+
+    lua: str
+    file: str  # the path of a file with it, read at once; counts more than `lua`
+
+
 class SpecTable(TypedDict, total=False):
     """The settings of `TaskSpec`; what is left out stays as it is."""
 
@@ -65,6 +72,7 @@ class SpecTable(TypedDict, total=False):
     retry: RetryTable
     throttle: ThrottleTable
     instance_class: Class
+    transform: TransformTable
 
 
 Config = str | Path | TaskSpec

@@ -203,6 +203,27 @@ class TargetBusy(TargetError):
     retry = Retry.OTHER
 
 
+class TransformError(ControlError):
+    """The script of a task's transform failed, or returned what is no command. Nothing is skipped.
+
+    Args:
+        message: what is wrong.
+        line: of the script, 0: unknown.
+        argv: the command of the source that it was called with.
+    """
+
+    code = "transform"
+    retry = Retry.OTHER
+
+    def __init__(self, message: str, line: int, argv: list[bytes]) -> None:
+        where = f"line {line} of the transform" if line else "the transform"
+        super().__init__(
+            f"{where}, at {named(argv)}: {message}",
+            hint="correct the script with `keyferry task modify`: it goes on at that very command",
+        )
+        self.line_number, self.argv = line, argv
+
+
 class SpoolFull(ControlError):
     """No room for the spool."""
 

@@ -73,6 +73,12 @@ def begun(what: str) -> bytes:
     return b"begun:" + what.encode()
 
 
+def at_field(seq: int) -> bytes:
+    """Field of `marks_key`: how far a chunk is loaded, where loading it twice would do harm. Position in its file, and
+    commands of the record there and keys before it that are done."""
+    return b"at:%d" % seq
+
+
 def load_key(uid: str, node: int, gen: int, what: str) -> bytes:
     """Hash of the chain of one loader's batches, taken over by whoever loads the same chunk next; gone with its end.
 

@@ -15,6 +15,7 @@ from sync_tasks.keyfilter import FilterSpec, KeyFilter
 from sync_tasks.nearest import nearest
 from sync_tasks.strict import Strict
 from sync_tasks.throttle import CLASSES, Class, FullThrottle, IncrementalThrottle, ThrottleSpec
+from sync_tasks.transform.setting import TransformSpec, inlined
 from sync_tasks.verify_spec import VerifyLimits, VerifySpec
 
 TEN_YEARS_S = 10 * 365 * 86_400
@@ -55,6 +56,9 @@ RANGES = {
     "verify.limits": "a table",
     "verify.limits.rps": "1 and more commands a second, -1: no limit",
     "verify.limits.mb_per_s": "more than 0 MB a second, -1: no limit",
+    "transform": "a table",
+    "transform.lua": "Lua code of at most 64 KB that defines transform(db, argv); empty: none",
+    "transform.file": "the path of a file with such code, from where FILE.toml lies; it counts more than transform.lua",
 }
 """What each setting takes, in a person's words."""
 
@@ -84,6 +88,8 @@ MEANING = {
     "verify.sample": "how many of the keys are compared: the same ones in each run",
     "verify.limits.rps": "of what each side is asked",
     "verify.limits.mb_per_s": "of what each side answers",
+    "transform.lua": "sees each command, and entries of snapshots as commands: drops, rewrites, splits or routes it",
+    "transform.file": "read once, when the setting is given: it is transform.lua from then on",
     "instance_class": "commands a second of the stream: " + ", ".join(f"{k} {v}" for k, v in CLASSES.items() if v > 0),
 }
 """What each setting, but for tables, is for."""
@@ -94,7 +100,6 @@ UNBUILT: dict[str, Any] = {
     "sync_types": ["full", "incremental"],
     "reader": "psync",
     "prefer_replica": False,
-    "transform": {"lua": None, "file": None},
 }
 """Settings that exist but are not built yet, with the one value that means the same as leaving them out."""
 
@@ -126,6 +131,7 @@ class TaskSpec(Strict):
     throttle: ThrottleSpec = ThrottleSpec()
     instance_class: Class = "unlimited"
     verify: VerifySpec = VerifySpec()
+    transform: TransformSpec = TransformSpec()
 
     @field_validator("name", "environment", "resource_group")
     @classmethod
@@ -162,6 +168,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "throttle.incremental": IncrementalThrottle,
     "verify": VerifySpec,
     "verify.limits": VerifyLimits,
+    "transform": TransformSpec,
 }
 """Name of each table of settings to its model."""
 
@@ -172,19 +179,27 @@ def load_toml(path: Path | str) -> TaskSpec:
     Raises:
         UsageError: the file cannot be read, or a setting is unknown, out of its range, or not built yet.
     """
-    return from_table(_read(Path(path)), str(path))
+    return from_table(_read(Path(path)), str(path), Path(path).parent)
 
 
-def from_table(table: dict[str, Any], where: str) -> TaskSpec:
-    """The settings of a table with the names of FILE.toml; `where` is named in errors."""
+def from_table(table: dict[str, Any], where: str, base: Path = Path()) -> TaskSpec:
+    """The settings of a table with the names of FILE.toml; `where` is named in errors.
+
+    Args:
+        base: where the paths of files in it begin.
+    """
     built = dict(table)
+    if "transform" in built:
+        built["transform"] = inlined(built["transform"], base)
     for name, default in UNBUILT.items():
         if name in built:
             _refuse_unbuilt(name, built.pop(name), default, where)
     try:
-        return TaskSpec.model_validate(built)
+        spec = TaskSpec.model_validate(built)
     except ValidationError as error:
         raise _explain(error, where) from None
+    spec.transform.script()
+    return spec
 
 
 def _read(path: Path) -> dict[str, Any]:

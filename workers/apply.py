@@ -50,6 +50,7 @@ from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
 from workers.target.windows import Chain, commit
+from workers.transform import rewriter_of
 from workers.translate import Translator
 
 
@@ -88,7 +89,10 @@ class Applier(threading.Thread):
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         self.error: BaseException | None = None
         self.progress = Progress()
-        self.clock, self.pace = Clock(self.task.spec.extend_expiry_s * 1000), Pace()
+        self._transforms = self.task.spec.transform.active
+        # Under a transform nobody can say which key of the source one of the target is: times are held to the end.
+        self._extend_ms = 0 if self._transforms else self.task.spec.extend_expiry_s * 1000
+        self.clock, self.pace = Clock(self._extend_ms, blind=self._transforms), Pace()
         self.clock.own_from = log.end or 0
         if self.task.finishing:
             self.finishing.set()
@@ -149,7 +153,8 @@ class Applier(threading.Thread):
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.number}", self.home)
         try:
             self.databases = Databases(link, self.home)
-            self.clock.extend_ms = 0 if self.finishing.is_set() else self.task.spec.extend_expiry_s * 1000
+            self.clock.extend_ms = 0 if self.finishing.is_set() else self._extend_ms
+            self.clock.to_the_end = self._transforms and not self.finishing.is_set()
             self._evictions.ask(link)  # what it has evicted may be the checkpoint
             claimed = self._take_over(link)
             found = claimed.found
@@ -193,6 +198,8 @@ class Applier(threading.Thread):
             source_keys: how many the source has in scope, roughly; None: unknown.
         Raises what stands against it; nothing is changed then.
         """
+        if self._transforms:
+            raise resync.unsweepable()
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-reopen", self.home)
         try:
             node = self.port.node()
@@ -295,19 +302,19 @@ class Applier(threading.Thread):
         known = knows.ask(link, chain.ck, self._learned.names, filtered=self.scope.filtered or scope.filtered)
         expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = self._loaded_files, None
-        settler = Settler(
-            self.clock, chain, expiries, Search(expiries, scope, found.held, loaded),
-            inquiry := Inquiry(self.source, scope),
-        )  # fmt: skip
+        # Keys that a transform has named the target alone can tell, wherever they went.
+        blind = self._transforms
+        search = Search(expiries, Scope(None) if blind else scope, found.held, None if blind else loaded)
+        settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, scope))
         own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, scope.extent.text)
-        rewriter = Rewriter(
+        rewriter = rewriter_of(self.task.spec.transform)(
             scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
             self.source.kind_if_there(), self._scripts, partial(built_key, self.task.uid, self.number),
         )  # fmt: skip
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.spec.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
-        suspects = Suspects(chain, self.log, self.source, scope, self.clock, expiries, settler, self._pause)
+        suspects = Suspects(chain, self.log, self.source, scope, self.clock, expiries, settler, self._pause, blind)
         self.progress.committed, self.progress.streaming = found.offset, True
         cursor = Cursor(self.log, found.offset)
         try:

@@ -23,9 +23,11 @@ class Clock:
     Args:
         extend_ms: what a caught-up task adds to each expiry.
         now_ms: this process' clock; `skew_ms` brings it to the target's.
+        blind: the source cannot be asked for the times of keys that the target has, and a time that is only roughly
+            known stays so.
     """
 
-    def __init__(self, extend_ms: int, now_ms: Callable[[], int] = now_ms) -> None:
+    def __init__(self, extend_ms: int, now_ms: Callable[[], int] = now_ms, *, blind: bool = False) -> None:
         self.extend_ms = extend_ms
         self.now_ms = now_ms
         self.skew_ms = 0  # target's clock minus ours, rather too much than too little
@@ -36,6 +38,8 @@ class Clock:
         self.fresh_ms = 0  # by the target's clock: nothing behind the last block was written before
         self.all_held = False  # nothing that has an expiry was written without the hold so far
         self.own_from = 0  # blocks behind this offset bear a moment of this process' clock
+        self.blind = blind
+        self.to_the_end = False  # every time keeps its hold until the cut-over
         self._old = False
         self.unsettled: Callable[[], bool] = lambda: True  # whether holds may be left on the target
         self.received_ms = 0
@@ -91,7 +95,7 @@ class Clock:
 
     @property
     def holding(self) -> bool:
-        return self.loading or self.behind
+        return self.loading or self.behind or self.to_the_end
 
     def observe(self, before_ms: int, target_ms: int, after_ms: int) -> None:
         """The target's clock has shown `target_ms` between two moments of ours.
@@ -117,6 +121,7 @@ class Clock:
     def write(self, time_ms: int, exact: bool) -> int:
         """The time to write for a source's time."""
         plain = self.key(time_ms)
+        exact = exact or self.blind
         if not exact or self.holding or not self.ahead(plain):
             return hold(time_ms, exact)
         return plain

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sync_tasks.errors import CannotContinue, Side
-from sync_tasks.names import checkpoint_key, closed_key, marks_key
+from sync_tasks.names import at_field, checkpoint_key, closed_key, marks_key
 from sync_tasks.views import NodeView
 from workers.building import built_keys
 from workers.codec.resp_cy import ReplyError
@@ -18,10 +18,12 @@ from workers.spool.known import Known
 from workers.spool.scripts import Scripts
 from workers.spool.tables import read_tables
 from workers.sweep import SWEPT, sweep
+from workers.target import knows
 from workers.target.claim import STREAMING, Checkpoint
 from workers.target.databases import holding
 from workers.target.link import TargetLink
 from workers.target.windows import Window
+from workers.transform import transformer
 
 
 class Closing:
@@ -58,7 +60,7 @@ class Closing:
         marks = set(link.ask(b"HKEYS", marks_key(self._uid, self._node.number, self.gen)))
         # What is out of scope was never sent, and so has no mark.
         chunks = [c for c in self._port.chunks(self.gen) if self._scope.target(c.db) is not None]
-        if self._reopened(link, [SWEPT, *(b"%d" % c.seq for c in chunks)]):
+        if self._reopened(link, [SWEPT, *(b"%d" % c.seq for c in chunks), *(at_field(c.seq) for c in chunks)]):
             return [c.id for c in chunks]
         return [c.id for c in chunks if b"%d" % c.seq not in marks]
 
@@ -108,10 +110,15 @@ class Closing:
                 hint="see the worker's log for what happened to the spool; restart the task with an empty target",
             )
         if self.gen > 1:
+            mine = marks_key(self._uid, self._node.number, self.gen)
             chunks = [c for g in range(1, self.gen + 1) for c in self._port.chunks(g)]
+            spec = self._port.task.spec
+            made = None
+            if spec.transform.active:
+                made = transformer(spec, self._scope, self._home, knows.ask(link, mine))
             removed = sweep(
                 link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope, self._known,
-                self._port.renew, check,
+                self._port.renew, check, made,
             )  # fmt: skip
             if removed:
                 self._port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")

@@ -30,12 +30,14 @@ from workers.expiry import FIELD_HOLD, HOLD, hold
 from workers.huge import build, can_build, load_huge, unbuilt
 from workers.pace import Pace
 from workers.ports import ChunkPort
+from workers.scope import Scope
 from workers.spool.chunks import RECORD, count_keys, whole
 from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
 from workers.target.evictions import evicts
-from workers.target.knows import reads_of
+from workers.target.knows import ask, reads_of
 from workers.target.link import TargetLink, lost
+from workers.transform import transformer
 
 BATCH_KEYS = 200
 BATCH_BYTES = 128 << 10
@@ -102,10 +104,15 @@ class FencedBatches:
         self._back = encode([b"SELECT", home]) if db != home else b""
         self._flying: deque[tuple[bytes, int]] = deque()
         self._in = b""
+        self.refused: list[bytes] | None = None  # the command for which the last error was raised
 
-    def send(self, body: bytes, commands: int) -> None:
-        """One batch of `commands` commands on the data's database; waits while too many are in flight."""
-        self._push(self._select + body + self._back, commands + (2 if self._select else 0))
+    def send(self, body: bytes, commands: int, own: bytes = b"") -> None:
+        """One batch of `commands` commands on the data's database; waits while too many are in flight.
+
+        Args:
+            own: one more command, on the database of Keyferry's own keys.
+        """
+        self._push(self._select + body + self._back + own, commands + (2 if self._select else 0) + bool(own))
 
     def end(self, body: bytes = b"", commands: int = 0) -> None:
         """The last batch, on the database of Keyferry's own keys, once all others are known to be executed."""
@@ -162,10 +169,12 @@ class FencedBatches:
         self._flying.popleft()
         if outcome == NIL:
             raise self._spoiled()
+        if outcome == ABORTED and not gate and (index := next(iter(refused), commands)) < commands - 2:
+            self.refused = _command(body, index)
         if outcome == ABORTED or gate:
             raise classify(next(iter([*gate.values(), *refused.values()])), Side.TARGET)
         for index, line in failed.items():
-            argv = _command(body, index)
+            argv = self.refused = _command(body, index)
             raise TargetError(
                 f"the target refused {named(argv)} of the snapshot: {line.decode(errors='replace').lstrip('-')}",
                 code="refused-value",
@@ -279,6 +288,9 @@ class _Loader:
     def load(self, batches: FencedBatches) -> None:
         """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded."""
         version, _, _ = read_tables(self._path.parent)
+        if self._port.task.spec.transform.active:
+            self._transform(batches, version)
+            return
         if self._chunk.huge:
             self._lose(*load_huge(self._port, batches, version))
             return
@@ -335,6 +347,22 @@ class _Loader:
                 self.keys += keys
             self._at_end(data, position)
         self._lose(transcriber.lost, transcriber.first)
+
+    def _transform(self, batches: FencedBatches, version: int) -> None:
+        """Send everything through the task's transform."""
+        from workers.load_transformed import Loading
+
+        task = self._port.task
+        knows = ask(batches.link, marks_key(task.uid, self._port.node_number, self._chunk.gen))
+        made = transformer(
+            task.spec, Scope(task.databases, task.spec.filter), batches.home, knows,
+            lambda count, _, key: self._lose(count, key),
+        )  # fmt: skip
+        loading = Loading(self._port, batches, made, version, knows.reads.counters)
+        for _ in loading.run():
+            self.keys = loading.keys
+        self.keys = loading.keys
+        self._compare()
 
     def _build(self, batches: FencedBatches, record: memoryview, version: int) -> None:
         """One value that is too large to be converted in memory."""

@@ -67,7 +67,7 @@ class Inquiry:
 
     def _homes(self, target: int, keys: Sequence[bytes]) -> list[int]:
         """Which of the source's databases has each key of a target database; of one that none has, any."""
-        first, *others = self._scope.sources(target)
+        first, *others = self._scope.sources(target) or [target]
         homes = [first] * len(keys)
         for db in others:  # a key that several have is the last one's
             there = self._source.there(db, keys)

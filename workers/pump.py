@@ -121,7 +121,8 @@ class Pump:
         """Whether time alone brings nothing to do: all is committed and settled, and no end is near."""
         window = self.translator.window
         done = not window.commands and self.cursor.offset == window.end == self.chain.tip[0]
-        busy = self.settler.dirty or self.applier.clock.holding or self.applier.finishing.is_set()
+        holding = self.settler.dirty or self.applier.clock.holding
+        busy = (holding and not self.applier.clock.to_the_end) or self.applier.finishing.is_set()
         return done and not busy and self.repair is None and self.adding is None
 
     def _work(self, now: float) -> None:
@@ -138,6 +139,7 @@ class Pump:
             self._add()
             return
         if self.applier.finishing.is_set() and self.adding is None:
+            self.applier.clock.to_the_end = False
             self.cutover.begin(self.translator.offset)
         if self.cutover.due(now):
             if not self.chain.flying:
@@ -392,7 +394,7 @@ class Pump:
 
     def _catch_up(self, now: float) -> None:
         """Once near the source, new times carry the extension alone, and the held ones are settled."""
-        if not self.applier.clock.holding or now - self._asked_at < ASK_S:
+        if not self.applier.clock.holding or self.applier.clock.to_the_end or now - self._asked_at < ASK_S:
             return
         if (self.log.end or 0) - self.cursor.offset > NEAR_BYTES:
             return

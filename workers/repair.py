@@ -25,7 +25,6 @@ from dataclasses import replace
 from sync_tasks.errors import ConnectionLost, Malformed, RefusedCommand, Side, named
 from sync_tasks.names import KEY_PREFIX
 from workers.added import Former
-from workers.compose import emit, select
 from workers.keys_of import Command, Key, keys_of, reads_more
 from workers.reach import PATIENCE_S, nowhere, reach
 from workers.rewrite import SERVER_WIDE, Rewriter
@@ -315,8 +314,5 @@ class Repair:
             if value is not None:
                 rewriter.put(db, key, value, when, said.exact, at, window)
                 continue
-            target = rewriter.scope.target(db)
-            assert target is not None
-            select(window, target, at)
-            emit(window, [b"UNLINK", key], at)
+            rewriter.remove(db, key, at, window)
         self.put_in = window

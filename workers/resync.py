@@ -120,6 +120,16 @@ def check(
         )
 
 
+def unsweepable() -> CannotContinue:
+    """Under a transform what the source has deleted meanwhile cannot be told by the names that the target has."""
+    return CannotContinue(
+        "the target needs a full sync in place, which a transform does not allow: which of its keys come from keys that"
+        " the source has deleted meanwhile cannot be told",
+        side=Side.TARGET,
+        hint="empty the target and restart the task",
+    )
+
+
 def _lacks(found: Checkpoint) -> bool:
     """Whether the target has refused the gate of a window that it then executed wrongly."""
     return found.number != found.windows

@@ -209,6 +209,13 @@ class Rewriter:
         window.changes += 1
         self._timed(renamed(argv, temporary, fields, self.clock), argv, target, before, after, window)
 
+    def remove(self, db: int, key: bytes, at: int, window: Window) -> None:
+        """A key of the source's database `db` that is not there at offset `at`."""
+        target = self.scope.target(db)
+        assert target is not None
+        select(window, target, at)
+        emit(window, [b"UNLINK", key], at)
+
     def _timed(
         self, done: Retimed, argv: list[bytes], target: int, before: int, after: int, window: Window
     ) -> None:

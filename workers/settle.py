@@ -148,6 +148,8 @@ class Settler:
         """(holds known, None while a walk is due; the offset up to which nothing is held, None likewise)."""
         if not self._dirty:
             return 0, 1 << 62
+        if self._clock.to_the_end:
+            return None, 1 << 62  # there is nothing to settle yet
         if self._search.wanted or self._clock.loading:
             return None, None
         asked = self._asked

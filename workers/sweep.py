@@ -22,6 +22,8 @@ from workers.spool.damage import damaged
 from workers.spool.hash_files import bits_of
 from workers.spool.known import Known
 from workers.target.link import TargetLink
+from workers.transform import Transformer
+from workers.unload_transformed import Unloading
 
 if TYPE_CHECKING:
     from workers.scope import Scope
@@ -64,6 +66,7 @@ def sweep(
     known: Known,
     rightful: Callable[[], object] = lambda: None,
     check: Callable[[], None] = lambda: None,
+    transformer: Transformer | None = None,
 ) -> int:
     """Remove what snapshots before `gen` and their log may have brought and `gen` has not; fenced like a loader of it.
 
@@ -72,6 +75,7 @@ def sweep(
         chunks: of every snapshot so far.
         known: of the snapshots whose files are gone, and of the log.
         rightful, check: as `FencedBatches` takes them.
+        transformer: of a task that has a transform, whose stream has never begun: it says what becomes of a DEL.
     Returns how many keys were removed. Raises ControlError if a file of `gen` is not what was recorded, CannotContinue
     if one of those before it cannot be read any more.
     """
@@ -93,10 +97,13 @@ def sweep(
     sources = sorted({db for c in former for db in known.together(c.db)} | set(known.databases()))
     for db in sorted({to for source in sources if (to := scope.target(source)) is not None}):
         mine = [source for source in sources if scope.target(source) == db]
-        walk = _Walk(
-            link, db, home, known.seed, FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check), check,
-            scope,
-        )  # fmt: skip
+        batches = FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check)
+        walk: _Walk | Unloading
+        if transformer is not None:
+            files = [(c.db, Path(c.path)) for c in former if scope.target(c.db) == db]
+            walk = Unloading(batches, transformer, files, known.seed)
+        else:
+            walk = _Walk(link, db, home, known.seed, batches, check, scope)
         gone = bytearray()
         for found in _gone(present, former, known, mine, scope, db):
             gone += found

@@ -21,6 +21,7 @@ from workers.spool.log import Block, Log
 from workers.spool.long import HELD_BYTES, KEYS_BEGIN, MOST_ARGUMENTS, Long, begin, stretch
 from workers.target.windows import Run, Window
 from workers.times import RESTORING
+from workers.transform import EVERY, Transformer
 
 WINDOW_COMMANDS = 300
 WINDOW_BYTES = 128 << 10
@@ -57,7 +58,10 @@ class Translator:
         self._table = TABLE | rewriter.older.kinds | dict.fromkeys(rewriter.scope.blocked, "ignored")
         self._read: Read | None = None if log is None else partial(stretch, log)
         self.rewriter = rewriter
-        self._scanner = Scanner(self._table, rewriter.floats, self._singles(), DELETING, whole=True)
+        self._every = EVERY if isinstance(rewriter, Transformer) else None
+        singles = frozenset() if self._every else self._singles()
+        firsts = () if self._every else DELETING
+        self._scanner = Scanner(self._table, rewriter.floats, singles, firsts, whole=True)
         self._scope, self._clock, self._home = rewriter.scope, rewriter.clock, rewriter.home
         self._data = b""
         self._long: Long | None = None  # what the buffered data begin with, then there are none
@@ -86,7 +90,8 @@ class Translator:
     def _select(self, db: int) -> None:
         """The stream acts on this database from here on."""
         self.db = db
-        self._scanner.filter(self._scope.filter(db) if self._scope.target(db) is not None else None)
+        taken = self._scope.target(db) is not None
+        self._scanner.filter((self._every or self._scope.filter(db)) if taken else None)
 
     def keep_to(self, pace: Pace) -> None:
         """Make windows no larger than may be written at once; each command counts where they are counted."""
@@ -137,7 +142,7 @@ class Translator:
     # --- commands that stay in the log
 
     def _is_held(self, name: bytes, count: int) -> bool:
-        if self._scope.filtered and name not in SINGLE:
+        if self._every or (self._scope.filtered and name not in SINGLE):
             return True
         kind = self._table.get(name)
         if kind is None or kind == IGNORED or name in SCRIPTS:

@@ -18,6 +18,7 @@ VERBS = {
     "sync": "sync_tasks.cli.sync_command:sync",
     "verify": "sync_tasks.cli.verify_command:verify",
     "task": "sync_tasks.cli.task_command:task",
+    "transform": "sync_tasks.cli.transform_command:transform",
     "instance": "sync_tasks.cli.instance_command:instance",
     "account": "sync_tasks.cli.access_commands:account",
     "role": "sync_tasks.cli.access_commands:role",

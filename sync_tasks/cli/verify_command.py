@@ -98,6 +98,12 @@ def verify(
     source = Endpoint.parse(source_url, Side.SOURCE, environment.password(Side.SOURCE))
     target = Endpoint.parse(target_url, Side.TARGET, environment.password(Side.TARGET))
     spec = load_toml(config) if config is not None else TaskSpec()
+    if spec.transform.active:
+        raise UsageError(
+            "what a transform has made of the source's keys cannot be compared with them",
+            code="transform",
+            hint="verify with settings without a transform and see what differs, or compare by a program of your own",
+        )
     scope = mapping(spec.databases, source.db, target.db)
     closely = _closely(spec.verify, depth, above, sample, rps, mb_per_s)
     if keep_extra and not repair:

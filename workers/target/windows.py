@@ -18,7 +18,16 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from sync_tasks.answers import classify
-from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, Side, UnknownCommand, named
+from sync_tasks.errors import (
+    CannotContinue,
+    Fenced,
+    RefusedCommand,
+    Retry,
+    Side,
+    TransformError,
+    UnknownCommand,
+    named,
+)
 from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
@@ -52,6 +61,7 @@ class Run:
     long: list[bytes] | None = None  # the first arguments of the one command, whose bytes are not all in the body
     db: int | None = None  # target database that they act on
     expected: bool = False  # `Rewriter.stands_for` tells that another stands for the one command
+    origin: tuple[list[bytes], int] | None = None  # the stream's command that a transform made it of; target database
     parts: list[tuple[int, int, int]] | None = None  # of the stream, behind `offset`: start, end
 
     def at(self, position: int) -> int:
@@ -116,6 +126,18 @@ class Window:
     def command(self, index: int) -> tuple[list[bytes], int]:
         """Arguments of a command of the body, the first ones if it is long, and the stream offset where it began."""
         run = self._run(index)
+        if run.origin is not None:
+            return run.origin[0], run.offset
+        return self.sent(index)
+
+    def origin(self, index: int) -> list[bytes] | None:
+        """The stream's command, where a transform has made the one of the body of it."""
+        found = self._run(index).origin
+        return None if found is None else found[0]
+
+    def sent(self, index: int) -> tuple[list[bytes], int]:
+        """As `command`, of what the body has though a transform made it."""
+        run = self._run(index)
         if argv := run.instead or run.long:
             return argv, run.offset
         body, position = bytes(self.body), run.position
@@ -128,7 +150,8 @@ class Window:
 
     def database(self, index: int) -> int:
         """The target database on which a command of the body acts."""
-        db = self._run(index).db
+        run = self._run(index)
+        db = run.db if run.origin is None else run.origin[1]
         assert db is not None
         return db
 
@@ -306,7 +329,11 @@ class Chain:
             index = next(iter(refused))
             error = classify(line, Side.TARGET)
             if index < window.commands:
-                argv, offset = window.command(index)
+                argv, offset = window.sent(index)
+                made_of = window.origin(index)
+                own = made_of is not None and argv[0].upper() != made_of[0].upper()
+                if own and made_of is not None and error.retry is Retry.FATAL:
+                    raise TransformError(f"the target refuses {named(argv)}: {error.message}", 0, made_of)
                 error.message += f" [{named(argv)} at offset {offset}]"
                 if UNKNOWN.match(line) and window.start != window.end:
                     raise UnknownCommand(argv, error)
@@ -324,6 +351,10 @@ class Chain:
             final = window.start == window.end  # a window of our own
             if self.refused is not None and window.is_expected(index):
                 continue  # `Repair` knows of each by itself
+            made_of = window.origin(index)
+            if final and made_of is not None:
+                what = f"the target refuses {named(window.sent(index)[0])}: {line.decode(errors='replace').lstrip('-')}"
+                raise TransformError(what, 0, made_of)
             answer = NOT_SENT if window.stands_in(index) else line.decode(errors="replace").lstrip("-")
             found.append(RefusedCommand(argv, window.database(index), offset, answer, final))
         if found and (found[0].final or self.refused is None):

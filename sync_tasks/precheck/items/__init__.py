@@ -29,6 +29,7 @@ from sync_tasks.precheck.items import (
     target_memory,
     tls,
     topology,
+    transform,
     value_types,
     versions,
 )
@@ -49,6 +50,7 @@ ITEMS: tuple[Item, ...] = (
     databases_exist.ITEMS[Side.TARGET],
     target_empty.ITEM,
     shared_keys.ITEM,
+    transform.ITEM,
     value_types.ITEM,
     target_memory.ITEM,
     eviction.ITEM,

@@ -62,7 +62,9 @@ def test_an_unknown_setting_is_told_with_the_nearest_one(client: Client) -> None
     with pytest.raises(UsageError, match=r"create: retry\.other_min = 30 is out of range"):
         client.create(SOURCE, TARGET, retry={"connection_min": 30, "other_min": 30})
     with pytest.raises(UsageError, match="not supported yet"):
-        client.create(SOURCE, TARGET, transform={"lua": "x"})  # type: ignore[call-arg]
+        client.create(SOURCE, TARGET, reader="scan")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="line 1 of the transform"):
+        client.create(SOURCE, TARGET, transform={"lua": "x"})
     assert client.list() == []
 
 

@@ -156,7 +156,11 @@ WRONG = [
     ("[throttle]\nfull = 5", "throttle.full = 5", "a table"),
     ("[throttle.ful]\nrps = 5", "unknown setting throttle.ful", "throttle.full?"),
     ('instance_class = "tiny"', 'instance_class = "tiny"', "micro"),
-    ('[transform]\nlua = "x"', "transform.lua", "leave transform.lua out"),
+    ('[transform]\nlua = "x"', "line 1 of the transform", "keyferry transform check"),
+    ('[transform]\nlua = "x = 1"', "it defines no function", "keyferry transform check"),
+    ('[transform]\nfile = "none.lua"', "none.lua: No such file", "Lua"),
+    ("[transform]\nfile = 5", "transform.file = 5 is not allowed", "path of a file"),
+    ("[transform]\nlau = 5", "unknown setting transform.lau", "transform.lua?"),
     ('[verify]\nmode = "full"', 'verify.mode = "full" is not allowed', '"off": a task that verifies by itself is not'),
     ("name = ", "is not TOML", "docs"),
 ]
@@ -169,6 +173,20 @@ def test_wrong_settings(tmp_path: Path, text: str, says: str, advises: str) -> N
     assert says in caught.value.message
     assert advises in f"{caught.value.message} {caught.value.hint}"
     assert "\n" not in caught.value.line()
+
+
+def test_a_script_in_a_file_lies_beside_the_settings(tmp_path: Path) -> None:
+    lua = "function transform(db, argv) end"
+    (tmp_path / "x.lua").write_text(lua)
+    spec = load(tmp_path, '[transform]\nfile = "x.lua"')
+    assert (spec.transform.lua, spec.transform.file, spec.transform.active) == (lua, None, True)
+    (tmp_path / "y.lua").write_text(lua + "-- other")
+    other = changed(spec, None, {"transform": {"file": str(tmp_path / "y.lua")}}, "test")
+    assert other.transform.lua == lua + "-- other"
+    assert not changed(spec, None, {"transform": {"lua": ""}}, "test").transform.active
+    (tmp_path / "z.lua").write_text("-" * 70_000)
+    with pytest.raises(UsageError, match="over 64 KB"):
+        load(tmp_path, '[transform]\nfile = "z.lua"')
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
