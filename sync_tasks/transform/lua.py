@@ -102,6 +102,28 @@ env.string.rep = function(s, n, sep)
   if #tostring(s) + #tostring(sep or "") == 0 then return "" end  -- else it would count to n
   return rep(s, n, sep)
 end
+
+-- C functions that call back: deep inside each other they leave the hook no room on C's stack.
+local depth, gsub, sort, pcall = 0, env.string.gsub, table.sort, pcall
+local function enter()
+  if depth >= 50 then error("too many pcall, gsub or sort inside each other", 3) end
+  depth = depth + 1
+  return depth - 1
+end
+local function leave(before, ...)
+  depth = before
+  return ...
+end
+env.pcall = function(...)
+  return leave(enter(), pcall(...))
+end
+env.string.gsub = function(s, p, by, ...)
+  if type(by) ~= "function" then return gsub(s, p, by, ...) end
+  return leave(enter(), gsub(s, p, by, ...))
+end
+env.table.sort = function(...)
+  return leave(enter(), sort(...))
+end
 local strings = getmetatable("")
 strings.__index, strings.__metatable = env.string, false
 
@@ -146,7 +168,7 @@ local function flat(given)
 end
 
 local function call(f, db, about, argv, ...)
-  begun = nil
+  begun, depth = nil, 0
   sethook(hook, "", steps)
   return flat(f(db, argv or { ... }, about))
 end
