@@ -51,7 +51,7 @@ def _of_tasks() -> list[str]:
         "In TOML (`--config FILE.toml`), as `--set NAME=VALUE`, or as arguments of `Client.create` and `modify`. Those",
         "that a running task takes up *at once* are heard within two seconds and interrupt nothing; the others it",
         "takes up at its next checkpoint, or behind its load. What the filter does, and how `databases` and prefixes",
-        "change while a task runs: [filters.md](filters.md).",
+        "change while a task runs: [filters.md](filters.md); what a script can do: [transforms.md](transforms.md).",
         "",
         "| setting | default | it takes | | what it is |",
         "|---|---|---|---|---|",

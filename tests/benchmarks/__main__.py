@@ -29,7 +29,7 @@ POLL_S = 0.01
 DELAY_S = 15.0
 RATES = (1000, 20_000)
 ALL_BY_PREFIX = '[filter]\nallow_prefixes = ["storm:", "counter:", "list:", "hash:", "stream:", "zset:"]\n'
-PARTS = ("full", "converted", "framing", "filter", "live", "drain", "mix", "delay", "idle")
+PARTS = ("full", "converted", "framing", "filter", "transform", "live", "drain", "mix", "delay", "idle")
 
 
 @dataclass
@@ -260,6 +260,8 @@ def lines(bench: Bench, parts: Collection[str]) -> Iterator[str]:
         yield alone.filtering()
         yield bench.filtered("mix").line()
         source.client(socket_timeout=600).flushall()
+    if "transform" in parts:
+        yield alone.transforming()
     if "idle" in parts:
         yield alone.idle(bench.ours())
 

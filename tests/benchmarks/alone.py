@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sync_tasks.keyfilter import FilterSpec
+from sync_tasks.spec import TaskSpec
+from sync_tasks.transform.setting import TransformSpec
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.storm import batches
 from tests.servers import Server
@@ -17,6 +19,8 @@ from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.snapshot import SnapshotReader
 from workers.spool.log import Block
+from workers.target.knows import Knows
+from workers.transform import transformer
 from workers.translate import Translator
 
 PIECE_BYTES = 256 << 10
@@ -28,6 +32,13 @@ FILTERS: dict[str, dict[str, list[str]]] = {
     "all in scope": {"allow_prefixes": ["counter:", "list:", "hash:", "stream:", "zset:"]},
     "half in scope": {"block_prefixes": ["list:", "stream:"]},
     "1000 prefixes": {"block_prefixes": [f"hash:{i:06}" for i in range(1000)]},
+}
+
+SCRIPTS = {
+    "left as they are": "function transform(db, argv) end",
+    "renamed": "function transform(db, argv) argv[2] = 'n:' .. argv[2] return argv end",
+    "renamed by about": "function transform(db, argv, about)"
+    " for _, i in ipairs(about.positions) do argv[i] = 'n:' .. argv[i] end return argv end",
 }
 
 
@@ -70,9 +81,21 @@ def filtering() -> str:
     return f"stream into windows, alone     {plain / 1e6:7.2f} M commands/s; a command takes so much more: {shares}"
 
 
-def _translated(data: bytes, spec: FilterSpec) -> float:
+def transforming() -> str:
+    """The same stream, each command by way of a script."""
+    data = b"".join(batches("mix", 100_000, 3))
+    rates = {}
+    for name, lua in SCRIPTS.items():
+        made = transformer(TaskSpec(transform=TransformSpec(lua=lua)), Scope(None), 0, Knows())
+        rates[name] = max(_translated(data, FilterSpec(), made) for _ in range(3))
+    each = ", ".join(f"{rate / 1e6:.3f} M commands/s {name}" for name, rate in rates.items())
+    return f"stream through a script, alone {each}"
+
+
+def _translated(data: bytes, spec: FilterSpec, made_by: Rewriter | None = None) -> float:
     """Commands a second."""
-    rewriter = Rewriter(Scope(None, spec), Clock(0), 0, lambda _: [], lambda *_: None, lambda *_: None)
+    plain = Rewriter(Scope(None, spec), Clock(0), 0, lambda _: [], lambda *_: None, lambda *_: None)
+    rewriter = made_by or plain
     made, began = Translator(0, 0, rewriter), time.process_time()
     for at in range(0, len(data), PIECE_BYTES):
         made.feed(Block(at, 1, 0, "r" * 40, data[at : at + PIECE_BYTES]))

@@ -370,3 +370,20 @@ def test_what_crosses_the_network_in_the_clear_is_said(pair: tuple[Server, Serve
     item = next(item for item in ITEMS if item.id == "tls")
     assert "in the clear: far.example:6379" in item.ask(known).found
     assert "nothing leaves" in item.ask(scene(*pair)).found
+
+
+def test_transform(pair: tuple[Server, Server]) -> None:
+    source, target = pair
+    source.client().mset({f"key:{i}": i for i in range(20)})
+    sibling(source.client(), 2).hset("hash", "bad", "1")
+    lua = "function transform(db, argv) if argv[3] == 'bad' then\nerror('not this') end return {db = 3, 'DEL', 'x'} end"
+    failed = one("transform", *pair, spec={"transform": {"lua": lua}})
+    assert (failed.finding, failed.error and failed.error.code) == ("failed", "transform")
+    assert failed.found == "line 2 of the transform, at HSET hash: not this"
+    assert "transform check" in failed.repair
+    out_of_scope = {"transform": {"lua": lua}, "filter": {"block_prefixes": ["ha"]}}
+    assert said("transform", *pair, spec=out_of_scope) == "passed"
+    assert said("transform", *pair, spec={"transform": {"lua": lua}}, scope={0: 0}) == "passed"
+    dropping = {"transform": {"lua": "function transform(db, argv) if db == 0 then return false end end"}}
+    assert "tried on 21 keys of the source: 20 of them are dropped" in one("transform", *pair, spec=dropping).found
+    assert target.client().dbsize() == 0

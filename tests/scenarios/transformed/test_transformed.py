@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
 import redis
 
+from sync_tasks.spec import TaskSpec
+from sync_tasks.transform.setting import TransformSpec
 from tests.dataset import fill, sibling
-from tests.run_keyferry import Keyferry
+from tests.run_keyferry import Keyferry, Line
 from tests.scenarios.conftest import StartFerry
-from tests.scenarios.cutover.test_cutover import ends, finish
+from tests.scenarios.cutover.test_cutover import ends, finish, store
 from tests.scenarios.judge import equal, snapshots
 from tests.scenarios.kill_load_worker.test_kill_load_worker import kill as kill_loader
 from tests.servers import Server, StartServer
-from tests.slow import RAW, bulk, slowed
+from tests.slow import DAWDLING, RAW, bulk, slowed
 from tests.traffic import Traffic
 from tests.waiting import until
 
@@ -28,6 +31,7 @@ end
 '''
 """
 COMMANDS = 2500
+TARGET = 4
 
 
 def more(source: Server) -> None:
@@ -50,6 +54,12 @@ def rename(client: redis.Redis) -> None:
                 continue
             with contextlib.suppress(redis.ResponseError):  # it has expired in this moment
                 there.rename(key, b"n:" + key)
+
+
+def close(run: Keyferry) -> None:
+    """Cut over: from then on expiries are the source's own."""
+    finish(run)
+    ends(run)
 
 
 def test_every_write_is_transformed_exactly_once(server: StartServer, ferry: StartFerry) -> None:
@@ -77,6 +87,132 @@ def test_every_write_is_transformed_exactly_once(server: StartServer, ferry: Sta
     equal(source, target, extended_ms=0)
 
 
-def close(run: Keyferry) -> None:
-    finish(run)
-    ends(run)
+
+
+BROKEN = """
+[transform]
+lua = '''
+function transform(db, argv)
+  local key = argv[2]
+  if key == "bad" then
+    error("not this one")
+  end
+  argv[2] = "n:" .. key
+  return argv
+end
+'''
+"""
+CORRECTED = """
+function transform(db, argv)
+  argv[2] = "n:" .. argv[2]
+  return argv
+end
+"""
+
+
+def correct(run: Keyferry) -> None:
+    with store(run) as opened:
+        opened.modify(opened.tasks()[0].id, TaskSpec(transform=TransformSpec(lua=CORRECTED)))
+
+
+def stuck(line: Line) -> bool:
+    """In the window for other issues, with line and key."""
+    retry, error = line["retry"], line["error"]
+    said = retry and retry["kind"] == "other" and error and error["message"]
+    return bool(said and "line 5 of the transform, at " in said and " bad: not this one" in said)
+
+
+@pytest.mark.parametrize("loading", [True, False], ids=["load", "stream"])
+def test_a_script_that_fails_stops_at_its_command_until_it_is_corrected(
+    loading: bool, server: StartServer, ferry: StartFerry
+) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    client = source.client()
+    client.mset({f"key:{i}": i for i in range(500)})
+    if loading:
+        client.set("bad", "there")
+    run = ferry(source, target, config=BROKEN)
+    if not loading:
+        run.wait_in_sync()
+        client.incr("counter")
+        client.append("bad", "there")
+    run.wait_for(stuck, what="an open window that names line and key")
+    client.incr("counter")
+    assert target.client().get("n:bad") is None
+    correct(run)
+    run.settle(source)
+    assert run.last["error"] is None
+    assert target.client().mget("n:bad", "n:counter", "n:key:7") == [b"there", b"1" if loading else b"2", b"7"]
+    close(run)
+    rename(client)
+    equal(source, target, extended_ms=0)
+
+
+def test_a_key_that_refuses_a_command_is_copied_anew_through_the_script(
+    server: StartServer, ferry: StartFerry
+) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    client = source.client()
+    client.rpush("list", *range(2000))
+    client.zadd("drop:set", {"a": 1})
+    run = ferry(source, target, config=RENAMED)
+    run.wait_in_sync()
+    target.client().set("n:list", "theirs")
+    client.rpush("list", "last")
+    client.pexpire("list", 3_600_000)
+    run.settle(source)
+    assert target.client().llen("n:list") == 2001
+    assert run.rows("SELECT text FROM event WHERE kind = 'repaired'")
+    close(run)
+    rename(client)
+    equal(source, target, extended_ms=0)
+
+
+def test_what_the_target_refuses_of_a_script_is_told_and_not_skipped(server: StartServer, ferry: StartFerry) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    client = source.client()
+    client.set("before", 1)
+    wrong = "function transform(db, argv) if argv[2] == 'key' then return {'HSET', 'n:key', 'odd'} end end"
+    run = ferry(source, target, config=f'[transform]\nlua = "{wrong}"')
+    run.wait_in_sync()
+    client.set("key", 1)
+    line = run.wait_retry("control")
+    line = run.wait_for(lambda line: line["error"], what="an error")
+    assert "at SET key: the target refuses HSET n:key" in line["error"]["message"]
+    correct(run)
+    run.settle(source)
+    assert target.client().get("n:key") == b"1"
+    assert run.stop() == 130
+
+
+def test_a_snapshot_that_breaks_off_leaves_nothing(server: StartServer, ferry: StartFerry) -> None:
+    source, target = server("redis-7.0", config=DAWDLING), server("redis-7.0")
+    bulk(source, 20_000)
+    client = source.client(db=2)
+    run = ferry(source, target, config=RENAMED)
+    run.wait_for(lambda line: line["keys_done"], what="a first chunk's keys")
+    loaded = {key.removeprefix(b"n:") for key in target.client(db=2).scan_iter(count=1000)}
+    gone = sorted(loaded)[:1000]
+    with client.pipeline() as pipe:
+        pipe.delete(*gone)
+        pipe.execute()
+    assert source.client().execute_command("CLIENT", "KILL", "TYPE", "replica")
+    run.wait_phase("synchronizing", timeout=90)
+    run.settle(source)
+    assert snapshots(source) == 2
+    assert run.rows("SELECT text FROM event WHERE kind = 'sweep'")
+    close(run)
+    rename(client)
+    equal(source, target, extended_ms=0)
+
+
+def test_a_full_sync_in_place_is_refused(server: StartServer, ferry: StartFerry) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    source.client().mset({f"key:{i}": i for i in range(100)})
+    run = ferry(source, target, config=RENAMED)
+    run.wait_in_sync()
+    target.client().flushall()
+    source.client().set("later", 1)
+    assert run.wait() == TARGET
+    assert run.last["error"]["code"] == "cannot-continue"
+    assert "a transform does not allow" in run.last["error"]["message"]

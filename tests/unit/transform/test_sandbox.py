@@ -161,7 +161,7 @@ LOOPS = [
     "while true do pcall(function() while true do end end) end",
     "local function f() pcall(f) return f() end f()",
     "local function f() ('x'):gsub('.', function() pcall(f) f() end) return f() end f()",
-    "local function f() table.sort({1, 2}, function() pcall(f) return f() end) return f() end pcall(f) while true do end",
+    "local function f() table.sort({1, 2}, function() pcall(f) return f() end) return f() end f()",
     "repeat local ok = pcall(error, 'x') until false",
     "for i = 1, math.huge do local s = ('x'):rep(1000) end",
     "local t = {3, 2, 1} while true do table.sort(t, function(a, b) while true do end end) end",
