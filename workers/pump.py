@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sync_tasks.errors import TransformError
 from workers.added import Added
 from workers.adding import Adding
 from workers.codec.resp_cy import parse
@@ -76,6 +77,7 @@ class Pump:
         self._settled_last = False
         self._turn_over = 0.0  # of what is added, or of the stream
         self._adding_on = False  # which of both has its turn
+        self._failed: TransformError | None = None  # what follows cannot be transformed
 
     def run(self) -> None:
         heard = moved = time.monotonic()
@@ -238,9 +240,15 @@ class Pump:
                     return
                 translator.full.pop(0)
                 continue
+            if self._failed is not None:
+                self._up_to(self._failed)
+                return
             block = self._next()
             if block is not None:
-                translator.feed(block)
+                try:
+                    translator.feed(block)
+                except TransformError as error:
+                    self._failed = error
                 continue
             if self._at_stop():
                 self._stop_there()
@@ -267,6 +275,15 @@ class Pump:
             self.translator.full.insert(0, own)
             return True
         return False
+
+    def _up_to(self, failed: TransformError) -> None:
+        """Commit what lies before the command at which the script has failed; then raise that."""
+        if self.chain.flying:
+            return
+        window = self.translator.take()
+        if window is None:
+            raise failed
+        self._push(window)
 
     def _next(self) -> Block | None:
         """The next block of the log; nothing behind the offset at which the target must come to a stop."""

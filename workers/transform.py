@@ -8,7 +8,6 @@ does not know is rewritten, as ever. It all lies in the window of the command th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -105,23 +104,37 @@ class Transformer(Rewriter):
     def _put(
         self, given: Iterable[Command], argv: list[bytes], db: int, before: int, after: int, window: Window
     ) -> None:
-        """What the script has returned for a command."""
+        """What the script has returned for a command: all of it, or nothing if it is no good."""
         usual = self.scope.target(db)
         origin = (argv, db if usual is None else usual)
-        for to, result in given:
-            goal = origin[1] if to is None else to
-            first = len(window.runs)
-            kind = self._kind(result[0].upper())
-            if kind == "unknown" and result[0].upper() != argv[0].upper():
-                raise TransformError(f"the target does not know {named(result)}", 0, argv)
-            if kind is None:
-                select(window, goal, before)
-                emit(window, result, before)
-            else:
-                self._results.write(kind, result, goal, before, after, window)
-                window.changes -= 1
-            window.runs[first:] = [replace(run, origin=origin) for run in window.runs[first:]]
-            window.beside += sum(map(len, argv))
+        first, size, commands = len(window.runs), len(window.body), window.commands
+        selected, changes = window.selected, window.changes
+        try:
+            for to, result in given:
+                self._one(result, argv, origin[1] if to is None else to, before, after, window)
+        except TransformError:
+            del window.runs[first:], window.body[size:]
+            window.commands, window.selected = commands, selected
+            raise
+        window.changes = changes
+        for run in window.runs[first:]:
+            run.origin = origin
+        window.beside += sum(map(len, argv))
+
+    def _one(self, result: list[bytes], argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
+        """One of them, for a database of the target."""
+        kind = self._kind(result[0].upper())
+        if kind == "unknown" and result[0].upper() != argv[0].upper():
+            raise TransformError(f"the target does not know {named(result)}", 0, argv)
+        if kind is None or (len(result) == 3 and result[0].upper() == b"SET"):
+            select(window, db, before)
+            emit(window, result, before)
+            return
+        try:
+            self._results.write(kind, result, db, before, after, window)
+        except (ValueError, IndexError, StopIteration) as error:
+            what = f"transform returned {named(result)} with arguments that make no sense"
+            raise TransformError(what, 0, argv) from error
 
     # --- values
 
