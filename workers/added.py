@@ -24,6 +24,7 @@ class Addition:
     source, as far as the walk over the source has come. db: the stream's database there.
     replid: of the stream: where the source was replaced by another server, all of it begins anew.
     run: id of the source's process: a cursor is worth nothing for another one.
+    read: the last offset at which something was read: what is put may have effects of all up to there.
     todo, cursor: the source's databases that are still to be walked over, and where in the first of them.
     extend_ms: what expiries were put later than the source's, or MIXED.
     tries: how often it was begun anew. keys: put so far, some more than once.
@@ -35,6 +36,7 @@ class Addition:
     db: int
     replid: str
     extend_ms: int
+    read: int = 0
     phase: str = SCANNING
     run: str = ""
     todo: list[int] = field(default_factory=list)

@@ -6,9 +6,10 @@
     switch    one window says that all of it is in scope, and that what the stream has named since the last round is in
               doubt: `workers.repair` copies that anew, at exact offsets
 
-Up to the switch the stream's own commands do not touch what is added, so it does not matter when a value is put. Always
-holds: a key that is added, that the walk has passed, and that the stream has not named behind `base`, is on the target
-as at the source. For a key that is there all through the walk is found by it, and one that is not was named.
+Up to the switch the stream's own commands do not touch what is added, so it does not matter when a value is put, if
+only the stream has passed the place where it was read before the switch comes. Always holds: a key that is added, that
+the walk has passed, and that the stream does not name behind `base`, is on the target as at the source. For a key that
+is there all through the walk is found by it, and one that is not was named.
 
 How far it is stands in the checkpoint, in the windows that put the keys: whoever goes on after a death begins there,
 and a target that falls back has what it says.
@@ -104,6 +105,7 @@ class Adding:
         self._page: list[tuple[Key, int]] = []  # to be put, and the bytes of each
         self._sent = 0  # so many of them are in the last window
         self._said = state  # by the last window
+        self._read = state.read if state is not None else 0
         self._replica = False
         self._then: Addition | None = None  # behind that
         self._run = error_count(chain.link).partition(":")[0]  # the target's process
@@ -121,6 +123,7 @@ class Adding:
         """The last window of an earlier connection is on the target, so all before it are."""
         self._state, self._then, self._page = earlier._state, earlier._then, earlier._page[earlier._sent :]
         self._rounds, self._sure_at, self._replica = earlier._rounds, earlier._sure_at, earlier._replica
+        self._read = earlier._read
         if self._run == earlier._run:
             self._goals, self._cursor, self._gone = earlier._goals, earlier._cursor, earlier._gone
 
@@ -131,12 +134,15 @@ class Adding:
 
     def due(self) -> bool:
         """Whether there is something to do now."""
-        return not self.over and (self._state is None or self._waits_s() <= 0)
+        if self.over or self._state is None or self._state.phase != CATCHING_UP or len(self._page) > self._sent:
+            return not self.over
+        return self._is_long() or self._may_switch()
 
-    def _waits_s(self) -> float:
-        """A replica hides what its master has not deleted yet, and may still renew."""
-        done = self._state is not None and self._state.phase == CATCHING_UP and len(self._page) == self._sent
-        return self._sure_at - time.monotonic() if done and not self._is_long() else 0.0
+    def _may_switch(self) -> bool:
+        """Whether the stream has come to where the last value was read, so that none has more of it than that: else
+        what follows would take effect twice. A replica hides what its master has not deleted yet, and may still renew.
+        """
+        return self._chain.tip[0] >= self._read and time.monotonic() >= self._sure_at
 
     def step(self) -> Window | None:
         """The next window, if this step needs one; the last one is committed."""
@@ -193,7 +199,7 @@ class Adding:
     def _mark(self, window: Window) -> Window:
         """Say in the checkpoint how far it is."""
         assert self._state is not None
-        self._said = self._state = replace(self._state, number=self._state.number + 1)
+        self._said = self._state = replace(self._state, number=self._state.number + 1, read=self._read)
         select(window, self._chain.db, window.end)
         emit(window, [b"HSET", self._chain.ck, b"adding", self._state.text.encode()], window.end)
         return window
@@ -220,6 +226,7 @@ class Adding:
         if at.offset < base:
             raise nowhere()  # a replica that lags
         reach(self._log, at, self._pause)
+        self._read = max(self._read, at.offset)
 
     def _turn(self, keys: list[Key], then: Addition) -> None:
         """Put these keys; behind them it is so far."""
@@ -339,8 +346,7 @@ class Adding:
         if found is None:
             return self._begin(state.tries + 1)
         last = state.phase == CATCHING_UP
-        sure = time.monotonic() >= self._sure_at
-        if last and sure and (len(found) <= FEW or self._rounds >= MOST_ROUNDS):
+        if last and self._may_switch() and (len(found) <= FEW or self._rounds >= MOST_ROUNDS):
             return self._switch(state)
         self._rounds += last
         then = replace(state, base=offset, db=db, keys=state.keys + len(found))
