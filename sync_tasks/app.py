@@ -18,8 +18,8 @@ FOLLOW_EXPIRES_S = 10
 TRANSPORT = {
     # Messages are acknowledged before they run: redelivery only sweeps what a dying worker had just fetched.
     "visibility_timeout": 300,  # s
-    # The sweep's period is interval x throttle: 100 s by default.
-    "unacked_restore_interval": 5,  # s
+    # The sweep's period is interval x throttle. Nobody waits for it: the scheduler sends anew what a dead worker had.
+    "unacked_restore_interval": 60,  # s
     "unacked_restore_throttle": 1,
     # A broker that hangs must not hang us; twice the longest blocking read.
     "socket_timeout": 30,  # s

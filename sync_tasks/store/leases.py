@@ -30,9 +30,15 @@ def claim(session: Session, name: str, owner: str) -> int | None:
     )
 
 
+OURS = (Lease.name == bindparam("lease"), Lease.owner == bindparam("of"), Lease.epoch == bindparam("under"))
+"""In queries: the lease is still held."""
+
+HELD = select(Lease.epoch).where(*OURS).with_for_update().exists()
+"""The same in a statement on other rows, from which on it stays so until the transaction ends."""
+
 BEAT = Query(
     update(Lease)
-    .where(Lease.name == bindparam("lease"), Lease.owner == bindparam("of"), Lease.epoch == bindparam("under"))
+    .where(*OURS)
     .values(beat=Lease.beat + 1)
     .returning(Lease.beat)
 )

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -46,6 +47,13 @@ ORDERS = Query(
     .join(Task, Task.id == Node.task_id)
     .where(Node.id == bindparam("node"))
 )  # fmt: skip
+
+
+@cache
+def _setting(columns: frozenset[str]) -> Query:
+    """Sets these of a node to `new_<name>`, if the lease is held."""
+    given = {name: bindparam(f"new_{name}", type_=Node.__table__.c[name].type) for name in columns}
+    return Query(update(Node).where(Node.id == bindparam("node"), leases.HELD).values(given).returning(Node.id))
 
 
 class StreamHandle:
@@ -276,9 +284,11 @@ class StreamHandle:
         """
         if unknown := set(values) - PROGRESS:
             raise KeyError(f"no progress of a node: {sorted(unknown)}")
-        with self._lock, self._db.write() as session:
-            leases.guard(session, self._lease, self.owner, self.epoch)
-            self._set(session, **values)
+        given = {f"new_{name}": value for name, value in values.items()}
+        with self._lock, self._db.rows() as rows:
+            held = {"lease": self._lease, "of": self.owner, "under": self.epoch}
+            if not rows(_setting(frozenset(values)), node=self.node_id, **held, **given):
+                raise leases.lost(self._lease)
 
     def failing(self, error: KeyferryError) -> float:
         """Open or go on with the error's retry window; the pause in s. Raises `error` if it is fatal.

@@ -56,7 +56,7 @@ def test_the_transport(settings: Settings, tmp_path: Path) -> None:
         "socket_timeout": 30,
         "global_keyprefix": "kf:",
     }
-    assert options["unacked_restore_interval"] * options["unacked_restore_throttle"] == 5
+    assert options["unacked_restore_interval"] * options["unacked_restore_throttle"] == 60
     assert options["health_check_interval"] == 10
     assert "socket_keepalive" not in options, "unix sockets refuse it"
     tcp = module.make_app(Settings(broker_url="redis://localhost:1"))
