@@ -13,7 +13,7 @@ from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from sync_tasks.store.engines import engines
 from sync_tasks.store.query import Query, Row
@@ -74,7 +74,7 @@ class Database:
             _, engine = self._engines()
             dialect = engine.dialect
             try:
-                with closing(engine.raw_connection()) as connection:
+                with closing(engine.raw_connection()) as connection, invalidated(connection, dialect):
                     yield lambda query, **values: query.rows(connection, dialect, values)
                     connection.commit()
             except dialect.loaded_dbapi.Error as error:
@@ -141,6 +141,16 @@ class Database:
             # Of a parent's connections only our copy of the file descriptors may go.
             engine.dispose(close=self._pid == os.getpid())
         self._reader = self._writer = None
+
+
+@contextmanager
+def invalidated(connection: PoolProxiedConnection, dialect: Dialect) -> Iterator[None]:
+    """One that has failed goes back to no pool, which would ask it for a rollback first, and log that it is cut."""
+    try:
+        yield
+    except dialect.loaded_dbapi.Error as error:
+        connection.invalidate(error)
+        raise
 
 
 def _in_memory(dialect: Dialect, _record: ConnectionPoolEntry, _args: Any, options: Any) -> DBAPIConnection:

@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import bindparam, select, text, update
 
 from sync_tasks import names
-from sync_tasks.errors import ControlError, Retry
+from sync_tasks.errors import ControlError, Retry, is_away
 from sync_tasks.models import Lease, Task
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.query import Query
-from tests.unit.control.conftest import SOURCE, TARGET
+from tests.unit.control.conftest import SOURCE, TARGET, only_postgresql
 
 STATES = Query(
     select(Task.id, Task.state, Task.finishing)
@@ -47,3 +47,13 @@ def test_what_is_written_stays_and_what_fails_does_not(store: Store, task_id: in
     assert "nowhere" in raised.value.message
     with store.database.read() as session:
         assert session.get_one(Lease, name).beat == 7, "and the connection is of use again"
+
+
+@only_postgresql
+def test_a_connection_that_is_cut_fails_once_and_without_noise(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ControlError) as raised, store.database.rows() as rows:
+        rows(Query(text("SELECT pg_terminate_backend(pg_backend_pid())")))
+    assert is_away(raised.value)
+    with store.database.rows() as rows:
+        assert rows(Query(text("SELECT 7"))) == [(7,)]
+    assert not caplog.records
