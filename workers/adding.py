@@ -188,8 +188,8 @@ class Adding:
         todo = [one for one in full if self._adds(one)]
         extend_ms, number = self._rewriter.clock.extend_ms, self._state.number if self._state else 0
         self._state = Addition(
-            digest(self._scope.extent), offset, db, replid, extend_ms, SCANNING if todo else SWEEPING, todo=todo,
-            tries=tries, number=number,
+            digest(self._scope.extent), offset, db, replid, extend_ms, phase=SCANNING if todo else SWEEPING,
+            todo=todo, tries=tries, number=number,
         )  # fmt: skip
         self._goals, self._gone, self._rounds, self._page, self._sent = None, [], 0, [], 0
         names = ", ".join(map(str, todo)) or "none that holds keys"

@@ -26,7 +26,7 @@ from workers.own_keys import own_keys
 from workers.pace import Pace
 from workers.ports import StreamPort
 from workers.pump import Pump
-from workers.reach import nowhere
+from workers.reach import await_log, await_seen
 from workers.repair import Repair
 from workers.rewrite import Rewriter
 from workers.saying import Sparing
@@ -202,10 +202,9 @@ class Applier(threading.Thread):
             raise resync.unsweepable()
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-reopen", self.home)
         try:
-            node = self.port.node()
             found, keys = look(link, self.task.uid, self.number), resync.keys_there(link, self.scope)
-            last = max(node.keys_total or 0, sum(map(self.known.count, self.known.databases())))
-            resync.check(link, found, self.known, former not in (None, replid), source_keys, min(keys, last))
+            had = min(keys, resync.brought(self.port.node(), self.known))
+            resync.check(link, found, self.known, former not in (None, replid), source_keys, had)
             self.reopened.set()
             take = partial(take_over, self.port, link, self._nonce)
             begin_load(link, take, self.task.uid, self.number, gen)
@@ -292,7 +291,7 @@ class Applier(threading.Thread):
         return self.chain
 
     def _stream(self, link: TargetLink, claimed: Claim, found: Checkpoint) -> None:
-        self._await_log(found)
+        await_log(self.log, found, self._pause)
         chain = self._chain(link, claimed, found.gen, found.seen)
         chain.tip = (found.offset, found.db, found.replid)
         chain.held = found.held
@@ -340,7 +339,7 @@ class Applier(threading.Thread):
             chain.trust(chain.errors)
             return None
         if unread or executed:
-            self._await_seen(found)
+            await_seen(self.log, found, self._pause)
             chain.seen, chain.seen_db, chain.errors = found.seen, found.seen_db, found.errors
         else:
             chain.trust(chain.errors)
@@ -370,29 +369,6 @@ class Applier(threading.Thread):
             raise Stopped
         if self.reopened.is_set():
             raise resync.Begun
-
-    def _await_log(self, found: Checkpoint) -> None:
-        """The log may have lost its end with the power; the receiver then fetches it again."""
-        while self.log.anew:
-            self._pause(0.1)  # ends this life once the full sync in place has begun
-        while not self.log.covers(found.replid, found.offset):
-            self._pause(0.1)  # first: a full sync in place may have begun the log anew
-            self.log.want(found.replid, found.offset, found.db)
-
-    def _await_seen(self, found: Checkpoint) -> None:
-        """What lies between `seen` and the checkpoint is needed, too; the log covered the checkpoint a moment ago.
-
-        It is asked for under the id by which the log goes on: the source may have another one since, and that it has
-        the stream up to the checkpoint, it says of the checkpoint alone.
-        """
-        while (replid := self.log.replid_at(found.offset)) is None:
-            self._pause(0.1)  # a full sync in place has begun the log anew
-            self._await_log(found)
-        while (self.log.start or 0) > found.seen or not self.log.covers(replid, found.offset):
-            if (self.log.start or 0) <= found.seen and (self.log.end or 0) > found.offset:
-                raise nowhere()
-            self._pause(0.1)
-            self.log.want(replid, found.seen, found.seen_db)
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint on the target as it is now, without a claim."""

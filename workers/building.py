@@ -22,7 +22,7 @@ from workers.outlying import Read
 from workers.pace import Pace
 from workers.rewrite import LEFT_OUT, Rewriter
 from workers.spool.long import Long
-from workers.target.windows import Window
+from workers.target.windows import Chain, Run, Window
 
 PAYLOAD = 3
 """Which argument of RESTORE it is."""
@@ -127,3 +127,20 @@ def _pour(window: Window, long: Long, db: int, end: int, payload: Payload, rewri
 def built_keys(uid: str, node: int) -> list[bytes]:
     """All names under which values of a stream are built."""
     return [built_key(uid, node, number) for number in range(MOST)]
+
+
+def next_part(chain: Chain, window: Window) -> Window | None:
+    """The next part of what is built ahead of a window, in a window of our own; None: all of it is sent."""
+    while window.ahead:
+        db, parts = window.ahead[0]
+        part = next(parts, None)
+        if part is None:
+            window.ahead.pop(0)
+            continue
+        own = chain.own_window()
+        select(own, db, own.start)
+        own.runs.append(Run(own.commands, len(own.body), own.start, False, db=db))
+        own.body += part[0]
+        own.commands += part[1]
+        return own
+    return None

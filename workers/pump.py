@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from sync_tasks.errors import TransformError
 from workers.added import Added
 from workers.adding import Adding
-from workers.codec.resp_cy import parse
-from workers.compose import select
+from workers.building import next_part
 from workers.cutover import CutOver
+from workers.leading import leading
 from workers.moment import now_ms
 from workers.reach import nowhere
 from workers.repair import Repair
@@ -20,8 +20,9 @@ from workers.spool.log import Block, Cursor
 from workers.suspects import Behind, Suspects
 from workers.target.error_count import error_count
 from workers.target.link import SILENCE_S, lost
-from workers.target.windows import Chain, Run, Window
+from workers.target.windows import Chain, Window
 from workers.translate import Translator
+from workers.turns import Turns
 
 if TYPE_CHECKING:
     from workers.apply import Applier
@@ -44,8 +45,6 @@ NEAR_BYTES = 1 << 20
 """Fewer bytes than this behind the source counts as caught up."""
 ASK_S = 0.5
 STOP_S = 5.0
-TURN_S = 0.05
-"""The stream, and what is added beside it, have the target for so long in turn."""
 EXEC_BYTES = 64
 """SELECT and EXEC take less."""
 
@@ -75,8 +74,7 @@ class Pump:
         self._gather_until = 0.0
         self._asked_at = 0.0
         self._settled_last = False
-        self._turn_over = 0.0  # of what is added, or of the stream
-        self._adding_on = False  # which of both has its turn
+        self._turns = Turns()  # of what is added, and of the stream
         self._failed: TransformError | None = None  # what follows cannot be transformed
 
     def run(self) -> None:
@@ -193,10 +191,7 @@ class Pump:
             return False
         if not self.translator.full and not ahead.commands and self.cursor.offset >= (self.log.end or 0):
             return True
-        now = time.monotonic()
-        if now >= self._turn_over:
-            self._turn_over, self._adding_on = now + TURN_S, not self._adding_on
-        return self._adding_on
+        return self._turns.mine()
 
     def _add(self) -> None:
         if self.chain.flying:
@@ -254,34 +249,22 @@ class Pump:
                 self._stop_there()
             if not self._worth_taking(now) or (chain.flying and self._goes_alone(translator.window)):
                 return
-            window = translator.take()
-            if window is None:
+            if (window := translator.take()) is None:
                 return
             self._push(window)
 
     def _goes_ahead(self, window: Window) -> bool:
         """Put the next part of what is built ahead of a window in front of it; whether there was any."""
-        while window.ahead:
-            db, parts = window.ahead[0]
-            part = next(parts, None)
-            if part is None:
-                window.ahead.pop(0)
-                continue
-            own = self.chain.own_window()
-            select(own, db, own.start)
-            own.runs.append(Run(own.commands, len(own.body), own.start, False, db=db))
-            own.body += part[0]
-            own.commands += part[1]
-            self.translator.full.insert(0, own)
-            return True
-        return False
+        if (part := next_part(self.chain, window)) is None:
+            return False
+        self.translator.full.insert(0, part)
+        return True
 
     def _up_to(self, failed: TransformError) -> None:
         """Commit what lies before the command at which the script has failed; then raise that."""
         if self.chain.flying:
             return
-        window = self.translator.take()
-        if window is None:
+        if (window := self.translator.take()) is None:
             raise failed
         self._push(window)
 
@@ -338,13 +321,10 @@ class Pump:
         """
         if not asker.asked_a_master:
             return False
-        block = self._block = self._block or self.cursor.read()
-        if block is None:
+        if (block := self._block or self.cursor.read()) is None:
             return True
-        at = len(block.data) - len(block.data.lstrip(b"\n"))  # a replica keeps its link alive by these
-        argv, size = parse(block.data, at)
-        if size > 0 and argv[:1] == [b"SELECT"]:
-            argv, size = parse(block.data, size)
+        self._block = block
+        argv, size = leading(block.data)
         if size < 0 and len(block.data) < EXEC_BYTES:
             more = self.cursor.read()
             if more is not None and more.replid == block.replid:

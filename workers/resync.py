@@ -135,6 +135,11 @@ def _lacks(found: Checkpoint) -> bool:
     return found.number != found.windows
 
 
+def brought(node: NodeView, known: Known) -> int:
+    """How many keys we have brought to the target, at most."""
+    return max(node.keys_total or 0, sum(map(known.count, known.databases())))
+
+
 def keys_there(link: TargetLink, scope: Scope) -> int:
     """How many keys the target has in the databases in scope."""
     spaces = {int(db): int(keys) for db, keys in SPACE.findall(link.ask(b"INFO", b"keyspace"))}
