@@ -66,6 +66,7 @@ class SpecTable(TypedDict, total=False):
     environment: str | None
     resource_group: str | None
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"]
+    sync_types: list[Literal["full", "incremental"]]  # both, or one of them
     databases: Mapping[int, int] | None  # source to target number; None: all, each to its own
     extend_expiry_s: int
     filter: FilterTable

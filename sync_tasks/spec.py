@@ -20,6 +20,8 @@ from sync_tasks.verify_spec import VerifyLimits, VerifySpec
 
 TEN_YEARS_S = 10 * 365 * 86_400
 
+SyncType = Literal["full", "incremental"]
+BOTH: tuple[SyncType, ...] = ("full", "incremental")
 Tag = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 DbNumber = Annotated[int, Field(ge=0, le=255)]
 
@@ -28,6 +30,7 @@ RANGES = {
     "environment": "text of 1 to 64 printable characters",
     "resource_group": "text of 1 to 64 printable characters",
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
+    "sync_types": 'a list of "full" and "incremental", or of one of them',
     "databases": "a table of source to target database, 0..255; several may go to one",
     "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
     "filter": "a table",
@@ -68,6 +71,8 @@ MEANING = {
     "resource_group": "another, for whoever runs or pays them",
     "conflict_mode": "whether a target database in scope that holds keys stops the precheck, or same-named keys are"
     " overwritten",
+    "sync_types": "full alone: what is there is copied, then the target is closed to the task; incremental alone:"
+    " what is there is not copied, and writes are followed from the start of the task on",
     "databases": "which go where; left out: all, each to its own number",
     "extend_expiry_s": "so much later keys expire on the target than at the source, while the task follows",
     "filter.allow_prefixes": "keys whose names begin so are in scope; left out: all",
@@ -97,7 +102,6 @@ MEANING = {
 OF_ONE_DB = r"^filter\.db\.\d+\."
 
 UNBUILT: dict[str, Any] = {
-    "sync_types": ["full", "incremental"],
     "reader": "psync",
     "prefer_replica": False,
 }
@@ -124,6 +128,7 @@ class TaskSpec(Strict):
     environment: Tag | None = None
     resource_group: Tag | None = None
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"] = "precheck-and-report"
+    sync_types: Annotated[tuple[SyncType, ...], Field(min_length=1)] = BOTH
     databases: dict[DbNumber, DbNumber] | None = None
     extend_expiry_s: Annotated[StrictInt, Field(ge=0, le=TEN_YEARS_S)] = 600
     retry: RetrySpec = RetrySpec()
@@ -150,6 +155,25 @@ class TaskSpec(Strict):
         if not all(type(n) is int for n in (*keys, *given.values())):
             raise ValueError("not a number")
         return dict(zip(keys, given.values(), strict=True))
+
+    @field_validator("sync_types", mode="before")
+    @classmethod
+    def _each_once(cls, given: Any) -> Any:
+        if not isinstance(given, (list, tuple)):
+            return given
+        if not all(isinstance(one, str) for one in given) or len(set(given)) < len(given):
+            raise ValueError("twice")
+        return tuple(sorted(given))
+
+    @property
+    def loads(self) -> bool:
+        """Whether what is there is copied."""
+        return "full" in self.sync_types
+
+    @property
+    def follows(self) -> bool:
+        """Whether it goes on with every write; else it ends once all is copied."""
+        return "incremental" in self.sync_types
 
     @field_validator("databases")
     @classmethod

@@ -14,13 +14,14 @@ from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, KeyferryError, Side, is_away
 from sync_tasks.views import NodeView
+from workers import from_here
 from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.scope import Scope
 from workers.snapshot import SnapshotReader, Stopped
 from workers.source.psync import RECV_BYTES, SILENCE_S, Continued, Full, ReplicaLink
 from workers.spool.chunks import Closed
-from workers.spool.damage import forget_damage, is_damaged
+from workers.spool.damage import check_worth, forget_damage, is_damaged
 from workers.spool.known import Known
 from workers.spool.log import BACKLOG, Log
 from workers.spool.publish import Publisher
@@ -30,8 +31,6 @@ from workers.target.claim import LOADING, STREAMING, Checkpoint, check_open
 ACK_EVERY_S = 1.0
 STEP_S = 0.5
 GATHER_S = 0.001
-MOST_DAMAGED = 3
-"""So many snapshots are spoiled by the disk before the task fails."""
 
 
 class SourceView(Protocol):
@@ -122,6 +121,9 @@ class Receiver(threading.Thread):
                 raise self._too_late()  # loading is for whoever resumes the task
             self._ask_target_first(node)
             self._known.fold(self.log)  # now, while the source waits for nothing
+            if not self._loads:
+                self._begin_here(node)
+                goes_on = True
         link = ReplicaLink(self.endpoint)
         try:
             if goes_on:
@@ -169,7 +171,8 @@ class Receiver(threading.Thread):
         found = self._checkpoint()
         if found is None or found.state == LOADING or found.gen < node.gen:
             if damaged:
-                self._take_again(node.gen)
+                self._ailing = True
+                check_worth(self.snapshots, node.gen)
             return False
         # The database, too, may have lost its last commits: the target knows.
         forget_damage(snapshot)
@@ -181,17 +184,6 @@ class Receiver(threading.Thread):
     def _is_anew(self) -> bool:
         """Whether the target is to be loaded anew, and now: of a suspended task, by whoever resumes it."""
         return self.log.anew and not self.alone.is_set()
-
-    def _take_again(self, gen: int) -> None:
-        """Raise ControlError when the disk has spoiled so many snapshots that another is no use."""
-        self._ailing = True
-        spoiled = sum(is_damaged(self.snapshots / f"gen-{number}") for number in range(1, gen + 1))
-        if spoiled >= MOST_DAMAGED:
-            raise ControlError(
-                f"{spoiled} snapshots did not come back from the disk as they were written",
-                code="snapshot-damaged",
-                hint="see the system's log for errors of the disk; start over with a --state directory on another one",
-            )
 
     def _ask_target_first(self, node: NodeView) -> None:
         """A snapshot costs the source a fork: not even a second one is asked for while the target takes no write."""
@@ -241,8 +233,30 @@ class Receiver(threading.Thread):
             raise ConnectionLost("the source continued a stream that was not asked for", side=Side.SOURCE)
         self._take(link, answer)
 
+    @property
+    def _loads(self) -> bool:
+        return self.port.task.spec.loads
+
+    def _begin_here(self, node: NodeView) -> None:
+        """A generation of nothing, and the log behind it. Raises CannotContinue if the stream has begun before."""
+        found = self._checkpoint()
+        if node.begun or (found is not None and found.state == STREAMING):
+            raise from_here.lost(self.log.end)
+        if node.snapshot_done and node.replid is not None and node.snapshot_offset is not None:
+            self._reset(node.replid, node.snapshot_offset, 0)  # it began there, and the spool was lost since
+            return
+        answer = from_here.ask(self.endpoint)
+        gen = self._new_generation(answer, 0)
+        from_here.empty(self.snapshots / f"gen-{gen}")
+        self._known.begin(answer.offset, 0)
+        self.log.reset(answer.replid, answer.offset)
+        self.port.progress({"stream_db": 0})
+        self.port.end_snapshot(gen, 0, 0)
+
     def _take(self, link: ReplicaLink, answer: Full) -> None:
         """Receive a whole snapshot as a new generation."""
+        if not self._loads:
+            raise from_here.lost(self.log.end)
         if self.alone.is_set():
             raise self._too_late()  # loading is for whoever resumes the task
         link.settimeout(SILENCE_S)
@@ -275,7 +289,8 @@ class Receiver(threading.Thread):
     def _new_generation(self, answer: Full, size: int | None) -> int:
         """The number of the new generation; what was loaded of earlier ones is closed."""
         with self._border:
-            node, keys, found = self.port.node(), self.source.keys(self._databases()), self._checkpoint()
+            node, found = self.port.node(), self._checkpoint()
+            keys = self.source.keys(self._databases()) if self._loads else 0
             if found is not None:
                 check_open(found.state, found.offset)
             again = node.begun or found is not None

@@ -270,7 +270,7 @@ def _restarted(session: Session, task: Task, op: Op) -> None:
     """The old run is fenced and its keys are gone: another begins under names of its own."""
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
     task.uid = secrets.token_hex(8)
-    task.finishing = False
+    task.finishing = not rows.spec_of(task).follows
     task.extents = None
     session.execute(
         update(Node)

@@ -48,6 +48,7 @@ class Tasks(StoreBase):
                 name=spec.name or f"{source.address()} to {target.address()}"[:LONGEST_NAME],
                 state=TaskState.NOT_STARTED,
                 spec=spec.model_dump(mode="json"),
+                finishing=not spec.follows,
                 account=account,
                 source_instance=mine and mine.name,
                 source_owner=mine and (mine.account or account),
@@ -138,6 +139,14 @@ class Tasks(StoreBase):
 def set_spec(session: Session, task: Task, spec: TaskSpec) -> None:
     """Give a task new settings. Raises UsageError if they contradict its URLs."""
     extents.keep(session, task, spec)
+    if spec.sync_types != rows.spec_of(task).sync_types:
+        if extents.begun(session, task):
+            raise UsageError(
+                "sync_types cannot change once copying has begun",
+                hint="restart the task with others, or make another",
+                code="sync-types",
+            )
+        task.finishing = not spec.follows
     task.spec = spec.model_dump(mode="json")
     if spec.name:
         task.name = spec.name

@@ -8,6 +8,8 @@ from pathlib import Path
 from sync_tasks.errors import ControlError, Retry
 
 _MARK = "damaged"
+MOST_DAMAGED = 3
+"""So many snapshots are spoiled by the disk before the task fails."""
 
 
 def damaged(file: Path, what: str) -> ControlError:
@@ -35,3 +37,14 @@ def is_damaged(directory: Path) -> bool:
 def forget_damage(directory: Path) -> None:
     """The snapshot is loaded: its files are of no more use."""
     (directory / _MARK).unlink(missing_ok=True)
+
+
+def check_worth(snapshots: Path, gen: int) -> None:
+    """Raise ControlError when the disk has spoiled so many snapshots, up to number `gen`, that another is no use."""
+    spoiled = sum(is_damaged(snapshots / f"gen-{number}") for number in range(1, gen + 1))
+    if spoiled >= MOST_DAMAGED:
+        raise ControlError(
+            f"{spoiled} snapshots did not come back from the disk as they were written",
+            code="snapshot-damaged",
+            hint="see the system's log for errors of the disk; start over with a --state directory on another one",
+        )

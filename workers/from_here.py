@@ -1,0 +1,45 @@
+"""Following without a load: the source says where its stream stands, and the task begins there.
+
+The source is asked for a snapshot as ever, and left as soon as it has said at which offset that begins: with its next
+write it says in which database it is, and it keeps the stream from there on for who comes back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import CannotContinue, ConnectionLost, Side
+from workers.source.psync import Full, ReplicaLink
+from workers.spool.tables import write_tables
+
+NO_VERSION = 0
+"""In place of the RDB version of a snapshot that nobody reads."""
+
+
+def ask(endpoint: Endpoint) -> Full:
+    """Where the stream stands. Raises ConnectionLost, SourceError, CredentialsRefused."""
+    link = ReplicaLink(endpoint)
+    try:
+        answer = link.psync(None, 0)
+    finally:
+        link.close()
+    if not isinstance(answer, Full):
+        raise ConnectionLost("the source continued a stream that was not asked for", side=Side.SOURCE)
+    return answer
+
+
+def empty(directory: Path) -> None:
+    """What a load goes by, of nothing. Raises SpoolFull, ControlError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_tables(directory, NO_VERSION, [], [])
+
+
+def lost(offset: int | None) -> CannotContinue:
+    """The target needs what only a load could bring."""
+    where = "" if offset is None else f" behind offset {offset}"
+    return CannotContinue(
+        f"the source no longer has the stream{where} that the target needs, and this task does not load",
+        side=Side.SOURCE,
+        hint='raise repl-backlog-size on the source, then restart the task with sync_types = ["full", "incremental"]',
+    )
