@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sync_tasks.errors import Side
 from sync_tasks.extent import Extent
 from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.spec import TaskSpec
@@ -22,7 +23,7 @@ from workers import adding
 from workers.added import Addition, Former
 from workers.apply import Applier
 from workers.scope import Scope
-from workers.source.ask import Position
+from workers.source.ask import Position, Source
 from workers.spool.known import Known
 
 PLAIN = FilterSpec()
@@ -38,12 +39,26 @@ class Changing(Mirrored):
         self.known.create()
         self.known.begin(0, 0)
         self.known.stream(1, [])
-        ask, times = self.source, self.source.times
+        self.asked_of: list[tuple[int, bytes]] = []
+
+    def questions(self) -> Source:
+        """To the source: the answers are true where its stream, which is the log, stands in that moment."""
+        ask = Source(endpoint(self.server, Side.SOURCE))
+        times, values, walk, full, there = ask.times, ask.values, ask.walk, ask.full, ask.there_at
+
+        def said(keys: Any) -> Any:
+            self.asked_of += keys
+            with self.moment:
+                return replace(values(keys), at=Position(REPLID, self.end))
+
+        ask.values = said  # type: ignore[method-assign]
+        ask.offset = lambda: self.end  # type: ignore[method-assign]
+        ask.position = lambda: Position(REPLID, self.end)  # type: ignore[method-assign]
         ask.times = lambda *a: replace(times(*a), at=Position(REPLID, self.end))  # type: ignore[method-assign]
-        walk, full, there = ask.walk, ask.full, ask.there_at
         ask.walk = lambda *a: self.now(lambda: walk(*a), 1)  # type: ignore[method-assign]
         ask.full = lambda: self.now(full, 0)  # type: ignore[method-assign]
         ask.there_at = lambda *a: self.now(lambda: there(*a), 0)  # type: ignore[method-assign]
+        return ask
 
     def now(self, ask: Callable[[], Any], place: int) -> Any:
         """An answer, with the place of the stream that belongs to it."""
@@ -60,7 +75,7 @@ class Changing(Mirrored):
     def own(self) -> Applier:
         self.ports.append(Port(self.task, epoch=self.epoch + len(self.owners)))
         made = Applier(
-            endpoint(self.target), self.ports[-1], self.log, self.source, self.directory,  # type: ignore[arg-type]
+            endpoint(self.target), self.ports[-1], self.log, self.questions(), self.directory,  # type: ignore[arg-type]
             Scope(self.databases, self.filter), 0, self.known,
         )  # fmt: skip
         self.owners.append(made)
@@ -253,9 +268,7 @@ def test_keys_that_were_in_scope_are_not_copied_anew(stream: Changing, monkeypat
     stream.become({0: 0})
     stream.do(0, *many(0))
     assert until(stream.in_step)
-    asked: list[tuple[int, bytes]] = []
-    values = stream.source.values
-    monkeypatch.setattr(stream.source, "values", lambda keys: asked.extend(keys) or values(keys))
+    stream.asked_of.clear()
     catch_up = adding.Adding._catch_up
     write = once(lambda: stream.do(0, *[[b"INCR", b"k%d" % n] for n in range(3)]) and stream.do(1, [b"INCR", b"k1"]))
 
@@ -266,7 +279,16 @@ def test_keys_that_were_in_scope_are_not_copied_anew(stream: Changing, monkeypat
     monkeypatch.setattr(adding.Adding, "_catch_up", written)
     stream.become({0: 0, 1: 1})
     assert until(stream.in_step)
-    assert {db for db, _ in asked} == {1}
+    assert {db for db, _ in stream.asked_of} == {1}
+
+
+def test_a_database_is_empty_when_it_is_added(stream: Changing) -> None:
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    stream.become({0: 0, 1: 1})
+    assert until(stream.is_whole)
+    stream.do(1, [b"INCR", b"first"])
+    assert until(stream.in_step)
 
 
 def test_another_place_on_the_target(stream: Changing) -> None:
