@@ -105,6 +105,8 @@ class Adding:
         self._page: list[tuple[Key, int]] = []  # to be put, and the bytes of each
         self._sent = 0  # so many of them are in the last window
         self._said = state  # by the last window
+        self._before: tuple[Addition | None, Addition | None] = (None, None)  # said, and the state, before that
+        self._began = state  # the state at the beginning of the last step
         self._read = state.read if state is not None else 0
         self._replica = False
         self._then: Addition | None = None  # behind that
@@ -114,17 +116,18 @@ class Adding:
         self._goals: list[int] | None = None  # target databases to be swept, and where in the first of them
         self._cursor = 0
         self._gone: list[bytes] = []
-        if earlier is not None and state is not None and state == earlier._said:
-            self._go_on(earlier)
+        if earlier is not None and state is not None and state in (earlier._said, earlier._before[0]):
+            self._go_on(earlier, lost=state != earlier._said)
         if self._state is not None and self._state.extend_ms != rewriter.clock.extend_ms:
             self._state = replace(self._state, extend_ms=MIXED)
 
-    def _go_on(self, earlier: Adding) -> None:
-        """The last window of an earlier connection is on the target, so all before it are."""
-        self._state, self._then, self._page = earlier._state, earlier._then, earlier._page[earlier._sent :]
+    def _go_on(self, earlier: Adding, lost: bool) -> None:
+        """The last window of an earlier connection is on the target, or was `lost`; all before it are there."""
+        self._state, self._then = earlier._before[1] if lost else earlier._state, earlier._then
+        self._page = earlier._page[0 if lost else earlier._sent :]
         self._rounds, self._sure_at, self._replica = earlier._rounds, earlier._sure_at, earlier._replica
         self._read = earlier._read
-        if self._run == earlier._run:
+        if self._run == earlier._run and not lost:
             self._goals, self._cursor, self._gone = earlier._goals, earlier._cursor, earlier._gone
 
     @property
@@ -147,7 +150,7 @@ class Adding:
     def step(self) -> Window | None:
         """The next window, if this step needs one; the last one is committed."""
         del self._page[: self._sent]
-        self._sent = 0
+        self._sent, self._began = 0, self._state
         if self._state is None:
             return self._begin(0)
         if self._chain.tip[2] != self._state.replid:
@@ -199,6 +202,7 @@ class Adding:
     def _mark(self, window: Window) -> Window:
         """Say in the checkpoint how far it is."""
         assert self._state is not None
+        self._before = (self._said, self._began)
         self._said = self._state = replace(self._state, number=self._state.number + 1, read=self._read)
         select(window, self._chain.db, window.end)
         emit(window, [b"HSET", self._chain.ck, b"adding", self._state.text.encode()], window.end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ class Changing(Mirrored):
         self.known.begin(0, 0)
         self.known.stream(1, [])
         self.asked_of: list[tuple[int, bytes]] = []
+        self.replid = REPLID
+        self.hidden: set[bytes] = set()  # the source is a replica, and does not show these
 
     def questions(self) -> Source:
         """To the source: the answers are true where its stream, which is the log, stands in that moment."""
@@ -49,13 +52,16 @@ class Changing(Mirrored):
         def said(keys: Any) -> Any:
             self.asked_of += keys
             with self.moment:
-                return replace(values(keys), at=Position(REPLID, self.end))
+                found = replace(values(keys), at=self.place)
+            shown = [None if key in self.hidden else value for (_, key), value in zip(keys, found.values, strict=True)]
+            return replace(found, values=shown, replica=bool(self.hidden))
 
         ask.values = said  # type: ignore[method-assign]
         ask.offset = lambda: self.end  # type: ignore[method-assign]
-        ask.position = lambda: Position(REPLID, self.end)  # type: ignore[method-assign]
-        ask.times = lambda *a: replace(times(*a), at=Position(REPLID, self.end))  # type: ignore[method-assign]
-        ask.walk = lambda *a: self.now(lambda: walk(*a), 1)  # type: ignore[method-assign]
+        ask.position = lambda: self.place  # type: ignore[method-assign]
+        ask.times = lambda *a: replace(times(*a), at=self.place)  # type: ignore[method-assign]
+        ask.walk = lambda *a: self.shown(*self.now(lambda: walk(*a), 1))  # type: ignore[method-assign]
+        ask.is_replica = lambda: bool(self.hidden)  # type: ignore[method-assign]
         ask.full = lambda: self.now(full, 0)  # type: ignore[method-assign]
         ask.there_at = lambda *a: self.now(lambda: there(*a), 0)  # type: ignore[method-assign]
         return ask
@@ -64,8 +70,15 @@ class Changing(Mirrored):
         """An answer, with the place of the stream that belongs to it."""
         with self.moment:
             said = list(ask())
-            said[place] = Position(REPLID, self.end)
+            said[place] = self.place
             return tuple(said)
+
+    @property
+    def place(self) -> Position:
+        return Position(self.replid, self.end)
+
+    def shown(self, run: str, at: Position, cursor: int, names: list[bytes]) -> tuple[str, Position, int, list[bytes]]:
+        return run, at, cursor, [name for name in names if name not in self.hidden]
 
     @property
     def task(self) -> TaskView:
@@ -333,6 +346,114 @@ def test_the_extension_changes_meanwhile(
     with stream.target.client(db=1) as one:
         assert until(lambda: {one.pexpiretime(key) for key in one.keys("*")} == {9999999999999 + 300_000})
 
+
+def test_connections_end_in_the_middle_of_a_page(
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.do(1, *many(1))
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    pages: list[Addition] = []
+    scan = adding.Adding._scan
+    monkeypatch.setattr(adding.Adding, "_scan", lambda self, state: pages.append(state) or scan(self, state))
+    sent: list[int] = []
+
+    def cut(state: Addition) -> None:
+        made = stream.owners[-1].extending._last
+        assert made is not None
+        if made._page and made._sent and state.number not in sent:  # once each, else there is no end
+            sent.append(state.number)
+            own = f"keyferry-{UID}-0"
+            with stream.target.client() as client:
+                for one in client.client_list():
+                    if one["name"] == own:
+                        client.client_kill_filter(_id=one["id"])
+
+    before_step(cut)
+    stream.become({0: 0, 1: 1})
+    assert until(stream.in_step, 60)
+    assert len(sent) > 3, "it was cut"
+    assert len(pages) == len({(page.cursor, *page.todo) for page in pages}), "no page was read twice"
+
+
+def test_the_log_is_kept_from_where_it_is_needed(
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None]
+) -> None:
+    stream.do(1, *many(1))
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    pruned: list[tuple[int, int]] = []
+
+    def look(state: Addition) -> None:
+        stream.do(0, [b"INCR", b"n"])
+        stream.do(1, [b"INCR", b"k1"])
+        pruned.append((stream.owners[-1].progress.prunable, state.base))
+
+    before_step(look)
+    stream.become({0: 0, 1: 1})
+    assert until(stream.in_step)
+    assert len({upto for upto, _ in pruned}) > 1
+    assert all(upto <= base for upto, base in pruned)
+
+
+def test_the_log_has_lost_what_was_named_meanwhile(
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None]
+) -> None:
+    stream.do(1, *many(1))
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    stop = once(lambda: (stream.do(1, [b"INCR", b"k1"]), stream.owners[-1].stop_event.set()))
+    before_step(lambda state: stop() if state.keys > 20 else None)
+    stream.become({0: 0, 1: 1})
+    assert until(lambda: not stream.owners[-1].is_alive())
+    stream.become({0: 0})
+    stream.do(1, *[[b"INCR", b"k%d" % number] for number in range(40)])
+    assert until(stream.committed)
+    lost = stream.end
+    stream.log._open_segment(REPLID, lost)
+    while int(stream.checkpoint()[b"seen"]) < lost:
+        stream.do(0, [b"INCR", b"n"])
+        assert until(stream.committed)
+    stream.log.prune(lost, keep=0)
+    assert stream.log.start == lost
+    stream.become({0: 0, 1: 1})
+    assert until(stream.in_step), stream.differences()
+    assert stream.events().count("adding") == 2
+
+
+def test_the_source_is_replaced_by_another_server(
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None]
+) -> None:
+    """What was read of the former one may have been lost with it."""
+    stream.do(1, *many(1))
+    stream.become({0: 0})
+    assert until(stream.in_step)
+
+    def replaced() -> None:
+        with stream.target.client(db=1) as one:
+            one.set("k1", "lost with the former source")
+        stream.replid = "b" * 40
+        stream.log.rename(stream.replid)
+        stream.do(0, [b"INCR", b"n"])
+
+    change = once(replaced)
+    before_step(lambda state: change() if state.keys >= 40 else None)
+    stream.become({0: 0, 1: 1})
+    assert until(stream.in_step), stream.differences()
+
+
+def test_a_replica_hides_what_its_master_renews(stream: Changing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "SKEW_S", 2.0)
+    stream.do(1, *many(1, 5), [b"SET", b"hidden", b"1", b"PXAT", b"9999999999999"])
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    stream.hidden.add(b"hidden")
+    stream.become({0: 0, 1: 1})
+    assert until(lambda: stream.keys(1) == {b"k%d" % number for number in range(5)})
+    time.sleep(1.0)  # a replica's clock is ahead by that
+    stream.hidden.clear()
+    stream.do(1, [b"PEXPIREAT", b"hidden", b"9999999999998"], [b"INCR", b"hidden"])
+    assert until(stream.in_step), stream.differences()
 
 OPERATIONS: list[Callable[[random.Random], Command]] = [
     lambda r: [b"INCR", b"n%d" % r.randrange(30)],
