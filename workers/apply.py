@@ -104,7 +104,7 @@ class Applier(threading.Thread):
         self.left_out, self.sparing = LeftOut(port.event), Sparing(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
-        self.extending = Extending(scope, self.task, log, source, known, self.clock, self._pause, port, self.left_out)
+        self.extending = Extending(scope, self.task, log, source, known, self.clock, self.pause, port, self.left_out)
         self._evictions = Evictions(port.event, first=port.node().gen == 0)
 
     # --- life
@@ -230,8 +230,8 @@ class Applier(threading.Thread):
             self.port.healed("target")  # it took our claim, and is asked for no more yet; else the first window tells
         while True:
             while not self.loaded.wait(0.05):
-                self._pause(0)
-            self._pause(0)
+                self.pause(0)
+            self.pause(0)
             with self.border:
                 node = self.port.node()
                 if self._is_loaded(node) and self._has_log(node):
@@ -268,7 +268,7 @@ class Applier(threading.Thread):
             self.loaded.clear()
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
-        closing.sweep(link, claimed.found is not None, lambda: self._pause(0))
+        closing.sweep(link, claimed.found is not None, lambda: self.pause(0))
         if not closing.stands(link):
             raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
         window = closing.first_window(link)
@@ -291,7 +291,7 @@ class Applier(threading.Thread):
         return self.chain
 
     def _stream(self, link: TargetLink, claimed: Claim, found: Checkpoint) -> None:
-        await_log(self.log, found, self._pause)
+        await_log(self.log, found, self.pause)
         chain = self._chain(link, claimed, found.gen, found.seen)
         chain.tip = (found.offset, found.db, found.replid)
         chain.held = found.held
@@ -313,7 +313,7 @@ class Applier(threading.Thread):
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.spec.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
-        suspects = Suspects(chain, self.log, self.source, scope, self.clock, expiries, settler, self._pause, blind)
+        suspects = Suspects(chain, self.log, self.source, scope, self.clock, expiries, settler, self.pause, blind)
         self.progress.committed, self.progress.streaming = found.offset, True
         cursor = Cursor(self.log, found.offset)
         try:
@@ -339,14 +339,14 @@ class Applier(threading.Thread):
             chain.trust(chain.errors)
             return None
         if unread or executed:
-            await_seen(self.log, found, self._pause)
+            await_seen(self.log, found, self.pause)
             chain.seen, chain.seen_db, chain.errors = found.seen, found.seen_db, found.errors
         else:
             chain.trust(chain.errors)
         chain.refused = []
         read = [refused, *refused.others] if refused is not None else []
         repair = Repair(
-            chain.link, self.log, self.source, rewriter.scope, found, read, suspects, self._pause, self.port.event,
+            chain.link, self.log, self.source, rewriter.scope, found, read, suspects, self.pause, self.port.event,
             rewriter.stands_for, self.extending.former(found),
         )  # fmt: skip
         doubted = unread and repair.doubt()
@@ -364,7 +364,7 @@ class Applier(threading.Thread):
         executed = behind and found.seen < found.offset and in_time != found.offset
         return behind and (executed or (self.log.end or 0) > found.offset), executed
 
-    def _pause(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         if self.stop_event.wait(seconds):
             raise Stopped
         if self.reopened.is_set():

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sync_tasks.errors import TransformError
+from sync_tasks.errors import RefusedCommand, TransformError
 from workers.added import Added
 from workers.adding import Adding
 from workers.building import next_part
@@ -76,6 +76,7 @@ class Pump:
         self._settled_last = False
         self._turns = Turns()  # of what is added, and of the stream
         self._failed: TransformError | None = None  # what follows cannot be transformed
+        chain.collects = True
 
     def run(self) -> None:
         heard = moved = time.monotonic()
@@ -132,6 +133,10 @@ class Pump:
             if not self.chain.flying:
                 raise Behind(self.chain.tip[0] if self.chain.refused is None else -1)
             return
+        if self.repair is None and self.chain.refused is not None:
+            if not self.chain.flying:
+                self._doubt(self.chain.refused)
+            return
         if self.repair is not None:
             self._mend(self.repair, now)
             return
@@ -148,6 +153,30 @@ class Pump:
             self._settle()
         else:
             self._fill(now)
+
+    def _doubt(self, refused: list[RefusedCommand]) -> None:
+        """Commands were refused, and nothing is in flight: their keys are copied anew, as far as the stream was sent.
+
+        A source that goes on with what the target does not know costs no connection each time, nor a look for what is
+        held.
+        """
+        chain, applier, rewriter = self.chain, self.applier, self.translator.rewriter
+        if rewriter.older.kinds.get(refused[0].argv[0].upper()) != "unknown":  # of those it was said once
+            applier.sparing("refused", f"{refused[0].message}; its keys are copied anew")
+        if self.settler.limit is not None:
+            self.settler.give_up()
+        chain.refused = []
+        repair = Repair(
+            chain.link, self.log, applier.source, rewriter.scope, chain.point(), refused, self.suspects, applier.pause,
+            applier.port.event, rewriter.stands_for,
+        )  # fmt: skip
+        if not repair.doubt():
+            chain.trust(error_count(chain.link))
+            return
+        repair.aim(*chain.tip[:2])
+        if repair.limit is None or repair.limit < self._fed:
+            raise nowhere()
+        self.repair = repair
 
     def _mend(self, repair: Repair, now: float) -> None:
         """On to where doubted keys are known, then put them."""
@@ -370,6 +399,8 @@ class Pump:
 
     def _done(self, done: list[Window], now: float) -> None:
         self._committed_at = now
+        if self.chain.refused is not None:
+            self.progress.held = self.progress.settled_at = None  # before it is told how far the target is
         self.applier.port.healed("target")
         last = done[-1]
         if any(self.applier.clock.is_late(w.received_ms) and w.end > self.suspects.covered for w in done):
@@ -385,7 +416,7 @@ class Pump:
         flying = self.chain.flying
         oldest = next((w.received_ms for w in flying if w.received_ms), 0) or self.translator.window.received_ms
         self.progress.oldest_ms = oldest or None
-        unsure = self.repair is not None or self.adding is not None
+        unsure = self.chain.refused is not None or self.adding is not None
         self.progress.held, self.progress.settled_at = (None, None) if unsure else self.settler.state()
         self.applier.left_out.tell()
 

@@ -99,6 +99,8 @@ class Repair:
         self._hidden: dict[Key, float] = {}  # keys that a replica does not show, and since when
         self._by = 0.0
         self._tip = 0
+        self._began = 0, 0  # offset and database where this round did
+        self._swaps = False  # databases were swapped in it
         self._joined = False  # once
         self._asked: list[Key] = []
         self._said: Values | None = None
@@ -169,7 +171,8 @@ class Repair:
         self._recent = set()
         if self._suspects.active:
             self._add(self._suspects.again(offset, db, self._said.at.offset, began))
-        self._join(offset, self._said.at.offset, db)
+        self._began, self._swaps = (offset, db), False
+        self._join(offset, db, self._said.at.offset)
         self._doubted -= set(self._asked)
         # Keys that carry doubt to each other in circles are joined in every round: they meet in one answer.
         self._again = self._recent & set(self._asked)
@@ -205,7 +208,7 @@ class Repair:
             raise nowhere()
         reach(self._log, said.at, self._pause)
 
-    def _join(self, start: int, stop: int, db: int) -> None:
+    def _join(self, start: int, db: int, stop: int) -> None:
         """Doubt what the commands between two offsets join with doubted keys, and what unknown ones name."""
         for command in self._named(start, stop, db):
             db, argv = command
@@ -249,6 +252,7 @@ class Repair:
     def _swap(self, argv: list[bytes]) -> None:
         if argv[0].upper() != b"SWAPDB":
             return
+        self._swaps = True
         one, two = int(argv[1]), int(argv[2])
         other = {one: two, two: one}
         self._doubted = {(other.get(db, db), key) for db, key in self._doubted}
@@ -286,12 +290,20 @@ class Repair:
         return not self._doubted
 
     def covers(self, refused: Sequence[RefusedCommand]) -> None:
-        """Raise the first of the commands refused on the way that is of keys which are not under repair."""
+        """Doubt the keys of commands refused on the way that are not under repair: the next round asks for them. Raise
+        the first one that names none, or whose keys may be of several of the source's databases."""
         mine = {(self._scope.target(db), key) for db, key in self.keys}
+        more: set[Key] = set()
         for error, (_, places) in zip(refused, self._keys_of((e.db, e.argv) for e in refused), strict=True):
-            if not places or not self._ours(places) <= mine:
+            others = self._ours(places) - mine
+            if not places or (others and self._swaps) or any(len(self._scope.sources(db)) != 1 for db, _ in others):
                 raise error
+            more |= {(self._scope.sources(db)[0], key) for db, key in others}
             self._proven |= self._ours(places)
+        if more:
+            assert self._said is not None
+            self._add(more, refused=True)
+            self._join(*self._began, self._said.at.offset)
 
     def reached(self, tip: tuple[int, int, str]) -> bool:
         """Whether the target is to be just where the values are true. Raises ConnectionLost if it never will."""

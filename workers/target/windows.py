@@ -185,7 +185,8 @@ class Chain:
         self.flying_bytes = 0
         self.seen, self.seen_db = (claim.found.seen, claim.found.seen_db) if claim.found else (0, 0)
         self.errors = claim.found.errors if claim.found else ""  # as `Checkpoint.errors`
-        self.refused: list[RefusedCommand] | None = None  # keys are under repair: `seen` stays
+        self.refused: list[RefusedCommand] | None = None  # keys are, or are to be, under repair: `seen` stays
+        self.collects = False  # refused commands of the stream are gathered there, not raised
         self.fresh_ms = claim.found.fresh_ms if claim.found else ALL_HELD  # as `Checkpoint.fresh_ms`
         self.held = claim.found.held if claim.found else True
         self.extend_ms: int | None = None  # what settled expiries on the target are later than the source's, or MIXED
@@ -209,12 +210,7 @@ class Chain:
         n = self.number
         self.held = self.held or window.held
         self.tip = (window.end, window.db, window.replid)
-        state = FINISHED if self.closed else STREAMING
-        point = Checkpoint(
-            window.replid, window.end, window.db, self.epoch, self.nonce, self.seen, state, self.gen, self.held,
-            self.extend_ms, self._before + n, seen_db=self.seen_db, errors=self.errors,
-            fresh_ms=self.fresh_ms,
-        )  # fmt: skip
+        point = self.point()
         self._out += self._watch
         self._out += encode([b"HSETNX", self.tok, n - 1, b"0"])
         self._out += MULTI
@@ -229,6 +225,14 @@ class Chain:
             self._out += end
         self.flying.append(window)
         self.flying_bytes += len(window.body) + window.beside
+
+    def point(self) -> Checkpoint:
+        """What the last window pushed says, or was to say."""
+        (offset, db, replid), state = self.tip, FINISHED if self.closed else STREAMING
+        return Checkpoint(
+            replid, offset, db, self.epoch, self.nonce, self.seen, state, self.gen, self.held, self.extend_ms,
+            self._before + self.number, seen_db=self.seen_db, errors=self.errors, fresh_ms=self.fresh_ms,
+        )  # fmt: skip
 
     def close(self, window: Window) -> None:
         """Queue the last window there is: behind it nobody claims the target for this stream again."""
@@ -357,11 +361,11 @@ class Chain:
                 raise TransformError(what, 0, made_of)
             answer = NOT_SENT if window.stands_in(index) else line.decode(errors="replace").lstrip("-")
             found.append(RefusedCommand(argv, window.database(index), offset, answer, final))
-        if found and (found[0].final or self.refused is None):
+        if found and (found[0].final or (self.refused is None and not self.collects)):
             found[0].others = found[1:]
             raise found[0]
-        if self.refused is not None:
-            self.refused += found
+        if found:
+            self.refused = [*(self.refused or []), *found]
 
 
 def commit(chain: Chain, window: Window) -> None:

@@ -98,3 +98,33 @@ def test_commands_that_the_target_does_not_know(
     equal(source, target)
     kinds = [row["kind"] for row in run.rows("SELECT kind FROM event")]
     assert 1 <= kinds.count("unknown-command") <= 3 * 3, "each once, by each owner of the stream"
+
+
+def test_a_steady_flow_of_them_costs_no_connection_each_time(server: StartServer, ferry: StartFerry) -> None:
+    """Other traffic does not wait for what is copied anew, and the run is said to be in sync on the way."""
+    source, target = server("redis-8.2"), server("redis-6.2")
+    client, there = source.client(), target.client()
+    client.mset({"text:1": "some text", "text:2": "other"})
+    client.mset({f"volatile:{i}": i for i in range(20_000)})
+    for i in range(0, 20_000, 7):
+        client.pexpire(f"volatile:{i}", 9_000_000)
+    run = ferry(source, target)
+    run.wait_in_sync()
+    client.execute_command("XADD", "s", "KEEPREF", "1-0", "n", "1")
+    client.execute_command("XDELEX", "s", "DELREF", "IDS", "1", "1-0")
+    run.settle(source)
+    before, late, in_sync = there.info("stats")["total_connections_received"], [], 0
+    for i in range(2, 300):
+        with client.pipeline(transaction=False) as pipe:
+            pipe.execute_command("XADD", "s", "KEEPREF", "MAXLEN", "=", "50", f"{i}-0", "n", i)
+            pipe.execute_command("XDELEX", "s", "DELREF", "IDS", "1", f"{i}-0")
+            pipe.execute_command("BITOP", "DIFF", f"bits:{i % 7}", "text:1", "text:2")
+            pipe.append(f"bits:{i % 7}", i).incr("other").set("clock", repr(time.time())).execute()
+        time.sleep(0.02)
+        late.append(time.time() - float(there.get("clock") or time.time()))
+        in_sync += bool(run.last["in_sync"])
+    assert there.info("stats")["total_connections_received"] - before < 20
+    assert sorted(late)[len(late) // 2] < 1.0
+    assert in_sync > 0
+    run.settle(source)
+    equal(source, target)

@@ -224,6 +224,62 @@ def test_keys_that_are_joined_only_while_the_values_are_on_their_way(
     assert until(lambda: made.events() == ["refused", "repaired"]), made.events()
 
 
+@pytest.fixture
+def lives(monkeypatch: pytest.MonkeyPatch) -> list[Applier]:
+    """Whose connection's life has begun, each time."""
+    begun: list[Applier] = []
+    life = Applier._life
+
+    def counted(owner: Applier) -> None:
+        begun.append(owner)
+        life(owner)
+
+    monkeypatch.setattr(Applier, "_life", counted)
+    return begun
+
+
+def test_refusals_all_the_while_are_mended_in_one_life(
+    mirror: Callable[..., Mirrored], target: Server, lives: list[Applier]
+) -> None:
+    made = mirror()
+    owner = made.own()
+    with target.client() as client:
+        for i in range(60):
+            key = b"n%d" % (i % 7)
+            client.eval("redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'foreign')", 1, key)
+            made.do(0, [b"INCR", key], [b"COPY", key, b"copied", b"REPLACE"], [b"INCR", b"other"])
+            time.sleep(0.01)
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.events().count("repaired") > 1
+    assert len(lives) == 1
+    assert made.ports[0].failures == []
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_what_is_refused_on_the_way_is_mended_in_the_next_round(
+    mirror: Callable[..., Mirrored], target: Server, lives: list[Applier], swap: bool
+) -> None:
+    """With what was joined with it; where databases were swapped, by another life."""
+    made = mirror()
+    owner = made.own()
+    made.do(0, [b"SET", b"n", b"1"], [b"SET", b"m", b"1"])
+    assert until(made.in_step), owner.error
+    for key in ("n", "m"):
+        spoil(target, key)
+    answer = made.values
+
+    def late(keys: Any) -> Values:
+        if not made.asked:
+            made.do(0, [b"INCR", b"m"], [b"COPY", b"m", b"copied"], *([[b"SWAPDB", b"0", b"3"]] if swap else []))
+        return answer(keys)
+
+    made.source.values = late  # type: ignore[method-assign]
+    made.do(0, [b"INCR", b"n"])
+    assert until(made.in_step), (owner.error, made.differences())
+    assert made.asked == 2
+    assert len(lives) == 1 + swap
+
+
 def test_a_refusal_that_nobody_read(mirror: Callable[..., Mirrored], target: Server) -> None:
     """The owner dies between EXEC and its replies, one of which was WRONGTYPE."""
     made = mirror()

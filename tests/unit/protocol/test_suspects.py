@@ -591,7 +591,7 @@ def test_fields_that_are_there_are_held(hashes: Mirrored, monkeypatch: pytest.Mo
 def test_a_late_window_is_noticed_behind_another(first_ms: int) -> None:
     """One with nothing but a PING has no moment, and one that was in time says nothing of the next."""
     clock = Clock(3000, now_ms=lambda: 10_000)
-    chain = SimpleNamespace(seen=0)
+    chain = SimpleNamespace(seen=0, refused=None)
     applier = SimpleNamespace(clock=clock, port=SimpleNamespace(healed=lambda _: None), progress=Progress())
     applier.log, applier.pace = None, None
     pump = Pump(chain, None, SimpleNamespace(offset=0), None, None, applier, SimpleNamespace(covered=0))  # type: ignore[arg-type]
