@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from sync_tasks.names import KEY_PREFIX
 from workers.added import CATCHING_UP, SCANNING, SWEEPING, Addition, Former, digest
+from workers.aside import Kept
 from workers.codec.digest_cy import among, distinct, key_hash
 from workers.compose import emit, select
 from workers.keys_of import Key, keys_of
@@ -254,7 +255,8 @@ class Adding:
         at = window.end
         for (db, key), value, when in zip(keys, said.values, said.times, strict=True):
             if value is not None:
-                self._rewriter.put(db, key, value, when, said.exact, at, window)
+                whole = value.whole() if isinstance(value, Kept) else value
+                self._rewriter.put(db, key, whole, when, said.exact, at, window)
                 continue
             if said.replica:
                 self._sure_at = time.monotonic() + SKEW_S

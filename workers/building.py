@@ -9,13 +9,15 @@ command rebuilds (values of modules, arrays) goes from the log to the target as 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sync_tasks.errors import CannotContinue, Side
 from sync_tasks.names import built_key
 from workers import outlying
+from workers.aside import Kept
 from workers.codec import crc64
 from workers.codec.programs import TIMED_HASHES
+from workers.codec.reads import Reads
 from workers.compose import select
 from workers.huge import Built, can_build, grouped, unbuilt
 from workers.outlying import Read
@@ -23,6 +25,7 @@ from workers.pace import Pace
 from workers.rewrite import LEFT_OUT, Rewriter
 from workers.spool.long import Long
 from workers.target.windows import Chain, Run, Window
+from workers.times import when_of
 
 PAYLOAD = 3
 """Which argument of RESTORE it is."""
@@ -33,12 +36,12 @@ MOST = 64
 
 
 class Payload:
-    """What DUMP gave, in the log.
+    """What DUMP gave, in the log or another file.
 
     Args:
-        offset: of the stream byte before it.
+        offset: of the byte before it there.
         size: its bytes.
-        read: the log.
+        read: so many bytes there behind an offset.
     """
 
     def __init__(self, offset: int, size: int, read: Read) -> None:
@@ -85,25 +88,55 @@ def restore(window: Window, long: Long, db: int, end: int, read: Read, rewriter:
     """
     if list(long.long) != [PAYLOAD] or long.long[PAYLOAD][1] <= FOOTER_BYTES:
         raise ValueError("a RESTORE whose payload is not what is long")
-    payload, key = Payload(*long.long[PAYLOAD], read), long.argv[1]
-    if not can_build(payload.kind, payload.version, rewriter.reads):
-        _pour(window, long, db, end, payload, rewriter)
-        return
+    payload, argv = Payload(*long.long[PAYLOAD], read), long.argv
+    when, exact = when_of(argv, rewriter.clock)
+    _check(payload, argv[1], rewriter.reads)
+    window.changes += 1
+    if can_build(payload.kind, payload.version, rewriter.reads):
+        _build(window, payload, argv, when, exact, db, long.offset, end, rewriter, pace)
+    else:
+        _pour(window, payload, argv, rewriter, lambda argv: rewriter.write("timed", argv, db, long.offset, end, window))
+        window.changes -= 1
+
+
+def put(
+    window: Window, db: int, key: bytes, value: Kept, when: int, exact: bool, at: int, rewriter: Rewriter, pace: Pace
+) -> None:
+    """As `Rewriter.put`, a value that is in a file. Raises UnsupportedType."""
+    payload, argv = Payload(0, value.size, value.read), [b"RESTORE", key, b"0", b""]
+    _check(payload, key, rewriter.reads)
+    target = rewriter.scope.target(db)
+    assert target is not None
+    select(window, target, at)
+    if can_build(payload.kind, payload.version, rewriter.reads) and len(window.ahead) < MOST:
+        _build(window, payload, argv, when, exact, db, at, at, rewriter, pace)
+    else:
+        _pour(window, payload, argv, rewriter, lambda argv: rewriter.put(db, key, argv[3], when, exact, at, window))
+
+
+def _check(payload: Payload, key: bytes, reads: Reads) -> None:
+    if not can_build(payload.kind, payload.version, reads) and not reads.takes(payload.kind, payload.version):
+        raise unbuilt(key, payload.kind)
+
+
+def _build(
+    window: Window, payload: Payload, argv: list[bytes], when: int, exact: bool, db: int, before: int, end: int,
+    rewriter: Rewriter, pace: Pace,
+) -> None:  # fmt: skip
     if len(window.ahead) == MOST:
         raise CannotContinue(
-            f"a transaction of the source, at offset {long.offset}, has over {MOST} RESTORE of large values",
+            f"a transaction of the source, at offset {before}, has over {MOST} RESTORE of large values",
             side=Side.SOURCE,
             hint="write it in smaller transactions, then start over with an empty target",
         )
-    target = rewriter.scope.target(db)
+    target, key = rewriter.scope.target(db), argv[1]
     assert target is not None
     temporary = rewriter.temporary(len(window.ahead))
     built = Built(payload.read, payload.rewind, payload.kind, payload.version, rewriter.reads)
-    select(window, target, long.offset)
     first = len(window.runs)
-    rewriter.renamed(long.argv, temporary, payload.kind in TIMED_HASHES, db, long.offset, end, window)
+    rewriter.renamed(db, key, temporary, when, exact, payload.kind in TIMED_HASHES, before, end, window)
     for run in window.runs[first:]:
-        run.long = long.argv
+        run.long = argv
     window.ahead.append((target, _parts(built, temporary, key, pace, rewriter)))
 
 
@@ -113,34 +146,34 @@ def _parts(built: Built, temporary: bytes, key: bytes, pace: Pace, rewriter: Rew
         rewriter.left_out(built.lost, LEFT_OUT, key)
 
 
-def _pour(window: Window, long: Long, db: int, end: int, payload: Payload, rewriter: Rewriter) -> None:
-    """From the log, as one RESTORE that states a version which the target takes."""
-    if not rewriter.reads.takes(payload.kind, payload.version):
-        raise unbuilt(long.argv[1], payload.kind)
-    version = rewriter.reads.footer(payload.version)
-    # What stands for it looks like such a payload.
-    token = bytes([payload.kind]) + secrets.token_bytes(16) + version.to_bytes(2, "little") + bytes(8)
-    instead = {PAYLOAD: outlying.Stand(token, payload.size, lambda: payload.stating(version))}
-    outlying.rewrite(window, long, instead, lambda argv: rewriter.write("timed", argv, db, long.offset, end, window))
-
-
-def built_keys(uid: str, node: int) -> list[bytes]:
-    """All names under which values of a stream are built."""
-    return [built_key(uid, node, number) for number in range(MOST)]
-
-
-def next_part(chain: Chain, window: Window) -> Window | None:
-    """The next part of what is built ahead of a window, in a window of our own; None: all of it is sent."""
+def part(window: Window, chain: Chain) -> Window | None:
+    """The next part of what is built ahead of a window, as one of our own; None: all is there."""
     while window.ahead:
         db, parts = window.ahead[0]
-        part = next(parts, None)
-        if part is None:
+        found = next(parts, None)
+        if found is None:
             window.ahead.pop(0)
             continue
         own = chain.own_window()
         select(own, db, own.start)
         own.runs.append(Run(own.commands, len(own.body), own.start, False, db=db))
-        own.body += part[0]
-        own.commands += part[1]
+        own.body += found[0]
+        own.commands += found[1]
         return own
     return None
+
+
+def _pour(
+    window: Window, payload: Payload, argv: list[bytes], rewriter: Rewriter, write: Callable[[list[bytes]], None]
+) -> None:
+    """As one RESTORE that states a version which the target takes, put into the window by `write`."""
+    version = rewriter.reads.footer(payload.version)
+    # What stands for it looks like such a payload.
+    token = bytes([payload.kind]) + secrets.token_bytes(16) + version.to_bytes(2, "little") + bytes(8)
+    instead = {PAYLOAD: outlying.Stand(token, payload.size, lambda: payload.stating(version))}
+    outlying.rewrite(window, argv, instead, write)
+
+
+def built_keys(uid: str, node: int) -> list[bytes]:
+    """All names under which values of a stream are built."""
+    return [built_key(uid, node, number) for number in range(MOST)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
+from workers.aside import Aside
 from workers.codec.resp_cy import ReplyError, encode, parse
 from workers.wire import SILENCE_S, Wire
 
@@ -51,15 +52,16 @@ class Link:
                 raise classify(value.line, self._side)
         return values
 
-    def try_all(self, commands: list[list[bytes | int]]) -> list[Any]:
-        """The same with error replies as values."""
+    def try_all(self, commands: list[list[bytes | int]], aside: Aside | None = None) -> list[Any]:
+        """The same with error replies as values. `aside`: takes long values out of the replies."""
         self.send(b"".join(encode(argv) for argv in commands))
         data, pos = self._in, 0
         values: list[Any] = []
         while len(values) < len(commands):
             value, end = parse(data, pos)
             if end < 0:
-                data, pos = data[pos:] + self.receive(), 0
+                more = self.receive()
+                data, pos = data[pos:] + (more if aside is None else aside.feed(more)), 0
                 continue
             values.append(value)
             pos = end

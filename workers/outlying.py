@@ -38,12 +38,14 @@ def stands(long: Long, read: Read) -> dict[int, Stand]:
     }
 
 
-def rewrite(window: Window, long: Long, instead: dict[int, Stand], write: Callable[[list[bytes]], None]) -> None:
+def rewrite(
+    window: Window, argv: list[bytes], instead: dict[int, Stand], write: Callable[[list[bytes]], None]
+) -> None:
     """As `write`, called with its arguments, puts it into the window; SELECT is there already."""
     first, begins = len(window.runs), len(window.body)
-    write([instead[at].token if at in instead else arg for at, arg in enumerate(long.argv)])
+    write([instead[at].token if at in instead else arg for at, arg in enumerate(argv)])
     for run in window.runs[first:]:
-        run.long = long.argv
+        run.long = argv
     for stand in instead.values():
         bulk, head = b"$%d\r\n%b" % (len(stand.token), stand.token), b"$%d\r\n" % stand.size
         while (at := window.body.find(bulk, begins)) >= 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sync_tasks.errors import RefusedCommand, TransformError
 from workers.added import Added
 from workers.adding import Adding
-from workers.building import next_part
+from workers.building import part
 from workers.cutover import CutOver
 from workers.leading import leading
 from workers.moment import now_ms
@@ -76,6 +76,7 @@ class Pump:
         self._settled_last = False
         self._turns = Turns()  # of what is added, and of the stream
         self._failed: TransformError | None = None  # what follows cannot be transformed
+        self._putting: Window | None = None  # has copied values, and waits for what is built ahead of it
         chain.collects = True
 
     def run(self) -> None:
@@ -181,7 +182,9 @@ class Pump:
     def _mend(self, repair: Repair, now: float) -> None:
         """On to where doubted keys are known, then put them."""
         chain = self.chain
-        if repair.put_in is not None:
+        if self._putting is not None:
+            self._put(self._putting)
+        elif repair.put_in is not None:
             if not chain.flying:
                 self._mended(repair)
         elif not repair.reached(chain.tip):
@@ -189,8 +192,21 @@ class Pump:
         elif not chain.flying:
             repair.covers(chain.refused or [])
             window = chain.own_window()
-            repair.put(window, self.translator.rewriter)
-            self._push(window)
+            repair.put(window, self.translator.rewriter, self.pace)
+            self._putting = window
+            self.applier.databases.prove(window.databases | {db for db, _ in window.ahead})
+
+    def _put(self, window: Window) -> None:
+        """Values copied anew, behind what is built ahead of them."""
+        chain = self.chain
+        while len(chain.flying) < FLYING_WINDOWS and chain.flying_bytes < FLYING_BYTES:
+            if self.pace.wait_s():
+                return
+            if (ahead := part(window, chain)) is None:
+                self._push(window)
+                self._putting = None
+                return
+            self._push(ahead)
 
     def _mended(self, repair: Repair) -> None:
         """The values are put: either nothing is doubted any more, or another round begins."""
@@ -284,9 +300,9 @@ class Pump:
 
     def _goes_ahead(self, window: Window) -> bool:
         """Put the next part of what is built ahead of a window in front of it; whether there was any."""
-        if (part := next_part(self.chain, window)) is None:
+        if (ahead := part(window, self.chain)) is None:
             return False
-        self.translator.full.insert(0, part)
+        self.translator.full.insert(0, ahead)
         return True
 
     def _up_to(self, failed: TransformError) -> None:

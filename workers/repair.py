@@ -25,7 +25,10 @@ from dataclasses import replace
 from sync_tasks.errors import ConnectionLost, Malformed, RefusedCommand, Side, named
 from sync_tasks.names import KEY_PREFIX
 from workers.added import Former
+from workers.aside import LONG_BYTES, Kept
+from workers.building import put
 from workers.keys_of import Command, Key, keys_of, reads_more
+from workers.pace import Pace
 from workers.reach import PATIENCE_S, nowhere, reach
 from workers.rewrite import SERVER_WIDE, Rewriter
 from workers.scope import Scope
@@ -41,6 +44,8 @@ from workers.wanted import Wanted
 
 MOST_BYTES = 64 << 20
 """Of the values that are asked for at once, as the source counts their memory."""
+MOST_HELD_BYTES = 8 << 20
+"""Of those of them that are short, and stay in memory; long ones go to a file."""
 SKEW_S = 5.0
 """A replica hides a key whose time has passed by its own clock; for so long its master may still renew it."""
 HIDDEN_S = 60.0
@@ -96,6 +101,7 @@ class Repair:
             if not places:
                 error.final = True
                 raise error
+        source.spool = log.directory
         self._hidden: dict[Key, float] = {}  # keys that a replica does not show, and since when
         self._by = 0.0
         self._tip = 0
@@ -184,12 +190,13 @@ class Repair:
         """What is asked for: the doubted keys first, then those that may be again, as long as there is room."""
         keys = [*sorted(self._doubted), *sorted(self._again - self._doubted)]
         chosen: list[Key] = []
-        room = MOST_BYTES
+        room, here = MOST_BYTES, MOST_HELD_BYTES
         for key, size in zip(keys, self._source.sizes(keys), strict=True):
+            held = min(size, LONG_BYTES)
             if size > MOST_BYTES:
                 self._too_large(key, size)
-            elif size <= room:
-                room -= size
+            elif size <= room and held <= here:
+                room, here = room - size, here - held
                 chosen.append(key)
         return sorted(chosen)
 
@@ -318,13 +325,23 @@ class Repair:
             raise nowhere()
         return False
 
-    def put(self, window: Window, rewriter: Rewriter) -> None:
-        """Write the values; the stream stands where they are true."""
+    def put(self, window: Window, rewriter: Rewriter, pace: Pace) -> None:
+        """Write the values; the stream stands where they are true.
+
+        Args:
+            pace: says how much may be written at once.
+        """
         assert self._said is not None
         at, said = self._said.at.offset, self._said
         for (db, key), value, when in zip(self._asked, said.values, said.times, strict=True):
+            if isinstance(value, Kept) and rewriter.sees_all:
+                value = value.whole()
+            if isinstance(value, Kept):
+                put(window, db, key, value, when, said.exact, at, rewriter, pace)
+                continue
             if value is not None:
                 rewriter.put(db, key, value, when, said.exact, at, window)
                 continue
             rewriter.remove(db, key, at, window)
+        self._said = replace(said, values=[])  # long ones have files
         self.put_in = window

@@ -73,6 +73,9 @@ class Rewriter:
         temporary: name of the n-th value that is built ahead of a window.
     """
 
+    sees_all = False
+    """Whether all of a value is to be there when it is written."""
+
     def __init__(
         self,
         scope: Scope,
@@ -201,13 +204,14 @@ class Rewriter:
         self._timed(done, [b"RESTORE", key], target, at, at, window)
 
     def renamed(
-        self, argv: list[bytes], temporary: bytes, fields: bool, db: int, before: int, after: int, window: Window
-    ) -> None:
-        """A RESTORE whose value has been built under another name, as `workers.times.renamed`; the rest as `write`."""
+        self, db: int, key: bytes, temporary: bytes, when: int, exact: bool, fields: bool, before: int, after: int,
+        window: Window,
+    ) -> None:  # fmt: skip
+        """A value that has been built under another name, as for `workers.times.renamed`; the rest as for `write`."""
         target = self.scope.target(db)
         assert target is not None
-        window.changes += 1
-        self._timed(renamed(argv, temporary, fields, self.clock), argv, target, before, after, window)
+        done = renamed(key, temporary, when, exact, fields, self.clock)
+        self._timed(done, [b"RESTORE", key], target, before, after, window)
 
     def remove(self, db: int, key: bytes, at: int, window: Window) -> None:
         """A key of the source's database `db` that is not there at offset `at`."""

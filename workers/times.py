@@ -97,27 +97,26 @@ def _getex(_: bytes, argv: list[bytes], clock: Clock) -> Retimed:
 
 
 def _restore(argv: list[bytes], clock: Clock, reads: Reads) -> Retimed:
-    when, exact = _when(argv, clock)
+    when, exact = when_of(argv, clock)
     replace = b"REPLACE" in (a.upper() for a in argv[4:])
     return restore(argv[1], argv[3], when, exact, clock, reads, replace=replace)
 
 
-def _when(argv: list[bytes], clock: Clock) -> tuple[int, bool]:
+def when_of(argv: list[bytes], clock: Clock) -> tuple[int, bool]:
     """The expiry that a RESTORE gives, in ms since the epoch, -1: none; and whether that is to the millisecond."""
     relative = b"ABSTTL" not in (a.upper() for a in argv[4:])
     return (-1 if int(argv[2]) == 0 else clock.absolute(argv[2], 1, relative)), not relative
 
 
-def renamed(argv: list[bytes], temporary: bytes, fields: bool, clock: Clock) -> Retimed:
-    """A RESTORE whose value has been built under another name.
+def renamed(key: bytes, temporary: bytes, when: int, exact: bool, fields: bool, clock: Clock) -> Retimed:
+    """As `restore`, of a value that has been built under another name.
 
     Args:
         temporary: that name.
         fields: whether it is a hash whose fields expire; they are held.
     """
-    key, keys = argv[1], [argv[1]] if fields else []
+    keys = [key] if fields else []
     commands = [[b"UNLINK", key], [b"RENAME", temporary, key]]  # RENAME alone would free the old value at once
-    when, exact = _when(argv, clock)
     if when < 0:
         return Retimed(commands, keys)
     done = _key(key, [b"PEXPIREAT", key, b""], 2, clock, when, exact)

@@ -37,6 +37,8 @@ class Transformer(Rewriter):
     Methods also raise TransformError.
     """
 
+    sees_all = True
+
     def __init__(self, script: Script, scope: Scope, *args: Any, **options: Any) -> None:
         super().__init__(scope, *args, **options)
         self._script_of_user = script

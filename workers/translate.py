@@ -192,7 +192,7 @@ class Translator:
         elif name == b"MSETEX" and any(at % 2 == 0 for at in long.long):
             write(arguments(b"".join(read(long.offset, long.size)), 0))  # a key is long
         else:
-            outlying.rewrite(window, long, outlying.stands(long, read), write)
+            outlying.rewrite(window, long.argv, outlying.stands(long, read), write)
         self._check_size(long.offset)
         self._mark(window)
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import SOCKET_TIMEOUT_S, Endpoint
 from sync_tasks.errors import KeyferryError, Side, SourceError
+from workers.aside import Aside, Kept
 from workers.codec.resp_cy import ReplyError
 from workers.link import Link
 
@@ -53,12 +55,12 @@ class Times:
 class Values:
     """Keys as they are at one place of the stream.
 
-    values: payloads as DUMP gives them; None: no such key, or one that a replica hides.
+    values: payloads as DUMP gives them, long ones in a file; None: no such key, or one that a replica hides.
     times: expiries in ms since the epoch, -1: none. exact: whether they are, else they may be some ms off.
     """
 
     at: Position
-    values: list[bytes | None]
+    values: list[bytes | Kept | None]
     times: list[int]
     exact: bool
     replica: bool
@@ -83,6 +85,7 @@ class Source:
         self._links: dict[int, Link] = {}  # by database
         self._unknown: set[bytes | int] = set()  # commands that the server does not have
         self._where = POSITION
+        self.spool: Path | None = None  # a directory for long values; None: all are held in memory
 
     def close(self) -> None:
         for link in self._links.values():
@@ -90,14 +93,16 @@ class Source:
         self._links.clear()
         self._unknown.clear()
 
-    def _ask(self, db: int, commands: list[Command]) -> list[Any]:
+    def _ask(self, db: int, commands: list[Command], aside: Aside | None = None) -> list[Any]:
         """Answers; errors among them as `ReplyError`s."""
         try:
             link = self._links.get(db)
             if link is None:
                 link = self._links[db] = Link(self._endpoint, "keyferry-ask", db, SOCKET_TIMEOUT_S)
                 self._where = POSITION if b"master_replid:" in link.ask(*POSITION) else OLD_POSITION
-            return link.try_all([list(self._where if command == POSITION else command) for command in commands])
+            return link.try_all(
+                [list(self._where if command == POSITION else command) for command in commands], aside
+            )
         except KeyferryError:
             self.close()
             raise
@@ -239,7 +244,8 @@ class Source:
                 commands.append((b"SELECT", db))
             commands += [(b"DUMP", key), (when, key)]
         commands += [(b"SELECT", 0), (b"TIME",), POSITION]
-        answers = self._at_once(0, commands, when)
+        aside = None if self.spool is None else Aside(self.spool)
+        answers = self._at_once(0, commands, when, aside)
         if answers is None:
             return None
         said = [answer for answer, command in zip(answers, commands, strict=True) if command[0] in (b"DUMP", when)]
@@ -249,7 +255,9 @@ class Source:
         if not exact:
             exact = before == after
             times = [time if time < 0 else before + time for time in times]
-        return Values(_position(info), said[0::2], times, exact, info.get("role") == "slave")
+        kept = {} if aside is None else aside.values
+        values = [kept.get(value, value) for value in said[0::2]]
+        return Values(_position(info), values, times, exact, info.get("role") == "slave")
 
     def sizes(self, keys: Sequence[tuple[int, bytes]]) -> list[int]:
         """Bytes of memory that keys (database, name) take, roughly."""
@@ -281,7 +289,9 @@ class Source:
                 return _times(info, [ttl if ttl < 0 else now + ttl for ttl in ttls])
             keys = keys[: max(LEAST, len(keys) // 2)]
 
-    def _at_once(self, db: int, commands: list[Command], newest: bytes | None = None) -> list[Any] | None:
+    def _at_once(
+        self, db: int, commands: list[Command], newest: bytes | None = None, aside: Aside | None = None
+    ) -> list[Any] | None:
         """A transaction's answers; None: the server does not have the command `newest`, by default the first one.
 
         A key that is no hash answers with an error, which is returned.
@@ -289,7 +299,7 @@ class Source:
         name = newest or commands[0][0]
         if name in self._unknown:
             return None
-        *queued, answers = self._ask(db, [(b"MULTI",), *commands, (b"EXEC",)])
+        *queued, answers = self._ask(db, [(b"MULTI",), *commands, (b"EXEC",)], aside)
         said = [*queued, *(answers if isinstance(answers, list) else [answers])]
         refused = next((a for a in said if isinstance(a, ReplyError) and b"WRONGTYPE" not in a.line), None)
         if refused is None:

@@ -131,3 +131,27 @@ def test_huge_values_are_restored_in_the_stream(target_kind: str, server: StartS
     assert_bounded(peak)
     equal(source, target)
     assert target.client().pttl("hash") > 0
+
+
+def test_a_large_value_is_copied_anew(server: StartServer, ferry: StartFerry) -> None:
+    """After a command on it that the target has refused."""
+    source, target = server("redis-7.0", config=RAW), server("redis-7.0")
+    client = source.client()
+    client.set("n", 1)
+    client.set("large", bytes(range(256)) * (50 << 12))
+    run = ferry(source, target)
+    run.wait_in_sync()
+    with target.client() as there:
+        there.delete("large")
+        there.rpush("large", "foreign")
+    client.append("large", "more")
+    peak: dict[str, float] = {}
+    while target.client().type("large") != b"string":
+        for name, used in run.rss_mb().items():
+            peak[name] = max(used, peak.get(name, 0))
+        time.sleep(0.01)
+        assert run.alive
+    run.settle(source)
+    assert_bounded(peak)
+    equal(source, target)
+    assert "repaired" in [row["kind"] for row in run.rows("SELECT kind FROM event")]

@@ -19,7 +19,7 @@ from sync_tasks.spec import TaskSpec
 from sync_tasks.views import TaskView
 from tests.servers import Server
 from tests.unit.protocol.conftest import REPLID, TASK, UID, Chained, Port, endpoint, known, until
-from workers import repair
+from workers import aside, repair
 from workers.apply import Applier
 from workers.codec.resp_cy import encode
 from workers.moment import now_ms
@@ -278,6 +278,42 @@ def test_what_is_refused_on_the_way_is_mended_in_the_next_round(
     assert until(made.in_step), (owner.error, made.differences())
     assert made.asked == 2
     assert len(lives) == 1 + swap
+
+
+@pytest.mark.parametrize("databases", [None, {0: 0, 3: 5}])
+def test_long_values_go_through_a_file(
+    mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch, databases: dict[int, int] | None
+) -> None:
+    """Among short ones; built in pieces, since their target may be older."""
+    for user in (aside, repair):
+        monkeypatch.setattr(user, "LONG_BYTES", 1000)
+    monkeypatch.setattr(repair, "MOST_HELD_BYTES", 3000)
+    made = mirror(databases)
+    owner = made.own()
+    elements = [b"element %d" % i for i in range(3000)]
+    for db in (0, 3):
+        made.do(
+            db, [b"RPUSH", b"list", *elements], [b"SADD", b"set", *elements], [b"HSET", b"hash", *elements],
+            [b"SET", b"string", b"x" * 5000], [b"PEXPIRE", b"set", b"9000000"], [b"SET", b"short", b"1"],
+        )  # fmt: skip
+    assert until(made.in_step), (owner.error, made.differences())
+    before = target.client().info("commandstats")
+    keys = ("list", "set", "hash", "string", "short")
+    for db in (0, 3):
+        with target.client(db=db if databases is None else databases[db]) as client:
+            client.delete(*keys)
+            for key in keys:
+                client.xadd(key, {"foreign": "1"})
+        made.do(
+            db, [b"RPUSH", b"list", b"x"], [b"SADD", b"set", b"x"], [b"HSET", b"hash", b"x", b"y"],
+            [b"APPEND", b"string", b"x"], [b"INCR", b"short"],
+        )  # fmt: skip
+    assert until(made.in_step), (owner.error, made.differences())
+    after = target.client().info("commandstats")
+    assert after["cmdstat_rename"]["calls"] - before.get("cmdstat_rename", {"calls": 0})["calls"] >= 6
+    assert made.ports[0].failures == []
+    with target.client(db=3 if databases is None else 5) as client:
+        assert not client.keys("keyferry:tmp:*")
 
 
 def test_a_refusal_that_nobody_read(mirror: Callable[..., Mirrored], target: Server) -> None:
