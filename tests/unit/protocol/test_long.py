@@ -274,10 +274,15 @@ def test_long_values_arrive(target: Server, follow: Callable[..., Followed]) -> 
         for argv in (
             [b"SELECT", b"0"], [b"INCR", b"n"], [b"SET", b"one", value], [b"MULTI"], [b"INCR", b"n"],
             [b"APPEND", b"two", value], [b"SET", b"three", value, b"PX", b"9000000"], [b"INCR", b"n"], [b"EXEC"],
+            [b"EVAL", b"redis.call('SET', KEYS[1], ARGV[2], 'EX', 900)", b"1", b"script", b"x", value],
+            [b"EVAL", b"return redis.call('RPUSH', KEYS[1], unpack(ARGV))", b"1", b"many", *[value[:90_000]] * 200],
             [b"RPUSH", b"list", *[value[:50]] * 300_000], [b"INCR", b"n"], [b"INCRBY", b"two", b"1"], [b"INCR", b"n"],
         ):  # fmt: skip
             write(argv)
         assert until(lambda: client.get("n") == b"5", 60)
+        assert client.get("script") == value
+        assert client.pttl("script") > 1 << 59, "held until the source is asked"
+        assert client.lrange("many", 0, -1) == [value[:90_000]] * 200
         assert [client.get(key) == value for key in ("one", "two", "three")] == [True] * 3
         assert client.llen("list") == 300_000
         assert client.pttl("one") == -1

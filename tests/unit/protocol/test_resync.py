@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_tasks.errors import CannotContinue, Fenced, Retry, SourceError
-from sync_tasks.names import checkpoint_key
+from sync_tasks.names import built_key, checkpoint_key
 from sync_tasks.views import NodeView
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import NODE, TASK, UID, Chained, Port, endpoint, known
@@ -190,10 +190,15 @@ def test_function_libraries_are_as_the_snapshot_has_them(target: Server, tmp_pat
         client.function_flush()
         for name, function in (("one", "f"), ("three", "h"), ("own", "i")):
             client.function_load(CODE.format(name, function))
+        left = [built_key(UID, 0, 0), built_key(UID, 0, 63), built_key(UID, 1, 0)]
+        with target.client(db=4) as other:
+            other.mset(dict.fromkeys(left, "piece"))
         window = closing.first_window(stream.link)
         stream.chain.push(window)
         stream.drain()
         libraries = {lib[1]: lib[5][0][1] for lib in client.function_list()}
+        with target.client(db=4) as other:
+            assert other.keys("*") == [left[2]], "what an earlier stream of this node was building is gone"
     assert libraries == {b"two": b"f", b"three": b"g", b"own": b"i"}
     assert closing.libraries() == {"two", "three"}
     assert TASK.uid == UID
