@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sync_tasks.errors import RefusedCommand, TransformError
@@ -11,12 +10,12 @@ from workers.added import Added
 from workers.adding import Adding
 from workers.building import part
 from workers.cutover import CutOver
-from workers.leading import leading
+from workers.feed import Feed
 from workers.moment import now_ms
 from workers.reach import nowhere
 from workers.repair import Repair
 from workers.settle import Settler
-from workers.spool.log import Block, Cursor
+from workers.spool.log import Cursor
 from workers.suspects import Behind, Suspects
 from workers.target.error_count import error_count
 from workers.target.link import SILENCE_S, lost
@@ -45,8 +44,6 @@ NEAR_BYTES = 1 << 20
 """Fewer bytes than this behind the source counts as caught up."""
 ASK_S = 0.5
 STOP_S = 5.0
-EXEC_BYTES = 64
-"""SELECT and EXEC take less."""
 
 
 class Pump:
@@ -65,11 +62,9 @@ class Pump:
         adding: Adding | None = None,
     ) -> None:
         self.chain, self.translator, self.cursor, self.settler = chain, translator, cursor, settler
-        self.cutover, self.suspects, self.repair, self.adding = cutover, suspects, repair, adding
+        self.cutover, self.suspects, self.adding = cutover, suspects, adding
         self.applier, self.progress, self.log, self.pace = applier, applier.progress, applier.log, applier.pace
-        self._block: Block | None = None  # read, but behind where the target must stop
-        self._behind = False  # at a block that is to be looked at first
-        self._fed = cursor.offset
+        self.feed = Feed(cursor, translator, settler, suspects, applier.clock, repair)
         self._committed_at = 0.0
         self._gather_until = 0.0
         self._asked_at = 0.0
@@ -101,7 +96,7 @@ class Pump:
                 heard = moved = now
                 if self.cursor.offset >= (self.log.end or 0) and not self.translator.window.commands:
                     self.applier.port.healed("target")
-                idle = not stopping and (self.repair is not None or not (self.settler.due() or self._adds))
+                idle = not stopping and (self.feed.repair is not None or not (self.settler.due() or self._adds))
                 if idle and (pause := self.pace.wait_s()):
                     time.sleep(min(pause, IDLE_S))
                 elif idle and not self.log.wait(self.cursor.offset, CALM_S if self._calm() else IDLE_S):
@@ -125,21 +120,21 @@ class Pump:
         done = not window.commands and self.cursor.offset == window.end == self.chain.tip[0]
         holding = self.settler.dirty or self.applier.clock.holding
         busy = (holding and not self.applier.clock.to_the_end) or self.applier.finishing.is_set()
-        return done and not busy and self.repair is None and self.adding is None
+        return done and not busy and self.feed.repair is None and self.adding is None
 
     def _work(self, now: float) -> None:
         """Whatever is next: the end, settling, more of the stream."""
         self.settler.glance()
-        if self._behind:
+        if self.feed.behind:
             if not self.chain.flying:
                 raise Behind(self.chain.tip[0] if self.chain.refused is None else -1)
             return
-        if self.repair is None and self.chain.refused is not None:
+        if self.feed.repair is None and self.chain.refused is not None:
             if not self.chain.flying:
                 self._doubt(self.chain.refused)
             return
-        if self.repair is not None:
-            self._mend(self.repair, now)
+        if self.feed.repair is not None:
+            self._mend(self.feed.repair, now)
             return
         if self._add_now():
             self._add()
@@ -175,9 +170,9 @@ class Pump:
             chain.trust(error_count(chain.link))
             return
         repair.aim(*chain.tip[:2])
-        if repair.limit is None or repair.limit < self._fed:
+        if repair.limit is None or repair.limit < self.feed.fed:
             raise nowhere()
-        self.repair = repair
+        self.feed.repair = repair
 
     def _mend(self, repair: Repair, now: float) -> None:
         """On to where doubted keys are known, then put them."""
@@ -218,7 +213,7 @@ class Pump:
                 self.chain.seen, self.chain.seen_db = repair.behind
             repair.aim(offset, db)
             return
-        self.repair = None
+        self.feed.repair = None
         self.chain.trust(error_count(self.chain.link))
         self.applier.sparing("repaired", f"{len(repair.keys)} keys were copied anew, the last at offset {offset}")
 
@@ -283,15 +278,15 @@ class Pump:
             if self._failed is not None:
                 self._up_to(self._failed)
                 return
-            block = self._next()
+            block = self.feed.next()
             if block is not None:
                 try:
                     translator.feed(block)
                 except TransformError as error:
                     self._failed = error
                 continue
-            if self._at_stop():
-                self._stop_there()
+            if self.feed.at_stop():
+                self.feed.stop_there()
             if not self._worth_taking(now) or (chain.flying and self._goes_alone(translator.window)):
                 return
             if (window := translator.take()) is None:
@@ -313,76 +308,8 @@ class Pump:
             raise failed
         self._push(window)
 
-    def _next(self) -> Block | None:
-        """The next block of the log; nothing behind the offset at which the target must come to a stop."""
-        block, self._block = self._block or self.cursor.read(), None
-        stop = self._limit
-        if block is not None and stop is not None and block.offset >= stop:
-            self._block = block
-            return None
-        if block is not None and self._is_behind(block):
-            self._block, self._behind = block, True
-            return None
-        if block is not None and stop is not None and block.end > stop:
-            size = stop - block.offset
-            self._block = replace(block, offset=stop, data=block.data[size:])
-            block = replace(block, data=block.data[:size])
-        if block is not None:
-            self._fed = block.end
-        return block
-
-    def _is_behind(self, block: Block) -> bool:
-        """Whether the target may have expired too early what the block renews, and nobody has looked."""
-        if not self.applier.clock.is_old(block):
-            self.suspects.covered = 0  # what is settled from now on may vanish again
-            return False
-        return block.offset >= self.suspects.covered
-
-    @property
-    def _limit(self) -> int | None:
-        """The stream offset at which the target must come to a stop, or None."""
-        return self.settler.limit if self.repair is None else self.repair.limit
-
-    def _at_stop(self) -> bool:
-        limit = self._limit
-        return limit is not None and self._fed >= limit
-
-    def _stop_there(self) -> None:
-        """All up to the stop has been read: what is there of a command must be a whole one."""
-        self.translator.flush()
-        if self.translator.window.end < self._fed:
-            if self.translator.inside and self._ends_next(self.repair or self.settler):
-                return
-            if self.repair is not None:
-                raise nowhere()
-            self.settler.give_up()
-
-    def _ends_next(self, asker: Repair | Settler) -> bool:
-        """Whether our question itself is the transaction: the stop is then behind its EXEC, once that has come.
-
-        Before 7.0 a master that finds a key's time to be over while it answers says MULTI and DEL right there, and EXEC
-        (perhaps with a SELECT before it) behind our INFO; before 6.0 it says MULTI and EXEC of every transaction that
-        asks for TIME or INFO. No other transaction can be open then.
-        """
-        if not asker.asked_a_master:
-            return False
-        if (block := self._block or self.cursor.read()) is None:
-            return True
-        self._block = block
-        argv, size = leading(block.data)
-        if size < 0 and len(block.data) < EXEC_BYTES:
-            more = self.cursor.read()
-            if more is not None and more.replid == block.replid:
-                self._block = replace(block, data=block.data + more.data, flags=block.flags | more.flags)
-            return more is None or more.replid == block.replid
-        if argv != [b"EXEC"]:
-            return False
-        self.suspects.move(self._fed, self._fed + size)
-        asker.move(self._fed + size)
-        return True
-
     def _worth_taking(self, now: float) -> bool:
-        goal = self._limit or self.cutover.goal
+        goal = self.feed.limit or self.cutover.goal
         if goal is not None and self.chain.tip[0] < goal <= self.translator.window.end:
             return True
         window = self.translator.window
