@@ -89,10 +89,8 @@ class Applier(threading.Thread):
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         self.error: BaseException | None = None
         self.progress = Progress()
-        self._transforms = self.task.spec.transform.active
-        # Under a transform nobody can say which key of the source one of the target is: times are held to the end.
-        self._extend_ms = 0 if self._transforms else self.task.spec.extend_expiry_s * 1000
-        self.clock, self.pace = Clock(self._extend_ms, blind=self._transforms), Pace()
+        blind = self.blind = self.task.spec.transform.active  # a key of the target may be any of the source
+        self.clock, self.pace = Clock(0 if blind else self.task.spec.extend_expiry_s * 1000, blind=blind), Pace()
         self.clock.own_from = log.end or 0
         if self.task.finishing:
             self.finishing.set()
@@ -153,8 +151,7 @@ class Applier(threading.Thread):
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.number}", self.home)
         try:
             self.databases = Databases(link, self.home)
-            self.clock.extend_ms = 0 if self.finishing.is_set() else self._extend_ms
-            self.clock.to_the_end = self._transforms and not self.finishing.is_set()
+            self.clock.live(self.finishing.is_set())
             self._evictions.ask(link)  # what it has evicted may be the checkpoint
             claimed = self._take_over(link)
             found = claimed.found
@@ -198,13 +195,11 @@ class Applier(threading.Thread):
             source_keys: how many the source has in scope, roughly; None: unknown.
         Raises what stands against it; nothing is changed then.
         """
-        if self._transforms:
-            raise resync.unsweepable()
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-reopen", self.home)
         try:
             found, keys = look(link, self.task.uid, self.number), resync.keys_there(link, self.scope)
             had = min(keys, resync.brought(self.port.node(), self.known))
-            resync.check(link, found, self.known, former not in (None, replid), source_keys, had)
+            resync.check(link, found, self.known, former not in (None, replid), source_keys, had, self.blind)
             self.reopened.set()
             take = partial(take_over, self.port, link, self._nonce)
             begin_load(link, take, self.task.uid, self.number, gen)
@@ -300,10 +295,8 @@ class Applier(threading.Thread):
         scope = self.extending.so_far(found)
         known = knows.ask(link, chain.ck, self._learned.names, filtered=self.scope.filtered or scope.filtered)
         expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)
-        loaded, self._loaded_files = self._loaded_files, None
-        # Keys that a transform has named the target alone can tell, wherever they went.
-        blind = self._transforms
-        search = Search(expiries, Scope(None) if blind else scope, found.held, None if blind else loaded)
+        loaded, self._loaded_files = None if self.blind else self._loaded_files, None
+        search = Search(expiries, Scope(None) if self.blind else scope, found.held, loaded)
         settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, scope))
         own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, scope.extent.text)
         rewriter = rewriter_of(self.task.spec.transform)(
@@ -313,7 +306,7 @@ class Applier(threading.Thread):
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.spec.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)
-        suspects = Suspects(chain, self.log, self.source, scope, self.clock, expiries, settler, self.pause, blind)
+        suspects = Suspects(chain, self.log, self.source, scope, self.clock, expiries, settler, self.pause)
         self.progress.committed, self.progress.streaming = found.offset, True
         cursor = Cursor(self.log, found.offset)
         try:

@@ -28,7 +28,7 @@ class Clock:
     """
 
     def __init__(self, extend_ms: int, now_ms: Callable[[], int] = now_ms, *, blind: bool = False) -> None:
-        self.extend_ms = extend_ms
+        self.extend_ms = self._usual_ms = extend_ms
         self.now_ms = now_ms
         self.skew_ms = 0  # target's clock minus ours, rather too much than too little
         self.margin_ms = MARGIN_MS  # how far ahead of the target's now a time must lie to be written as it is
@@ -39,7 +39,7 @@ class Clock:
         self.all_held = False  # nothing that has an expiry was written without the hold so far
         self.own_from = 0  # blocks behind this offset bear a moment of this process' clock
         self.blind = blind
-        self.to_the_end = False  # every time keeps its hold until the cut-over
+        self.to_the_end = False  # every time keeps its hold until the cut-over: nobody can say what to settle it to
         self._old = False
         self.unsettled: Callable[[], bool] = lambda: True  # whether holds may be left on the target
         self.received_ms = 0
@@ -50,6 +50,10 @@ class Clock:
         """The moment when the commands that follow were received."""
         self.received_ms = received_ms
         self.behind = bool(flags & BACKLOG) or self._old or self.now_ms() - received_ms > self.lag_ms
+
+    def live(self, finishing: bool) -> None:
+        """A life begins, in the cut-over or before."""
+        self.extend_ms, self.to_the_end = (0 if finishing else self._usual_ms), self.blind and not finishing
 
     @property
     def lag_ms(self) -> int:

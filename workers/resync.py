@@ -79,6 +79,7 @@ def check(
     another: bool,
     source_keys: int | None,
     had_keys: int,
+    blind: bool = False,
 ) -> None:
     """Raise what stands against loading a snapshot over a target that was streaming, before anything is touched.
 
@@ -89,8 +90,11 @@ def check(
         another: the new snapshot has another replication id than the stream so far.
         source_keys: what the source has now in the databases in scope.
         had_keys: what the target has now of all that we have brought, at most.
+        blind: a transform has made other keys of what the source has.
     Raises CannotContinue, SourceError, and what the link raises.
     """
+    if blind:
+        raise _unsweepable()
     # A target that is being loaded has the offset of the stream before, of another source perhaps.
     offset = found.offset if found is not None and found.state == STREAMING else -1
     if not (known.whole if found is None else known.covers(found.gen, offset)):
@@ -120,7 +124,7 @@ def check(
         )
 
 
-def unsweepable() -> CannotContinue:
+def _unsweepable() -> CannotContinue:
     """Under a transform what the source has deleted meanwhile cannot be told by the names that the target has."""
     return CannotContinue(
         "the target needs a full sync in place, which a transform does not allow: which of its keys come from keys that"

@@ -73,16 +73,14 @@ class Suspects:
         expiries: of the target.
         settler: told of what is held.
         pause: sleeps so many seconds; raises when the job is to stop.
-        blind: the target has the keys by other names: whatever is not sure is doubted.
     """
 
     def __init__(
         self, chain: Chain, log: Log, source: Source, scope: Scope, clock: Clock, expiries: Expiries,
-        settler: Settler, pause: Callable[[float], None], blind: bool = False,
+        settler: Settler, pause: Callable[[float], None],
     ) -> None:  # fmt: skip
         self._chain, self._log, self._source, self._scope, self._clock = chain, log, source, scope, clock
         self._expiries, self._settler, self._pause = expiries, settler, pause
-        self._blind = blind
         self.active = False  # something was looked at in this life
         self.covered = 0  # up to this offset, all that is named has been looked at
         self._at, self._db = 0, 0  # how far this look has come, and the stream's database there
@@ -250,7 +248,7 @@ class Suspects:
     def _ask(self) -> None:
         asked, self._asked = self._asked, {}
         fields, self._fields = self._fields, {}
-        if self._blind:
+        if self._clock.blind:  # the target may have them by other names
             for at in asked:
                 self._doubt(at)
             return
