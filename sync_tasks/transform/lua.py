@@ -10,12 +10,12 @@ local clock, limit, steps = ...
 local load, sethook, getinfo, error, type, tostring = load, debug.sethook, debug.getinfo, error, type, tostring
 local format, mathtype, unpack = string.format, math.type, table.unpack
 local sub, byte, huge = string.sub, string.byte, math.huge
-local begun
+local begun, budget = nil, limit
 
 local function hook()
   local now = clock()
   if not begun then begun = now return end
-  if now - begun < limit then return end
+  if now - begun < budget then return end
   sethook(hook, "", 1)  -- from here on each instruction fails: no pcall goes on
   local line = 0
   for level = 2, 100 do
@@ -23,7 +23,7 @@ local function hook()
     if not at then break end
     if at.short_src == "transform" then line = at.currentline break end
   end
-  error(format("transform:%d: it ran for longer than %d ms", line, limit * 1000 // 1), 0)
+  error(format("transform:%d: it ran for longer than %d ms", line, budget * 1000 // 1), 0)
 end
 
 -- What C functions do no hook interrupts: a pattern's work is bounded by the subject's length instead.
@@ -167,10 +167,41 @@ local function flat(given)
   return unpack(out, 1, at)
 end
 
-local function call(f, db, about, argv, ...)
-  begun, depth = nil, 0
+-- The hook counts on from one call to the next: it may look at the clock before that has begun.
+local function ended(...)
+  begun = nil
+  return ...
+end
+local function begin(argv)
+  begun, depth, budget = nil, 0, limit * math.max(1, #argv / 1000)
   sethook(hook, "", steps)
-  return flat(f(db, argv or { ... }, about))
+end
+
+local function call(f, db, argv, ...)
+  argv = argv or { ... }
+  begin(argv)
+  return ended(flat(f(db, argv)))
+end
+
+-- `n` keys: their positions, their slots, then the command.
+local function call_with_about(f, db, snapshot, group, kind, n, argv, ...)
+  begun = nil
+  local given = { ... }
+  local keys, positions, slots = {}, {}, {}
+  if not argv then
+    argv = {}
+    for i = 2 * n + 1, #given do argv[i - 2 * n] = given[i] end
+  end
+  for i = 1, n do
+    local at = given[i]
+    positions[i], slots[i], keys[i] = at, given[n + i], argv[at]
+  end
+  local about = {
+    key = keys[1], keys = keys, positions = positions, slot = slots[1], slots = slots, group = group, type = kind,
+    snapshot = snapshot,
+  }
+  begin(argv)
+  return ended(flat(f(db, argv, about)))
 end
 
 local function compile(code)
@@ -184,5 +215,5 @@ local function compile(code)
   local of = getinfo(f, "u")
   return f, of.nparams > 2 or of.isvararg
 end
-return compile, call, sethook
+return compile, call, call_with_about, sethook
 """

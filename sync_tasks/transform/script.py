@@ -15,7 +15,7 @@ from sync_tasks.transform.places import GROUPS, places, slot
 MEMORY = 64 << 20
 """Bytes that a script may hold, the commands that it sees included."""
 LIMIT_S = 0.05
-"""Of the thread's processor time, for one call."""
+"""Of the thread's processor time, for one call with up to 1000 arguments; with more in proportion."""
 LONGEST = 64 << 10
 """Characters of a script."""
 LONG = 1 << 20
@@ -50,7 +50,8 @@ class Script:
             max_memory=MEMORY, unpack_returned_tuples=True,
         )  # fmt: skip
         self._table = runtime.table_from
-        compile_, self._call, self._unhook = runtime.execute(HOST, time.thread_time, LIMIT_S, STEPS)
+        made = runtime.execute(HOST, time.thread_time, LIMIT_S, STEPS)
+        compile_, self._call, self._call_with_about, self._unhook = made
         try:
             self._function, about = compile_(lua.encode())
         except self._errors as error:
@@ -75,14 +76,20 @@ class Script:
         if max(map(len, argv)) > LONG:
             shown = [NAME % (i, len(one)) if len(one) > LONG else one for i, one in enumerate(argv)]
             long = dict(zip(shown, argv, strict=True))
-        about = self._about(shown, type, snapshot) if self._wants_about else None
+        table, words = (self._table(shown), ()) if len(argv) > MANY else (None, shown)
         try:
-            if len(argv) > MANY:
-                given = self._call(self._function, db, about, self._table(shown))
+            if self._wants_about:
+                at = _places(shown)
+                group, usual = _family(argv[0])
+                slots = [slot(shown[i]) for i in at]
+                given = self._call_with_about(
+                    self._function, db, snapshot, group, type.encode() or usual, len(at), table,
+                    *(i + 1 for i in at), *slots, *words,
+                )  # fmt: skip
             else:
-                given = self._call(self._function, db, about, None, *shown)
+                given = self._call(self._function, db, table, *words)
         except self._errors as error:
-            self._unhook()  # it may stop at each instruction
+            self._unhook()  # it may stop at each instruction, and has not ended
             line, text = self._told(error)
             raise TransformError(text, line, argv) from None
         if given is None:
@@ -99,23 +106,6 @@ class Script:
         for one in found:
             _check(one[1], argv)
         return found
-
-    def _about(self, argv: list[bytes], type: str, snapshot: bool) -> Any:
-        at = _places(argv)
-        keys = [argv[i] for i in at]
-        group, usual = GROUPS.get(argv[0].upper(), ("module" if b"." in argv[0] else "unknown", ""))
-        known: dict[bytes, Any] = {
-            b"keys": self._table(keys),
-            b"positions": self._table([i + 1 for i in at]),
-            b"slots": self._table([slot(key) for key in keys]),
-            b"group": group.encode(),
-            b"snapshot": snapshot,
-        }
-        if keys:
-            known |= {b"key": keys[0], b"slot": slot(keys[0])}
-        if type or usual:
-            known[b"type"] = (type or usual).encode()
-        return self._table(known)
 
     def _told(self, error: Exception) -> tuple[int, str]:
         text = str(error)
@@ -158,6 +148,14 @@ def _places(argv: list[bytes]) -> list[int]:
         return places(argv)
     except (ValueError, IndexError):
         return [1] if len(argv) > 1 else []
+
+
+def _family(name: bytes) -> tuple[bytes, bytes | None]:
+    """Its group, and the type of its key if it has one."""
+    name = name.upper()
+    if (known := GROUPS.get(name)) is None:
+        return (b"module" if b"." in name else b"unknown"), None
+    return known[0].encode(), known[1].encode() or None
 
 
 def _check(argv: list[bytes], source: list[bytes]) -> None:

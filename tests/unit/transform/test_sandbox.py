@@ -60,6 +60,14 @@ def test_a_command_of_many_arguments() -> None:
     assert made("", long) is None
 
 
+def test_a_command_of_many_keys_has_more_time() -> None:
+    keys = [b"k%d" % i for i in range(50_000)]
+    rename = "for _, i in ipairs(about.positions) do argv[i] = 'n' .. argv[i] end return argv"
+    assert made(rename, [b"DEL", *keys]) == [(None, [b"DEL", *(b"n" + key for key in keys)])]
+    with pytest.raises(TransformError, match="longer than 100 ms"):
+        made("while true do end", [b"SADD", *keys[:2000]][:2000])
+
+
 def test_a_long_argument_stays_outside_and_can_be_put_anywhere() -> None:
     big = b"x" * (LONG + 1)
     assert made("assert(#argv[3] < 100) return {'HSET', 'h', 'f', argv[3]}", [b"SET", b"k", big]) == [
@@ -180,6 +188,18 @@ def test_an_endless_loop_ends_in_time(body: str) -> None:
     assert caught.value.line_number == 1
     # The next call begins with all its time, and its first instruction is none too many.
     assert one.run(0, [b"DEL", b"other"]) is None
+
+
+def test_time_between_calls_is_not_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook's count goes on from one call to the next, wherever in a call it looks at the clock."""
+    limit = 0.002
+    monkeypatch.setattr("sync_tasks.transform.script.LIMIT_S", limit)
+    one = script("for i = 1, 1 + #argv[2] do end")
+    for size in range(1500):
+        one.run(0, [b"DEL", b"x" * (size % 300)])
+        begun = time.thread_time()
+        while time.thread_time() - begun < 1.2 * limit:
+            pass
 
 
 @pytest.mark.parametrize(
