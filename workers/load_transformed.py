@@ -7,6 +7,7 @@ and in the same transaction; whoever loads the chunk next goes on from there.
 from __future__ import annotations
 
 import mmap
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from sync_tasks.errors import KeyferryError, Retry, TransformError
+from sync_tasks.errors import KeyferryError, Retry, TransformError, named
 from sync_tasks.names import at_field, marks_key
 from workers.codec.resp_cy import encode
 from workers.entries import TYPES, commands_of
-from workers.full import BATCH_BYTES, BATCH_KEYS, FencedBatches
+from workers.full import BATCH_BYTES, BATCH_KEYS, FLYING, FencedBatches
 from workers.ports import ChunkPort
 from workers.spool.chunks import RECORD, TO_THE_END, whole
 from workers.target.databases import Databases
@@ -79,6 +80,7 @@ class Loading:
         self._databases = Databases(batches.link, batches.home)
         self._databases.prove({batches.db})
         self._window = self._new()
+        self._sent = deque[Window](maxlen=FLYING + 1)  # those that may not have been answered
         self.keys = 0
 
     def _new(self) -> Window:
@@ -106,7 +108,9 @@ class Loading:
             return
         # It may have been executed but for that, and says that it is done: once more, when the script is corrected.
         self._batches.link.ask(b"HDEL", self._marks, self._field)
-        raise TransformError(error.message, 0, refused) from error
+        found = (w.origin(run.command) for w in self._sent for run in w.runs if w.sent(run.command)[0] == refused)
+        what = f"the target refuses {named(refused)}: {error.message}"
+        raise TransformError(what, 0, next(filter(None, found), refused)) from error
 
     def _record(self, start: int, record: Record, done: int) -> None:
         """One entry, which begins at `start`; its first `done` commands are on the target."""
@@ -132,6 +136,7 @@ class Loading:
         if self._databases.unproven(window):
             self._batches.finish()
             self._databases.prove(window.databases)
+        self._sent.append(window)
         body, commands = bytes(window.body), window.commands
         if window.selected != self._batches.db:
             body, commands = body + encode([b"SELECT", self._batches.db]), commands + 1

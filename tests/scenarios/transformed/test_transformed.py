@@ -199,17 +199,29 @@ def test_a_key_that_refuses_a_command_is_copied_anew_through_the_script(
     equal(source, target, extended_ms=0)
 
 
-def test_what_the_target_refuses_of_a_script_is_told_and_not_skipped(server: StartServer, ferry: StartFerry) -> None:
+@pytest.mark.parametrize(
+    "result",
+    ["{'HSET', 'n:key', 'odd'}", "{{'SET', 'n:x', 1}, {'SADD', 'n:x', 1}}"],
+    ids=["when queued", "when executed"],
+)
+@pytest.mark.parametrize("loading", [True, False], ids=["load", "stream"])
+def test_what_the_target_refuses_of_a_script_is_told_and_not_skipped(
+    loading: bool, result: str, server: StartServer, ferry: StartFerry
+) -> None:
     source, target = server("redis-7.0"), server("redis-7.0")
     client = source.client()
-    client.set("before", 1)
-    wrong = "function transform(db, argv) if argv[2] == 'key' then return {'HSET', 'n:key', 'odd'} end end"
-    run = ferry(source, target, config=f'[transform]\nlua = "{wrong}"')
-    run.wait_in_sync()
-    client.set("key", 1)
-    run.wait_retry("control")
-    line = run.wait_for(lambda line: line["error"], what="an error")
-    assert "at SET key: the target refuses HSET n:key" in line["error"]["message"]
+    client.mset({f"key:{i}": i for i in range(300)})
+    if loading:
+        client.set("key", 1)
+    lua = f"function transform(db, argv) if argv[2] == 'key' then return {result} end end"
+    run = ferry(source, target, config=f'[transform]\nlua = "{lua}"')
+    if not loading:
+        run.wait_in_sync()
+        client.set("key", 1)
+    line = run.wait_for(lambda line: line["retry"] and line["error"], what="an open window")
+    assert line["retry"]["kind"] == "other"
+    said = line["error"]["message"]
+    assert "at SET key: the target refuses " in said
     correct(run)
     run.settle(source)
     assert target.client().get("n:key") == b"1"
