@@ -12,7 +12,6 @@ from workers.clock import Clock
 from workers.compose import emit
 from workers.left_out import LeftOut
 from workers.ports import StreamPort
-from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.source.ask import Source
 from workers.spool.known import Known
@@ -21,6 +20,7 @@ from workers.target.claim import Checkpoint
 from workers.target.expiries import Expiries
 from workers.target.knows import Knows
 from workers.target.windows import Chain, commit
+from workers.transform import rewriter_of
 
 
 class Extending:
@@ -48,6 +48,7 @@ class Extending:
         left_out: LeftOut,
     ) -> None:
         self._scope, self._first = scope, next(iter(task.former), scope.extent.text)
+        self._transform = task.spec.transform  # one that was given since the addition began
         self._spare = task.spec.conflict_mode != "precheck-and-report"
         self._log, self._source, self._known, self._clock = log, source, known, clock
         self._pause, self._tell, self._left_out = pause, port.event, left_out.add
@@ -87,7 +88,7 @@ class Extending:
         if self.whole:
             self._last = None
             return None
-        rewriter = Rewriter(
+        rewriter = rewriter_of(self._transform)(
             self._scope, self._clock, home, lambda _: [], lambda *_: None, lambda _: None, knows, self._left_out,
             self._source.kind_if_there(),
         )  # fmt: skip

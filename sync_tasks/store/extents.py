@@ -33,7 +33,7 @@ def widens(session: Session, task: Task, spec: TaskSpec) -> bool:
 
     Raises:
         ControlError: they change it while it is loaded: its loaders all go by one extent.
-        UsageError: they contradict the task's URLs.
+        UsageError: they contradict the task's URLs, or there is a transform.
     """
     before, after = of(task), of(task, spec)
     if before == after or not begun(session, task):
@@ -45,7 +45,16 @@ def widens(session: Session, task: Task, spec: TaskSpec) -> bool:
             hint="wait until it is synchronizing, or restart it with the new settings",
             code="loading",
         )
-    return not before.covers(after)
+    if before.covers(after):
+        return False
+    if spec.transform.active or rows.spec_of(task).transform.active:
+        raise UsageError(
+            "databases and keys cannot be added to a task with a transform: which of its keys the source has deleted"
+            " since they were copied last could not be told",
+            hint="restart the task with the new settings, or make another for what is added",
+            code="transform",
+        )
+    return True
 
 
 def keep(session: Session, task: Task, spec: TaskSpec) -> None:

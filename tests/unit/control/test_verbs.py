@@ -16,6 +16,7 @@ from sync_tasks.store.stream import StreamHandle
 from sync_tasks.store.verbs import FOR_GOOD
 from sync_tasks.supervise.opening import FINAL
 from sync_tasks.throttle import Limits
+from sync_tasks.transform.setting import TransformSpec
 from sync_tasks.views import OpView, TaskView
 from tests.unit.control.conftest import SOURCE, TARGET, chunk, started
 from tests.unit.control.processes import PROCESSES, in_processes
@@ -266,6 +267,18 @@ def test_what_stands_against_it_changes_nothing(store: Store, task_id: int, hand
     assert store.op(op.id).state is OpState.FAILED, "whoever has asked is told at once"
     assert kinds(store, task_id)[-1] == "modify-failed"
     assert store.change(task_id, TaskSpec(databases={3: 3}, extend_expiry_s=4)) is None
+
+
+@pytest.mark.parametrize("when", ["before", "with it"])
+def test_nothing_is_added_under_a_transform(store: Store, task_id: int, handle: StreamHandle, when: str) -> None:
+    lua = TransformSpec(lua="function transform(db, argv) end")
+    less = TaskSpec(databases={3: 3}, transform=lua if when == "before" else TransformSpec())
+    store.change(task_id, less)
+    handle.took_up()
+    with pytest.raises(UsageError, match="cannot be added to a task with a transform"):
+        store.change(task_id, TaskSpec(databases={3: 3, 4: 2}, transform=TransformSpec() if when == "before" else lua))
+    assert store.task(task_id).spec == less
+    assert store.change(task_id, less.model_copy(update={"transform": lua, "extend_expiry_s": 3})) is None
 
 
 def test_a_load_goes_by_one_extent(store: Store, task_id: int) -> None:
