@@ -282,16 +282,18 @@ def test_keys_that_were_in_scope_are_not_copied_anew(stream: Changing, monkeypat
     stream.do(0, *many(0))
     assert until(stream.in_step)
     stream.asked_of.clear()
-    catch_up = adding.Adding._catch_up
-    write = once(lambda: stream.do(0, *[[b"INCR", b"k%d" % n] for n in range(3)]) and stream.do(1, [b"INCR", b"k1"]))
+    due, written = adding.Adding.due, list[int]()
 
-    def written(self: adding.Adding, state: Addition) -> Any:
-        write()
-        return catch_up(self, state)
+    def late(self: adding.Adding) -> bool:
+        if self._state is not None and self._state.phase == adding.CATCHING_UP and not written:
+            stream.do(0, *[[b"INCR", b"k%d" % n] for n in range(3)])
+            written.append(stream.do(1, [b"INCR", b"k1"]))
+        return due(self) and (not written or self._chain.tip[0] == written[0])
 
-    monkeypatch.setattr(adding.Adding, "_catch_up", written)
+    monkeypatch.setattr(adding.Adding, "due", late)
     stream.become({0: 0, 1: 1})
     assert until(stream.in_step)
+    assert "repaired: 1 keys were copied anew" in str(stream.ports[-1].events)
     assert {db for db, _ in stream.asked_of} == {1}
 
 
@@ -330,7 +332,7 @@ def test_a_database_is_merged_into_one_that_is_flushed(
 
 
 def test_the_extension_changes_meanwhile(
-    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None]
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream.extend_s = 100
     stream.do(1, *[[b"SET", b"k%d" % n, b"1", b"PXAT", b"9999999999999"] for n in range(20)])
@@ -341,6 +343,8 @@ def test_the_extension_changes_meanwhile(
     stream.become({0: 0, 1: 1})
     assert until(lambda: not stream.owners[-1].is_alive())
     stream.extend_s = 300
+    due = adding.Adding.due
+    monkeypatch.setattr(adding.Adding, "due", lambda self: due(self) and stream.checkpoint()[b"extend"] == b"300000")
     stream.become({0: 0, 1: 1})
     assert until(stream.in_extended_step), stream.differences()
     with stream.target.client(db=1) as one:
