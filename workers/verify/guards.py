@@ -7,13 +7,13 @@ script that looks at the stream's checkpoint first, in the same moment.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sync_tasks.errors import TargetError
 from sync_tasks.names import KEY_PREFIX
 from workers.link import Link
-from workers.target.claim import LOADING, STREAMING
+from workers.target.claim import LOADING, MIXED, STREAMING
 
 PATTERN = KEY_PREFIX + b"*:ck"
 COUNT = 10_000
@@ -57,27 +57,53 @@ class Guard:
     replid: str
 
 
-def guards(link: Link, replids: Iterable[str]) -> list[Guard]:
+def guards(link: Link, replids: Iterable[str], extend_ms: int) -> list[Guard]:
     """Of the streams under way on the target from a source of these replication ids.
 
-    Raises TargetError while such a task loads.
+    Args:
+        replids: that the source has, and that it had before it was promoted: a stream that is behind still has that.
+        extend_ms: what expiries are to be later on the target.
+    Raises TargetError while a task loads, whichever: of what it loads it does not say; for one that has other expiries
+    in mind; and if all that follow have other ids.
     """
-    found = []
+    found, others = [], False
     known = {replid.encode() for replid in replids}
+    for db, key in _checkpoints(link):
+        replid, state, extend = link.ask(b"HMGET", key, b"replid", b"state", b"extend")
+        if state is None or state == LOADING.encode():
+            raise TargetError("a task loads this target", hint="repair once it is in sync", code="loading")
+        if state != STREAMING.encode():
+            continue
+        if replid not in known:
+            others = True
+            continue
+        if extend is not None and int(extend) not in (extend_ms, MIXED):
+            raise TargetError(
+                f"its task has expiries on the target {int(extend) / 1000:g} s later than at the source, and not"
+                f" {extend_ms / 1000:g} s",
+                hint="give --config with the task's extend_expiry_s",
+                code="extend-expiry",
+            )
+        found.append(Guard(db, key, replid.decode()))
+    if others and not found:
+        raise TargetError(
+            "a task follows to this target, from another source or from this one before it was replaced",
+            hint="repair once it is in sync with this source, or has ended",
+            code="other-task",
+        )
+    return found
+
+
+def _checkpoints(link: Link) -> Iterator[tuple[int, bytes]]:
+    """Database and key of each; the link is in that database."""
     for db in map(int, KEYS.findall(link.ask(b"INFO", b"keyspace"))):
-        link.ask(b"SELECT", db)
         cursor = b"0"
         while True:
+            link.ask(b"SELECT", db)
             cursor, keys = link.ask(b"SCAN", cursor, b"MATCH", PATTERN, b"COUNT", COUNT)
-            for key in keys:
-                replid, state = link.ask(b"HMGET", key, b"replid", b"state")
-                if replid in known and state == LOADING.encode():
-                    raise TargetError("a task loads this target anew", hint="repair once it is in sync", code="loading")
-                if replid in known and state == STREAMING.encode():
-                    found.append(Guard(db, key, replid.decode()))
+            yield from ((db, key) for key in keys)
             if cursor == b"0":
                 break
-    return found
 
 
 def standing(link: Link, watched: list[Guard]) -> int | None:

@@ -20,12 +20,13 @@ from sync_tasks.errors import TargetError
 from sync_tasks.names import KEY_PREFIX
 from workers.codec.reads import Reads
 from workers.link import Link
+from workers.scope import Scope
 from workers.source.ask import Source
 from workers.target.knows import reads_of
 from workers.times import fitting
 from workers.verify.findings import Finding, Pair
 from workers.verify.guards import DONE, OTHER, guards, standing, written
-from workers.verify.server import NO_EXPIRY, UNKNOWN
+from workers.verify.server import NO_EXPIRY, NO_KEY, UNKNOWN, Server
 from workers.verify.sides import Sides
 from workers.verify.values import DUMP
 from workers.verify.wire import arg, each
@@ -54,18 +55,20 @@ class _Read:
 class Mender:
     """Args:
     sides: the servers.
+    scope: which databases go where.
     progress: told how many keys are done, of how many.
 
     Raises KeyferryError for what the servers answer; `close` it.
     """
 
-    def __init__(self, sides: Sides, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, sides: Sides, scope: Scope, progress: Callable[[int, int], None]) -> None:
         self._sides, self._shift, self._progress = sides, sides.shift, progress
+        self._scope = scope
         self._source = Source(sides.source.endpoint)
         self._watch = Link(sides.source.endpoint, "keyferry-mend", 0, SOCKET_TIMEOUT_S)
         self._target = Link(sides.target.endpoint, "keyferry-mend", 0, SOCKET_TIMEOUT_S)
         self._reads = self._ask_reads()
-        self._guards = guards(self._target, [self._source.position().replid])
+        self._guards = guards(self._target, _replids(sides.source), sides.shift.ms)
         self._replica = self._source.is_replica()  # it hides keys that its master may still renew
 
     def close(self) -> None:
@@ -90,7 +93,7 @@ class Mender:
                 if self._try(pair, batch):
                     done += [(pair, key) for key in batch]
                 else:
-                    done += [(pair, key) for key in batch if len(batch) > 1 and self._insist(pair, key)]
+                    done += [(pair, key) for key in batch if self._insist(pair, key)]
                 self._progress(len(done), len(keys))
         return done
 
@@ -115,8 +118,9 @@ class Mender:
     def _try(self, pair: Pair, keys: list[bytes]) -> bool:
         """Whether all of them were written."""
         read = self._read(pair, keys)
-        if read is None or not self._reached(read.since):
+        if read is None:
             return False
+        self._reach(read.since)
         offset = self._source.offset()
         if not self._is_untouched():
             return False
@@ -129,33 +133,41 @@ class Mender:
             )
         return answer == DONE
 
-    def _reached(self, since: int) -> bool:
-        """Wait until the target stands where the values are true; whether it came there."""
+    def _reach(self, since: int) -> None:
+        """Wait until the target stands where the values are true."""
         until = time.monotonic() + PATIENCE_S
         while self._guards:
             offset = standing(self._target, self._guards)
             if offset is not None and offset >= since:
                 break
             if time.monotonic() > until:
-                return False
+                raise TargetError(
+                    "the task that follows does not come to where the source stands: it rests, or is far behind",
+                    hint="repair once it is in sync",
+                    code="behind",
+                )
             time.sleep(POLL_S)
-        return True
 
     def _read(self, pair: Pair, keys: list[bytes]) -> _Read | None:
-        """Watch and read; None: an expiry could not be read exactly, or a replica may only hide a key."""
+        """Watch and read; None: an expiry could not be read exactly; or a key is not there, but another database
+        that is merged into the same one has it, or a replica only hides it, perhaps."""
         source, args = self._sides.source, [arg(key) for key in keys]
-        self._watch.ask_all([[b"UNWATCH"], [b"SELECT", pair.source], [b"WATCH", *keys]])
+        siblings = [db for db in self._scope.sources(pair.target) if db != pair.source]
+        watched: list[list[bytes | int]] = [[b"UNWATCH"]]
+        for db in (pair.source, *siblings):
+            watched += [[b"SELECT", db], [b"WATCH", *keys]]
+        self._watch.ask_all(watched)
         since = self._source.offset()
         payloads = source.link.ask(pair.source, each(DUMP, args), len(args))
         expiries = source.expiries(pair.source, args)
         commands: list[tuple[bytes, list[bytes]]] = []
         for key, payload, expiry in zip(keys, payloads, expiries, strict=True):
-            if payload is None and self._replica:
+            if payload is None and (self._replica or self._is_there(siblings, key)):
                 return None
             if payload is None:
                 commands.append((key, [b"UNLINK", key]))
                 continue
-            if expiry == UNKNOWN:
+            if expiry in (UNKNOWN, NO_KEY):
                 return None
             value, _ = fitting(payload, self._reads, self._shift.ms)
             when = [b"0"] if expiry == NO_EXPIRY else [b"%d" % self._shift.key(expiry)]
@@ -163,6 +175,16 @@ class Mender:
             commands.append((key, [b"RESTORE", key, *when, value, b"REPLACE", *tail]))
         return _Read(since, commands)
 
+    def _is_there(self, databases: list[int], key: bytes) -> bool:
+        """Whether one of these databases of the source has it, which go to the same one of the target."""
+        return any(self._source.there(db, [key])[0] for db in databases)
+
     def _is_untouched(self) -> bool:
         *_, answer = self._watch.ask_all([[b"MULTI"], [b"TIME"], [b"EXEC"]])
         return answer is not None
+
+
+def _replids(source: Server) -> list[str]:
+    """Replication ids of a source: its own, and the one from before it was promoted."""
+    info = dict(line.split(":", 1) for line in source.info(b"REPLICATION").decode().splitlines() if ":" in line)
+    return [info[name] for name in ("master_replid", "master_replid2") if name in info] or [source.link.info["run_id"]]

@@ -108,7 +108,7 @@ def _repair(walk: Walk, keep_extra: bool) -> None:
     report.repaired = set()
     if not wanted:
         return
-    mender = Mender(walk.sides, lambda done, total: walk.progress("repair", done, total))
+    mender = Mender(walk.sides, walk.scope, lambda done, total: walk.progress("repair", done, total))
     try:
         done = mender.mend(wanted)
     finally:
