@@ -128,7 +128,7 @@ class Adding:
         self._page = earlier._page[0 if lost else earlier._sent :]
         self._rounds, self._sure_at, self._replica = earlier._rounds, earlier._sure_at, earlier._replica
         self._read = earlier._read
-        if self._run == earlier._run and not lost:
+        if self._run == earlier._run != UNKNOWN and not lost:
             self._goals, self._cursor, self._gone = earlier._goals, earlier._cursor, earlier._gone
 
     @property

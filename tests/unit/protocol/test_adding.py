@@ -208,6 +208,20 @@ def test_what_is_let_go_stays_as_it_was(stream: Changing) -> None:
     assert stream.events().count("narrowed") == 1
 
 
+@pytest.mark.parametrize("command", [[b"FLUSHDB"], [b"FLUSHALL"], [b"SWAPDB", b"0", b"3"]])
+def test_the_checkpoint_keeps_what_it_is_exact_for(command: Command, stream: Changing) -> None:
+    """The stream empties, or swaps away, the database in which it is."""
+    stream.become({0: 0, 3: 3})
+    stream.do(0, [b"SET", b"k", b"1"])
+    assert until(stream.in_step)
+    stream.do(0, command, [b"SET", b"behind", b"1"])
+    assert until(stream.in_step)
+    stream.become({0: 0, 3: 3, 1: 1})
+    stream.do(1, [b"SET", b"k", b"1"])
+    assert until(stream.in_step)
+    assert stream.events().count("adding") == 1
+
+
 def test_what_comes_back_has_lost_what_the_source_has_deleted(stream: Changing) -> None:
     stream.become({0: 0, 1: 1})
     stream.do(1, *many(1), [b"SET", b"gone", b"1"])
