@@ -68,8 +68,8 @@ bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2
 bench-service: $(VENV)/.test  ## memory and CPU of 50 idle tasks, a tick over 1000, a cold start
 	@$(BIN)/python -m tests.benchmarks.service
 
-chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, and comparisons key by key; ALL=1: with filters, mapping, throttles
-	@$(BIN)/python -m tests.chaos --kills $(N) $(if $(ALL),--all-on)
+chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, and comparisons key by key; ALL=1: with filters, mapping, throttles, TRANSFORM=1: and a transform
+	@$(BIN)/python -m tests.chaos --kills $(N) $(if $(ALL),--all-on) $(if $(TRANSFORM),--transform)
 
 cuts: $(VENV)/.test  ## N=20: so many connections cut at a random byte under live traffic, and the same comparisons
 	@$(BIN)/python -m tests.cuts --cuts $(N)

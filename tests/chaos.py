@@ -46,7 +46,7 @@ class Chaos(Campaign):
         self.plan = order(list(self.kinds), self.rng)
 
     def begin(self, state: Path) -> Keyferry:
-        return Keyferry(self.source.url(), self.target.url(), state, config=self.config or None).start()
+        return Keyferry(self.source.url(), self.target.url(), state, config=self.settings or None).start()
 
     def hurt(self) -> str | None:
         what = next(self.plan)

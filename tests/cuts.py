@@ -28,7 +28,7 @@ class Cuts(Campaign):
 
     def begin(self, state: Path) -> Keyferry:
         source, target = (self.proxies[side].url() for side in ("source", "target"))
-        return Keyferry(source, target, state, config=self.config or None).start()
+        return Keyferry(source, target, state, config=self.settings or None).start()
 
     def hurt(self) -> str | None:
         side = self.rng.choice(sorted(self.proxies))
