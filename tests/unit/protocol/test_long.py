@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha1
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 
 from sync_tasks.errors import Malformed
 from sync_tasks.keyfilter import FilterSpec
+from sync_tasks.spec import TaskSpec
 from tests.servers import Server
-from tests.unit.protocol.conftest import REPLID, UID, Followed, translator, until
+from tests.unit.protocol.conftest import REPLID, TASK, UID, Followed, translator, until
 from workers import translate
 from workers.clock import Clock
 from workers.codec.reads import Reads
 from workers.codec.resp_cy import arguments, encode
+from workers.moment import now_ms
 from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.spool import commands as commands_module
@@ -262,13 +265,13 @@ def test_the_list_of_keys_has_them(tmp_path: Path) -> None:
 
 def test_long_values_arrive(target: Server, follow: Callable[..., Followed]) -> None:
     """Through a real chain, more than the target's socket takes at once."""
-    stream = follow(target)
+    stream = follow(target, task=replace(TASK, spec=TaskSpec(extend_expiry_s=3600)))
     value = random.Random(1).randbytes(20 << 20)
 
     def write(argv: list[bytes]) -> None:
         data = encode(argv)
         for at in range(0, len(data), 256 << 10):
-            stream.log.append(data[at : at + (256 << 10)], 1)
+            stream.log.append(data[at : at + (256 << 10)], now_ms())
 
     with target.client() as client:
         for argv in (

@@ -248,9 +248,8 @@ def test_refusals_all_the_while_are_mended_in_one_life(
             key = b"n%d" % (i % 7)
             client.eval("redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'foreign')", 1, key)
             made.do(0, [b"INCR", key], [b"COPY", key, b"copied", b"REPLACE"], [b"INCR", b"other"])
-            time.sleep(0.01)
-    assert until(made.in_step), (owner.error, made.differences())
-    assert made.events().count("repaired") > 1
+            assert i % 15 < 14 or until(made.in_step), (owner.error, made.differences())
+    assert made.asked >= 4
     assert len(lives) == 1
     assert made.ports[0].failures == []
 
