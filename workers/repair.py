@@ -189,25 +189,29 @@ class Repair:
     def _choose(self) -> list[Key]:
         """What is asked for: the doubted keys first, then those that may be again, as long as there is room."""
         keys = [*sorted(self._doubted), *sorted(self._again - self._doubted)]
+        sizes = dict(zip(keys, self._source.sizes(keys), strict=True))
         chosen: list[Key] = []
         room, here = MOST_BYTES, MOST_HELD_BYTES
-        for key, size in zip(keys, self._source.sizes(keys), strict=True):
-            held = min(size, LONG_BYTES)
+        for key in keys:
+            same = [one for one in self._scope.together(*key) if one in sizes]
+            if same[0] != key:
+                continue  # all that is one key on the target is asked for at once, or nothing of it
+            size, held = sum(sizes[one] for one in same), sum(min(sizes[one], LONG_BYTES) for one in same)
             if size > MOST_BYTES:
-                self._too_large(key, size)
+                self._too_large(same, max(same, key=lambda one: sizes[one]), size)
             elif size <= room and held <= here:
                 room, here = room - size, here - held
-                chosen.append(key)
+                chosen += same
         return sorted(chosen)
 
-    def _too_large(self, key: Key, size: int) -> None:
+    def _too_large(self, same: list[Key], key: Key, size: int) -> None:
         what = f"{key[1][:100].decode(errors='backslashreplace')} of database {key[0]}, which takes {size >> 20} MB,"
         if (self._scope.target(key[0]), key[1]) in self._proven:
             raise Wanted(f"{what} was to be copied anew after a refused command, and is too large for that")
         if key in self._doubted:
             self._tell("unverified", f"{what} may have missed a command on the target; `keyferry verify` tells")
-        self._doubted.discard(key)
-        self.keys.discard(key)
+        self._doubted -= {*same}
+        self.keys -= {*same}
 
     def _await(self, said: Values) -> None:
         """Wait for the stream on disk to reach where the values are true."""
@@ -247,8 +251,9 @@ class Repair:
         return {at for at in places if self._scope.ours(*at)}
 
     def _add(self, given: Iterable[Key], *, refused: bool = False) -> None:
-        """Doubt keys. `refused`: what names them is, for certain."""
-        places = {at for at in given if self._scope.takes(*at) and not at[1].startswith(KEY_PREFIX)}
+        """Doubt keys, and those that are the same one on the target. `refused`: what names them is, for certain."""
+        mine = {at for at in given if self._scope.takes(*at) and not at[1].startswith(KEY_PREFIX)}
+        places = {place for at in mine for place in self._scope.together(*at)}
         if refused:
             self._proven |= {(self._scope.target(db), key) for db, key in places}
         self._doubted |= places
@@ -262,7 +267,8 @@ class Repair:
         self._swaps = True
         one, two = int(argv[1]), int(argv[2])
         other = {one: two, two: one}
-        self._doubted = {(other.get(db, db), key) for db, key in self._doubted}
+        swapped = {(other.get(db, db), key) for db, key in self._doubted}
+        self._doubted = {place for at in swapped for place in self._scope.together(*at)}
         self.keys |= self._doubted
 
     def _is_sure(self, said: Values) -> bool:
@@ -333,6 +339,9 @@ class Repair:
         """
         assert self._said is not None
         at, said = self._said.at.offset, self._said
+        for (db, key), value in zip(self._asked, said.values, strict=True):
+            if value is None:  # first: another database may have what is the same key on the target
+                rewriter.remove(db, key, at, window)
         for (db, key), value, when in zip(self._asked, said.values, said.times, strict=True):
             if isinstance(value, Kept) and rewriter.sees_all:
                 value = value.whole()
@@ -341,7 +350,5 @@ class Repair:
                 continue
             if value is not None:
                 rewriter.put(db, key, value, when, said.exact, at, window)
-                continue
-            rewriter.remove(db, key, at, window)
         self._said = replace(said, values=[])  # long ones have files
         self.put_in = window

@@ -47,6 +47,13 @@ class Scope:
         """Which source databases go to one of the target: several, where they are merged there."""
         return [target] if self.databases is None else sorted(s for s, t in self.databases.items() if t == target)
 
+    def together(self, db: int, key: bytes) -> list[tuple[int, bytes]]:
+        """All keys of the source that are the same one on the target: some more, where databases are merged."""
+        target = self.target(db)
+        if target is None or self.databases is None:
+            return [(db, key)]
+        return [(one, key) for one in self.sources(target) if one == db or self.takes(one, key)]
+
     def shares(self, db: int) -> bool:
         """Whether a source database in scope has to share its target database with others' keys."""
         target = self.target(db)

@@ -395,6 +395,34 @@ def test_mapped_databases(mirror: Callable[..., Mirrored], target: Server) -> No
     assert target.client(db=5).get("n") is None
 
 
+def test_a_key_that_was_moved_between_merged_databases(mirror: Callable[..., Mirrored], target: Server) -> None:
+    made = mirror({0: 0, 1: 0})
+    owner = made.own()
+    made.do(1, [b"SET", b"n", b"1"], [b"SET", b"gone", b"1"])
+    assert until(made.committed), owner.error
+    spoil(target, "n")
+    spoil(target, "gone")
+    made.do(1, [b"INCR", b"n"], [b"INCR", b"gone"], [b"MOVE", b"n", b"0"], [b"DEL", b"gone"])
+    assert until(lambda: made.committed() and "repaired" in made.events()), owner.error
+    with target.client() as client:
+        assert (client.get("n"), client.exists("gone")) == (b"2", 0)
+
+
+def test_what_is_too_large_stays_in_merged_databases(
+    mirror: Callable[..., Mirrored], target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = mirror({0: 0, 1: 0})
+    owner = made.own()
+    made.do(0, [b"SET", b"large", b"x" * 10_000], [b"SET", b"n", b"1"])
+    assert until(made.committed), owner.error
+    monkeypatch.setattr(repair, "MOST_BYTES", 5000)
+    spoil(target, "n")
+    made.do(0, [b"APPEND", b"large", b"y"], [b"INCR", b"n"])
+    assert until(lambda: made.committed() and "repaired" in made.events()), owner.error
+    with target.client() as client:
+        assert (client.get("n"), client.strlen("large")) == (b"2", 10_001)
+
+
 def test_expiries_and_absent_keys(mirror: Callable[..., Mirrored], target: Server) -> None:
     made = mirror()
     owner = made.own()
