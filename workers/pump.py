@@ -341,7 +341,8 @@ class Pump:
         return True
 
     def _done(self, done: list[Window], now: float) -> None:
-        self._committed_at = now
+        if any(window.end > window.start for window in done):  # our own leave the stream where it is
+            self._committed_at = now
         if self.chain.refused is not None:
             self.progress.held = self.progress.settled_at = None  # before it is told how far the target is
         self.applier.port.healed("target")

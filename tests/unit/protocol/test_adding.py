@@ -20,7 +20,7 @@ from sync_tasks.views import TaskView
 from tests.servers import Server
 from tests.unit.protocol.conftest import REPLID, UID, Port, endpoint, until
 from tests.unit.protocol.test_repair import Command, Mirrored
-from workers import adding
+from workers import adding, pump
 from workers.added import Addition, Former
 from workers.apply import Applier
 from workers.scope import Scope
@@ -191,6 +191,28 @@ def test_a_database_is_added_while_it_is_written_to(
     assert until(stream.in_step), stream.differences()
     assert stream.events().count("adding") == stream.events().count("added") == 1
     assert not any(port.failures for port in stream.ports)
+
+
+def test_the_log_is_read_by_and_by_where_all_traffic_is_of_what_is_added(
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "SOON_S", 0.6)
+    monkeypatch.setattr(pump, "CHECKPOINT_S", 0.6)
+    stream.do(1, *many(1, 600))
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    bases: set[int] = set()
+
+    def write(state: Addition) -> None:
+        stream.do(1, [b"APPEND", b"k1", b"x" * 100])
+        if state.phase == adding.SCANNING:
+            bases.add(state.base)
+
+    before_step(write)
+    stream.become({0: 0, 1: 1})
+    assert until(stream.is_whole, 60)
+    assert len(bases) > 2
+    assert until(stream.in_step)
 
 
 def test_what_is_let_go_stays_as_it_was(stream: Changing) -> None:
