@@ -178,3 +178,24 @@ def test_a_filter_is_widened_and_narrowed(service: Up, client: Client, server: S
         target.client().delete(key)  # as it was when it was let go
     with alone(source, scope_of(f"databases = {{ '0' = 0 }}\n[filter]\nblock_prefixes = {less}".replace("'", '"'))):
         equal(source, target)
+
+
+def test_a_task_that_rests_takes_it_up_when_it_is_resumed(
+    service: Up, client: Client, server: StartServer
+) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    fill(source.client(), 600, dbs=(0, 1))
+    with Traffic(source, clients=2, rate=400, mix="counters", databases=(0, 1)):
+        task = client.create(source.url(), target.url(), databases={1: 1})
+        client.start(task, wait_s=PATIENCE_S)
+        until(lambda: "synchronizing" in kinds(client, task), "it streams", PATIENCE_S)
+        client.suspend(task, PATIENCE_S)
+        client.modify(task, databases={0: 0}, wait_s=PATIENCE_S)
+        assert not target.client().dbsize()
+        client.modify(task, databases={0: 0, 1: 1}, wait_s=PATIENCE_S)
+        client.resume(task, PATIENCE_S)
+        until(lambda: "added" in kinds(client, task), "it is in scope", PATIENCE_S)
+    settled(client, task, source)
+    assert snapshots(source) == 1
+    assert target.client(db=1).exists(f"keyferry:{client.get(task).uid}:0:ck"), "our own keys stay where they were"
+    equal(source, target)
