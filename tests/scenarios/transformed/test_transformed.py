@@ -10,6 +10,7 @@ import redis
 
 from sync_tasks.spec import TaskSpec
 from sync_tasks.transform.setting import TransformSpec
+from tests.compare import same
 from tests.dataset import fill, sibling
 from tests.run_keyferry import Keyferry, Line
 from tests.scenarios.conftest import StartFerry
@@ -35,6 +36,8 @@ COMMANDS = 2500
 TARGET = 4
 HOUR_MS = 3_600_000
 SHORT_S = 3
+LATE_MS = 10_000
+"""What is written while a worker is replaced comes so much later at most, on a busy machine."""
 
 
 def more(source: Server) -> None:
@@ -65,8 +68,14 @@ def close(run: Keyferry) -> None:
     ends(run)
 
 
-def test_every_write_is_transformed_exactly_once(server: StartServer, ferry: StartFerry) -> None:
-    source, target = server("redis-7.0", config=RAW), server("valkey-9.1")
+@pytest.mark.parametrize(
+    ("source_kind", "target_kind"),
+    [("redis-7.0", "valkey-9.1"), ("redis-6.2", "redis-6.2"), ("valkey-9.1", "valkey-9.1")],
+)
+def test_every_write_is_transformed_exactly_once(
+    source_kind: str, target_kind: str, server: StartServer, ferry: StartFerry
+) -> None:
+    source, target = server(source_kind, config=RAW), server(target_kind)
     fill(source.client(), 1000)
     bulk(source, 20_000)
     source.client().mset({f"drop:{i}": i for i in range(500)})
@@ -87,9 +96,10 @@ def test_every_write_is_transformed_exactly_once(server: StartServer, ferry: Sta
     assert snapshots(source) == 1
     close(run)
     rename(source.client())
-    equal(source, target, extended_ms=0)
-
-
+    if source.version < (7, 0):  # times are relative, and count from the moment at which they came
+        same(source.url(), target.url(), tolerance_ms=LATE_MS)
+    else:
+        equal(source, target, extended_ms=0)
 
 
 COUNTED = """

@@ -49,6 +49,7 @@ def test_as_dict_is_json_with_the_names_of_the_settings_file(client: Client) -> 
             "incremental": {"rps": -1, "mb_per_s": -1},
         },
         "instance_class": "unlimited",
+        "transform": {"lua": "", "file": None},
     }
 
 
