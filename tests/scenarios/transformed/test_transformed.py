@@ -291,3 +291,15 @@ def test_what_came_late_under_a_transform_that_was_added_is_copied_anew(
     assert target.client().mget("key", "n:key") == [b"v", b"v"]
     assert run.rows("SELECT text FROM event WHERE kind = 'repaired'")
     assert run.stop() == 130
+
+
+def test_a_copy_alone_ends_with_the_sources_times(server: StartServer, ferry: StartFerry) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    client = source.client()
+    fill(client, 200)
+    client.set("key", "v", px=HOUR_MS)
+    run = ferry(source, target, config=f'sync_types = ["full"]\n{RENAMED}')
+    assert run.wait() == 0
+    assert target.client().pttl("n:key") <= HOUR_MS
+    rename(client)
+    equal(source, target, extended_ms=0)
