@@ -52,6 +52,23 @@ class FilterTable(KeyTable, total=False):
     db: Mapping[int, KeyTable] | Mapping[str, KeyTable]  # rules of single source databases
 
 
+class VerifyLimitsTable(TypedDict, total=False):
+    """Of what each side is asked; -1: no limit."""
+
+    rps: int  # commands a second
+    mb_per_s: float
+
+
+class VerifyTable(TypedDict, total=False):
+    """How closely `keyferry verify` compares."""
+
+    mode: Literal["off"]
+    depth: Literal["value", "length", "key"]
+    depth_above_bytes: int  # values that take no more memory are compared whole
+    sample: float  # percent of the keys
+    limits: VerifyLimitsTable
+
+
 class TransformTable(TypedDict, total=False):
     """A script that sees each command; `lua` empty: none."""
 
@@ -74,6 +91,7 @@ class SpecTable(TypedDict, total=False):
     throttle: ThrottleTable
     instance_class: Class
     transform: TransformTable
+    verify: VerifyTable
 
 
 Config = str | Path | TaskSpec
