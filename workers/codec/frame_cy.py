@@ -8,7 +8,7 @@ from __future__ import annotations
 import cython
 
 from sync_tasks.errors import Malformed
-from workers.codec.programs import TIMED_HASHES, header, name, starts
+from workers.codec.programs import COLLECTIONS, TIMED_HASHES, header, name, starts
 from workers.codec.template_cy import Templates
 
 if cython.compiled:
@@ -27,6 +27,7 @@ FULL = 256 << 10
 
 # Numbers of types and opcodes as in workers.codec.programs, for speed.
 _HASH = cython.declare(cython.int, 4)
+_COLLECTIONS = cython.declare(cython.int, sum(1 << kind for kind in COLLECTIONS))
 _OF_LISTPACK = cython.declare(cython.int, 30)
 _OF_ARRAY = cython.declare(cython.int, 32)
 _TEMPLATE = cython.declare(cython.int, 242)
@@ -237,6 +238,8 @@ class Framer(Parted):
             and cython.cast(Filter, self._filter).takes_at(self._key, 0, self._klen) == 0
         ):
             self._before = b""
+        elif self._pos - self._head == 1 and self._type < 31 and self._is_empty():
+            self._before = b""
         elif self._type >= _OF_LISTPACK or self._before:
             self._append_changed(shard)
         else:
@@ -245,6 +248,14 @@ class Framer(Parted):
         self._head = self._pos
         self._phase = _TOP
         return shard.size
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _is_empty(self) -> cython.bint:
+        """Whether a value of one byte is a collection of nothing, which no server takes for a key: a replica passes
+        over it."""
+        p: cython.p_const_uchar = self._buf
+        return p[self._head] == 0 and (_COLLECTIONS >> self._type) & 1 == 1
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

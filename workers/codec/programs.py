@@ -24,6 +24,18 @@ VALKEY_VERSIONS = range(80, 82)
 TIMED_HASHES = range(22, 26)
 """Types of hashes whose fields may expire: in Redis all four, in Valkey the first, of another layout."""
 
+COLLECTIONS = (1, 2, 3, 4, 5, 14, 18, 22)
+"""Types whose value, if it is one byte of 0, has nothing in it. (Valkey 9 makes such a hash by COPY of one whose fields
+are all over.)"""
+FOOTER_BYTES = 10
+"""Behind a value in what DUMP gives."""
+
+
+def is_nothing(payload: bytes) -> bool:
+    """Whether what DUMP gives is a collection of nothing, which no server takes."""
+    return len(payload) == 2 + FOOTER_BYTES and payload[0] in COLLECTIONS and payload[1] == 0
+
+
 TEMPLATED_LISTPACK = 30
 TEMPLATED_ARRAY = 32
 TEMPLATE = 242

@@ -13,6 +13,7 @@ from sync_tasks.answers import classify
 from sync_tasks.endpoints import SOCKET_TIMEOUT_S, Endpoint
 from sync_tasks.errors import KeyferryError, Side, SourceError
 from workers.aside import Aside, Kept
+from workers.codec.programs import is_nothing
 from workers.codec.resp_cy import ReplyError
 from workers.link import Link
 
@@ -55,7 +56,7 @@ class Times:
 class Values:
     """Keys as they are at one place of the stream.
 
-    values: payloads as DUMP gives them, long ones in a file; None: no such key, or one that a replica hides.
+    values: payloads as DUMP gives them, long ones in a file; None: no such key, one that a replica hides, or nothing.
     times: expiries in ms since the epoch, -1: none. exact: whether they are, else they may be some ms off.
     """
 
@@ -256,7 +257,7 @@ class Source:
             exact = before == after
             times = [time if time < 0 else before + time for time in times]
         kept = {} if aside is None else aside.values
-        values = [kept.get(value, value) for value in said[0::2]]
+        values = [None if value and is_nothing(value) else kept.get(value, value) for value in said[0::2]]
         return Values(_position(info), values, times, exact, info.get("role") == "slave")
 
     def sizes(self, keys: Sequence[tuple[int, bytes]]) -> list[int]:

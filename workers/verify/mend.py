@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from sync_tasks.endpoints import SOCKET_TIMEOUT_S
 from sync_tasks.errors import TargetError
 from sync_tasks.names import KEY_PREFIX
+from workers.codec.programs import is_nothing
 from workers.codec.reads import Reads
 from workers.link import Link
 from workers.scope import Scope
@@ -162,6 +163,8 @@ class Mender:
         expiries = source.expiries(pair.source, args)
         commands: list[tuple[bytes, list[bytes]]] = []
         for key, payload, expiry in zip(keys, payloads, expiries, strict=True):
+            if payload is not None and is_nothing(payload):
+                payload = None
             if payload is None and (self._replica or self._is_there(siblings, key)):
                 return None
             if payload is None:

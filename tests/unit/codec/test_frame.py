@@ -13,6 +13,7 @@ from sync_tasks.errors import Malformed, UnsupportedType
 from tests.unit.codec.forms import form
 from tests.unit.codec.rdb import Framed, crc64, entry, frame, integer, length, lzf, raw, rdb, records
 from tests.unit.codec.samples import VALUES, all_types
+from workers.codec.programs import COLLECTIONS
 
 RDB = all_types()
 
@@ -240,10 +241,8 @@ def test_counts_of_untrusted_size_take_no_memory(codec: Any) -> None:
     assert _frame(codec, data).events == [("version", "VALKEY", 80)]
 
 
-def test_empty_containers(codec: Any) -> None:
-    parts = [entry(b"e%d" % kind, kind, length(0)) for kind in (1, 2, 3, 4, 5, 14, 18, 22)]
-    parts.append(entry(b"stream", 21, length(0) * 10))
-    assert _frame(codec, rdb(*parts)).keys == len(parts)
+def test_a_stream_may_be_empty(codec: Any) -> None:
+    assert _frame(codec, rdb(entry(b"stream", 21, length(0) * 10))).keys == 1
 
 
 def test_integer_keys_become_text(codec: Any) -> None:
@@ -284,7 +283,8 @@ values = st.one_of(
 )
 def test_what_goes_in_comes_out(entries: Any, cuts: list[int], shards: int, huge: int) -> None:
     data = rdb(b"\xfe\x09", *(entry(k, kind, value, t) for k, ((kind, value), t) in entries.items()))
-    expected = {(9, k): (-1 if t is None else t, bytes([kind]) + value) for k, ((kind, value), t) in entries.items()}
+    kept = {k: what for k, what in entries.items() if not (what[0][0] in COLLECTIONS and what[0][1] == b"\x00")}
+    expected = {(9, k): (-1 if t is None else t, bytes([kind]) + value) for k, ((kind, value), t) in kept.items()}
     told = []
     for codec in (form("compiled"), form("plain")):
         framed = frame(codec.Framer(shards, huge), shards, data, cuts)
