@@ -29,6 +29,7 @@ class Addition:
     extend_ms: what expiries were put later than the source's, or MIXED.
     tries: how often it was begun anew. keys: put so far, some more than once.
     number: of the window that says so.
+    again: it was begun before, so something of it may be on the target.
     """
 
     to: str
@@ -44,6 +45,7 @@ class Addition:
     tries: int = 0
     keys: int = 0
     number: int = 0
+    again: bool = False
 
     @property
     def text(self) -> str:

@@ -18,22 +18,24 @@ and a target that falls back has what it says.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sync_tasks.names import KEY_PREFIX
+from sync_tasks.extent import Extent
 from workers.added import CATCHING_UP, SCANNING, SWEEPING, Addition, Former, digest
 from workers.aside import Kept
-from workers.codec.digest_cy import among, distinct, key_hash
+from workers.brought import Brought
+from workers.codec.digest_cy import key_hash
 from workers.compose import emit, select
+from workers.difference import Difference
 from workers.keys_of import Key, keys_of
+from workers.merging import Merging, Named
 from workers.reach import nowhere, reach
 from workers.repair import MOST_BYTES, MOST_DOUBTED, SKEW_S
 from workers.rewrite import SCRIPTS, WHOLE, Rewriter
 from workers.scope import Scope
 from workers.source.ask import Position, Source
 from workers.spool.commands import commands
-from workers.spool.hash_files import bits_of
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.target.claim import MIXED, Checkpoint
@@ -70,7 +72,7 @@ class Adding:
         rewriter: of all that there will be; what it holds is found by a walk later.
         so_far: what the stream acts on.
         found: the checkpoint that was claimed.
-        spare: whether the target may have keys of its own where something is added.
+        former: what the task's run has copied before.
         pause: sleeps so many seconds; raises when the job is to stop.
         tell: an event for people: kind and text.
         earlier: of the connection before; where the checkpoint says that no other was in between, it is gone on from
@@ -89,17 +91,20 @@ class Adding:
         rewriter: Rewriter,
         so_far: Scope,
         found: Checkpoint,
-        spare: bool,
+        former: Sequence[Extent],
         pause: Callable[[float], None],
         tell: Callable[[str, str], None],
         earlier: Adding | None = None,
     ) -> None:
         self._chain, self._log, self._source, self._known, self._expiries = chain, log, source, known, expiries
-        self._rewriter, self._scope, self._so_far, self._spare = rewriter, rewriter.scope, so_far, spare
+        self._rewriter, self._scope, self._so_far = rewriter, rewriter.scope, so_far
+        self._difference = Difference(self._scope, so_far)
+        self._brought = Brought(known, former, self._difference)
+        self._merging = Merging(self._scope, self._difference)
         self._pause, self._tell = pause, tell
         self.over = False  # the window that switches has been pushed
         state = Addition.parse(found.adding, self._scope.extent)
-        start = log.start
+        start, self._again = log.start, state is not None
         if state is not None and (start is None or start > state.base or state.base > found.offset):
             state = None  # what was named since cannot be told any more
         self._state = state
@@ -119,6 +124,8 @@ class Adding:
         self._gone: list[bytes] = []
         if earlier is not None and state is not None and state in (earlier._said, earlier._before[0]):
             self._go_on(earlier, lost=state != earlier._said)
+        elif state is not None and state.phase == CATCHING_UP and source.is_replica():
+            self._sure_at = time.monotonic() + SKEW_S  # what it hid before is not known any more
         if self._state is not None and self._state.extend_ms != rewriter.clock.extend_ms:
             self._state = replace(self._state, extend_ms=MIXED)
 
@@ -140,7 +147,7 @@ class Adding:
         """Whether there is something to do now."""
         if self.over or self._state is None or self._state.phase != CATCHING_UP or len(self._page) > self._sent:
             return not self.over
-        return self._is_long() or self._may_switch()
+        return self._chain.tip[2] != self._state.replid or self._may_switch()
 
     def _may_switch(self) -> bool:
         """Whether the stream has come to where the last value was read, so that none has more of it than that: else
@@ -165,22 +172,6 @@ class Adding:
     def _is_long(self) -> bool:
         return self._chain.tip[0] - self.base > ROUND_BYTES
 
-    # --- what is added
-
-    def _is_new(self, db: int, key: bytes) -> bool:
-        mine = self._scope.takes(db, key) and not key.startswith(KEY_PREFIX)
-        return mine and not (self._so_far.takes(db, key) and self._so_far.target(db) == self._scope.target(db))
-
-    def _adds(self, db: int) -> bool:
-        return self._scope.extent.adds(self._so_far.extent, db)
-
-    def _concerns(self, argv: list[bytes], db: int) -> bool:
-        """Whether a command on whole databases, or a script that may do anything, changes what is added."""
-        name = argv[0].upper()
-        if name == b"SWAPDB":
-            return self._adds(int(argv[1])) or self._adds(int(argv[2]))
-        return name in SCRIPTS or name == b"FLUSHALL" or self._adds(db)
-
     # --- begin
 
     def _begin(self, tries: int) -> Window:
@@ -189,11 +180,11 @@ class Adding:
         offset, db, replid = self._chain.tip
         at, full = self._source.full()
         self._follow(at, offset)
-        todo = [one for one in full if self._adds(one)]
+        todo = [one for one in full if self._difference.adds(one)]
         extend_ms, number = self._rewriter.clock.extend_ms, self._state.number if self._state else 0
         self._state = Addition(
             digest(self._scope.extent), offset, db, replid, extend_ms, phase=SCANNING if todo else SWEEPING,
-            todo=todo, tries=tries, number=number,
+            todo=todo, tries=tries, number=number, again=self._again or self._state is not None,
         )  # fmt: skip
         self._goals, self._gone, self._rounds, self._page, self._sent = None, [], 0, [], 0
         names = ", ".join(map(str, todo)) or "none that holds keys"
@@ -217,7 +208,7 @@ class Adding:
         self._follow(at, state.base)
         if state.run not in ("", run):
             return self._begin(state.tries)
-        mine = [(db, name) for name in names if self._is_new(db, name)]
+        mine = [(db, name) for name in names if self._difference.has(db, name)]
         then = state.walked(run, cursor, len(mine))
         if not mine:
             self._state = then
@@ -249,8 +240,11 @@ class Adding:
             size += self._page[count][1]
             count += 1
         keys = [key for key, _ in self._page[:count]]
+        assert self._then is not None
         said = self._source.values(keys)
-        self._follow(said.at, state.base)
+        self._follow(said.at, self._then.base)
+        gone = [key for key, value in zip(keys, said.values, strict=True) if value is None]
+        left = self._left(state, gone)
         window = self._chain.own_window()
         at = window.end
         for (db, key), value, when in zip(keys, said.values, said.times, strict=True):
@@ -260,15 +254,28 @@ class Adding:
                 continue
             if said.replica:
                 self._sure_at = time.monotonic() + SKEW_S
-            target = self._scope.target(db)
-            assert target is not None
-            select(window, target, at)
-            emit(window, [b"UNLINK", key], at)
+            if (db, key) in left:
+                self._rewriter.remove(db, key, at, window)
         self._sent = count
         if count == len(self._page):
-            assert self._then is not None
             self._state = replace(self._then, number=state.number)
         return self._mark(window)
+
+    def _left(self, state: Addition, gone: list[Key]) -> set[Key]:
+        """Those of keys which are gone at the source that have a place of their own on the target, or had it last."""
+        shared = {at: others for at in gone if (others := self._merging.others(at))}
+        left = set(gone) - shared.keys()
+        if not shared:
+            return left
+        places, there = sorted({other for others in shared.values() for other in others}), set[Key]()
+        for db in sorted({db for db, _ in places}):
+            names = [key for other, key in places if other == db]
+            position, said = self._source.there_at(db, names)
+            self._follow(position, state.base)
+            there |= {(db, name) for name, found in zip(names, said, strict=True) if found}
+        offset, number, _ = self._chain.tip
+        before, behind = self._names(state.base, offset, state.db), self._names(offset, self._read, number)
+        return left | set(self._merging.left(list(shared), there, before, behind))
 
     # --- sweep
 
@@ -278,7 +285,7 @@ class Adding:
             self._hide()  # its walk has hidden keys, too
             self._known.fold(self._log, self._chain.tip[0])
             full = self._expiries.databases(self._scope)
-            self._goals, self._cursor = [to for to in full if self._added_to(to)], 0
+            self._goals, self._cursor = [to for to in full if self._difference.sources(to)], 0
         if not self._goals:
             self._state = replace(state, phase=CATCHING_UP)
             return self._mark(self._chain.own_window())
@@ -292,17 +299,12 @@ class Adding:
             self._goals.pop(0)
         if self._cursor and len(self._gone) < MOST_GONE:
             return None
-        gone, self._gone = self._ours(to, self._gone), []
+        gone, self._gone = self._ours(to, self._gone, state.again), []
         window = self._chain.own_window()
         for at in range(0, len(gone), BATCH):
             select(window, to, window.end)
             emit(window, [b"UNLINK", *gone[at : at + BATCH]], window.end)
         return self._mark(window) if gone else None
-
-    def _added_to(self, to: int) -> list[int]:
-        """The source's databases by which something is added to one of the target's."""
-        sources = range(256) if self._scope.databases is None else self._scope.sources(to)
-        return [db for db in sources if self._scope.target(db) == to and self._adds(db)]
 
     def _hide(self) -> None:
         if self._replica:
@@ -310,8 +312,8 @@ class Adding:
 
     def _missing(self, to: int, names: list[bytes], base: int) -> list[bytes]:
         """Keys of the target where something is added that the source does not have."""
-        added, sources = self._added_to(to), self._scope.sources(to)
-        left = [name for name in names if any(self._is_new(db, name) for db in added)]
+        added, sources = self._difference.sources(to), self._scope.sources(to)
+        left = [name for name in names if any(self._difference.has(db, name) for db in added)]
         for db in sources:
             mine = [name for name in left if self._scope.takes(db, name)]
             if mine:
@@ -321,28 +323,20 @@ class Adding:
                 left = [name for name in left if name not in there]
         return left
 
-    def _ours(self, to: int, names: list[bytes]) -> list[bytes]:
+    def _ours(self, to: int, names: list[bytes], again: bool) -> list[bytes]:
         """Those that we have brought."""
         if not names:
             return []
-        found = set(names)
-        if self._known.whole:
-            found = {name for db in self._added_to(to) for name in self._among(db, names)}
-        elif self._spare:
+        found, others = self._brought.of(to, names, [self._scope.extent] if again else [])
+        if others:
             self._tell(
                 "unverified",
-                f"{len(names)} keys of the target's database {to}, where something is added, are not at the source;"
+                f"{others} keys of the target's database {to}, where something is added, are not at the source;"
                 " which of them this task has brought earlier is not known any more: they stay",
             )
-            return []
         if any(self._so_far.takes(db, name) for db in self._so_far.sources(to) for name in found):
             raise Wanted(f"keys of a database that is merged into the target's database {to} again have gone meanwhile")
-        return sorted(found)
-
-    def _among(self, db: int, names: list[bytes]) -> list[bytes]:
-        bits = bits_of(self._known.count(db))
-        parts = (distinct(self._known.part(db, bits, part)) for part in range(1 << bits))
-        return [name for part in parts for name in among(names, part, self._known.seed)]
+        return found
 
     # --- catch up, and switch
 
@@ -357,6 +351,9 @@ class Adding:
         self._rounds += last
         then = replace(state, base=offset, db=db, keys=state.keys + len(found))
         if found:
+            if self._goals:  # it may have come again
+                named = {key for at, key in found if self._scope.target(at) == self._goals[0]}
+                self._gone = [key for key in self._gone if key not in named]
             self._turn(sorted(found), then)
             return None
         self._state = then
@@ -365,15 +362,18 @@ class Adding:
     def _named(self, start: int, stop: int, db: int) -> set[Key] | None:
         """Keys that are added, and that the stream names; None: it may have changed any of them."""
         found: set[Key] = set()
-        stream = commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
-        for (at, argv), places in keys_of(self._chain.link, stream, self._source.named):
+        for (at, argv), places in self._names(start, stop, db):
             name = argv[0].upper()
-            if (name in WHOLE or (name in SCRIPTS and not places)) and self._concerns(argv, at):
+            if (name in WHOLE or (name in SCRIPTS and not places)) and self._difference.concerns(argv, at):
                 return None
-            found |= {place for place in places if self._is_new(*place)}
+            found |= {place for place in places if self._difference.has(*place)}
             if len(found) > MOST_DOUBTED:
                 raise Wanted(f"over {MOST_DOUBTED} keys that are added were changed faster than they could be copied")
         return found
+
+    def _names(self, start: int, stop: int, db: int) -> Named:
+        stream = commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
+        return keys_of(self._chain.link, stream, self._source.named)
 
     def _switch(self, state: Addition) -> Window:
         """From here on all is in scope. Of what the stream has named behind `base`, what is added is in doubt."""

@@ -28,7 +28,7 @@ class Extending:
 
     Args:
         scope: what the task is to copy.
-        task: says what its run had before, and whether the target may have keys of its own.
+        task: says what its run had before.
         log, source, known, clock: of the node.
         pause: sleeps so many seconds; raises when the job is to stop.
         port: told what people should know.
@@ -49,7 +49,7 @@ class Extending:
     ) -> None:
         self._scope, self._first = scope, next(iter(task.former), scope.extent.text)
         self._transform = task.spec.transform  # one that was given since the addition began
-        self._spare = task.spec.conflict_mode != "precheck-and-report"
+        self._former = [*map(Extent.parse, task.former)]
         self._log, self._source, self._known, self._clock = log, source, known, clock
         self._pause, self._tell, self._left_out = pause, port.event, left_out.add
         self._last: Adding | None = None  # of the last connection
@@ -93,7 +93,7 @@ class Extending:
             self._source.kind_if_there(),
         )  # fmt: skip
         self._last = Adding(
-            chain, self._log, self._source, self._known, expiries, rewriter, so_far, found, self._spare, self._pause,
+            chain, self._log, self._source, self._known, expiries, rewriter, so_far, found, self._former, self._pause,
             self._tell, self._last,
         )  # fmt: skip
         return self._last

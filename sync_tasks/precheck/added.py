@@ -77,8 +77,7 @@ def _look(scene: Scene, after: Extent, before: Sequence[Extent], client: Any) ->
     """No key on the target that is in what is added, but those that the task may have brought itself."""
     target, by = scene.facts(Side.TARGET), time.monotonic() + FOR_S
     for to in sorted(db for db, keys in target.keys.items() if keys):
-        sources = range(256) if after.databases is None else after.databases
-        added = [db for db in sources if after.target(db) == to and after.adds(before[0], db)]
+        added = [db for db in _sources(after, to) if after.adds(before[0], db)]
         if not added:
             continue
         with client.client() as link:

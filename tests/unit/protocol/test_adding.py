@@ -41,6 +41,7 @@ class Changing(Mirrored):
         self.known.begin(0, 0)
         self.known.stream(1, [])
         self.asked_of: list[tuple[int, bytes]] = []
+        self.extents: list[str] = []  # of all owners
         self.replid = REPLID
         self.hidden: set[bytes] = set()  # the source is a replica, and does not show these
 
@@ -83,9 +84,10 @@ class Changing(Mirrored):
     @property
     def task(self) -> TaskView:
         spec = TaskSpec(extend_expiry_s=self.extend_s, conflict_mode=self.conflict_mode)  # type: ignore[arg-type]
-        return replace(super().task, spec=spec)
+        return replace(super().task, spec=spec, former=tuple(dict.fromkeys(self.extents[:-1])))
 
     def own(self) -> Applier:
+        self.extents.append(Extent.of(self.databases, self.filter).text)
         self.ports.append(Port(self.task, epoch=self.epoch + len(self.owners)))
         made = Applier(
             endpoint(self.target), self.ports[-1], self.log, self.questions(), self.directory,  # type: ignore[arg-type]
