@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from sync_tasks.extent import Extent
 from sync_tasks.views import TaskView
@@ -51,7 +52,7 @@ class Extending:
         self._transform = task.spec.transform  # one that was given since the addition began
         self._former = [*map(Extent.parse, task.former)]
         self._log, self._source, self._known, self._clock = log, source, known, clock
-        self._pause, self._tell, self._left_out = pause, port.event, left_out.add
+        self._pause, self._tell, self._left_out, self._port = pause, port.event, left_out.add, port
         self._last: Adding | None = None  # of the last connection
         self.whole = False  # nothing is being added to what the stream acts on
 
@@ -88,6 +89,7 @@ class Extending:
         if self.whole:
             self._last = None
             return None
+        self._take_in(chain.gen)
         rewriter = rewriter_of(self._transform)(
             self._scope, self._clock, home, lambda _: [], lambda *_: None, lambda _: None, knows, self._left_out,
             self._source.kind_if_there(),
@@ -97,3 +99,8 @@ class Extending:
             self._tell, self._last,
         )  # fmt: skip
         return self._last
+
+    def _take_in(self, gen: int) -> None:
+        """What the snapshot has brought is ours, also while its files are still there."""
+        if gen == self._port.node().gen and gen not in self._known.gens:
+            self._known.add(gen, [(c.db, Path(c.path), c.keys) for c in self._port.chunks(gen)])

@@ -16,10 +16,11 @@ from sync_tasks.errors import Side
 from sync_tasks.extent import Extent
 from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.spec import TaskSpec
-from sync_tasks.views import TaskView
+from sync_tasks.views import ChunkView, TaskView
 from tests.servers import Server
 from tests.unit.protocol.conftest import REPLID, UID, Port, endpoint, until
 from tests.unit.protocol.test_repair import Command, Mirrored
+from tests.unit.protocol.test_sweep import view
 from workers import adding, pump
 from workers.added import Addition, Former
 from workers.apply import Applier
@@ -42,6 +43,7 @@ class Changing(Mirrored):
         self.known.stream(1, [])
         self.asked_of: list[tuple[int, bytes]] = []
         self.extents: list[str] = []  # of all owners
+        self.chunk: ChunkView | None = None  # of the snapshot
         self.replid = REPLID
         self.hidden: set[bytes] = set()  # the source is a replica, and does not show these
 
@@ -89,6 +91,8 @@ class Changing(Mirrored):
     def own(self) -> Applier:
         self.extents.append(Extent.of(self.databases, self.filter).text)
         self.ports.append(Port(self.task, epoch=self.epoch + len(self.owners)))
+        chunks = [self.chunk] if self.chunk else []
+        self.ports[-1].chunks = lambda _: [*chunks]  # type: ignore[method-assign]
         made = Applier(
             endpoint(self.target), self.ports[-1], self.log, self.questions(), self.directory,  # type: ignore[arg-type]
             Scope(self.databases, self.filter), 0, self.known,
@@ -259,6 +263,19 @@ def test_what_comes_back_has_lost_what_the_source_has_deleted(stream: Changing) 
     stream.become({0: 0, 1: 1})
     assert until(stream.is_whole)
     assert until(lambda: stream.differences() == [(1, b"mine")]), "the target's own key stays"
+
+
+def test_what_the_snapshot_has_brought_goes(stream: Changing, tmp_path: Path) -> None:
+    """Before its files are taken in as its load is tidied up."""
+    stream.chunk = view(tmp_path / "gen-1" / "0.chunk", 1, [b"left"])
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    with stream.target.client() as zero:
+        zero.mset({"left": 1, "own": 1})
+        stream.become({1: 0})
+        stream.do(1, [b"INCR", b"n"])
+        assert until(stream.is_whole)
+        assert until(lambda: stream.keys(0) == {b"own", b"n"}), stream.keys(0)
 
 
 def test_nobody_knows_which_keys_came_back(stream: Changing) -> None:
