@@ -21,7 +21,7 @@ from tests.servers import Server
 from tests.unit.protocol.conftest import REPLID, UID, Port, endpoint, until
 from tests.unit.protocol.test_repair import Command, Mirrored
 from tests.unit.protocol.test_sweep import view
-from workers import adding, pump
+from workers import adding, pump, turns
 from workers.added import Addition, Former
 from workers.apply import Applier
 from workers.scope import Scope
@@ -202,9 +202,11 @@ def test_a_database_is_added_while_it_is_written_to(
 def test_the_log_is_read_by_and_by_where_all_traffic_is_of_what_is_added(
     stream: Changing, before_step: Callable[[Callable[[Addition], None]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump, "SOON_S", 0.6)
-    monkeypatch.setattr(pump, "CHECKPOINT_S", 0.6)
-    stream.do(1, *many(1, 600))
+    for name in ("SOON_S", "CHECKPOINT_S"):  # our own windows come more often than that
+        monkeypatch.setattr(pump, name, 0.02)
+    for name in ("SCANNED", "BATCH"):
+        monkeypatch.setattr(adding, name, 10)
+    stream.do(1, *many(1, 2000))
     stream.become({0: 0})
     assert until(stream.in_step)
     bases: set[int] = set()
@@ -436,8 +438,9 @@ def test_connections_end_in_the_middle_of_a_page(
 
 
 def test_the_log_is_kept_from_where_it_is_needed(
-    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None]
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(turns, "TURN_S", 0.0)
     stream.do(1, *many(1))
     stream.become({0: 0})
     assert until(stream.in_step)
