@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks import alone
+from tests.benchmarks import alone, huge
 from tests.benchmarks.delay import delays_ms, p99
 from tests.benchmarks.load import Native, fill_mixed, offset, wait_no_backlog, wait_quiet
 from tests.benchmarks.ours import Ours
@@ -29,7 +29,7 @@ POLL_S = 0.01
 DELAY_S = 15.0
 RATES = (1000, 20_000)
 ALL_BY_PREFIX = '[filter]\nallow_prefixes = ["storm:", "counter:", "list:", "hash:", "stream:", "zset:"]\n'
-PARTS = ("full", "converted", "framing", "filter", "transform", "live", "drain", "mix", "delay", "idle")
+PARTS = ("full", "converted", "framing", "filter", "transform", "live", "drain", "mix", "delay", "huge", "idle")
 
 
 @dataclass
@@ -256,6 +256,10 @@ def lines(bench: Bench, parts: Collection[str]) -> Iterator[str]:
         source.client(socket_timeout=600).flushall()
     if "delay" in parts:
         yield from map(bench.delay, RATES)
+    if "huge" in parts:
+        huge.fill(source)
+        yield from huge.huge(source, bench.target, bench.ours)
+        source.client(socket_timeout=600).flushall()
     if "filter" in parts:
         yield alone.filtering()
         yield bench.filtered("mix").line()

@@ -1,6 +1,7 @@
 """Writers for the benchmarks, processes of their own: `python -m tests.benchmarks.storm PORT KIND WRITES RATE`.
 
 set   SETs of 100 bytes
+long  SETs of 4000 bytes
 mix   INCR, LPUSH with LTRIM, HINCRBY, XADD with MAXLEN, ZINCRBY, and transactions of them
 """
 
@@ -31,6 +32,10 @@ def sets(rng: random.Random) -> list[list[bytes]]:
     return [[b"SET", b"storm:%07d" % rng.randrange(SPREAD), VALUE]]
 
 
+def longer(rng: random.Random) -> list[list[bytes]]:
+    return [[b"SET", b"long:%04d" % rng.randrange(10_000), VALUE * 40]]
+
+
 def mix(rng: random.Random) -> list[list[bytes]]:
     """One write, or a transaction of four."""
     if rng.random() < 0.05:
@@ -49,7 +54,7 @@ def _one(rng: random.Random) -> list[bytes]:
     ][rng.randrange(5)]
 
 
-KINDS: dict[str, Callable[[random.Random], list[list[bytes]]]] = {"set": sets, "mix": mix}
+KINDS: dict[str, Callable[[random.Random], list[list[bytes]]]] = {"set": sets, "long": longer, "mix": mix}
 
 
 def batches(kind: str, size: int, count: int) -> list[bytes]:
