@@ -63,6 +63,15 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_transformed.py::test_every_write_is_transformed_exactly_once[redis-6.2",
+    "test_transformed.py::test_every_write_is_transformed_exactly_once[valkey-9.1",
+    "test_transformed.py::test_a_chunk_is_gone_on_with_where_its_loader_died[whole worker]",
+    "test_is_told_and_not_skipped[load-when queued]",
+    "test_is_told_and_not_skipped[stream-when queued]",
+    "test_objects_changed.py::test_a_database_comes_in_and_another_goes[redis-7.0",
+    "test_repaired.py::test_under_traffic[redis-6.2]",
+    "test_memory.py::test_huge_values_are_restored_in_the_stream[redis-7.0]",
+    "test_sync_types.py::test_full_alone_of_a_source_at_rest",
     "test_filtered.py::test_what_is_in_scope_is_exact[valkey-9.1",
     "test_filtered.py::test_what_is_in_scope_is_exact[redis-6.2",
     "test_filtered.py::test_databases_that_are_merged[redis-7.0",
@@ -220,6 +229,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 SLOW = (
+    "test_transformed.py",
+    "test_objects_changed.py",
+    "test_places.py",
+    "test_repaired.py",
+    "test_sync_types.py::test_incremental",
+    "test_a_steady_flow_of_them",
     "test_filtered.py::test_what_is_in_scope",
     "test_filtered.py::test_databases_that_are_merged",
     "test_from_nothing_to_a_sync_and_its_end",
