@@ -137,6 +137,22 @@ class Framer(Parted):
         return self._phase in (_VALUE, _HUGE)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def _expands(self) -> cython.bint:
+        """Whether a string at _head is a compressed one, of more than the limit: to expand it in one go would keep the
+        target busy."""
+        p: cython.p_const_uchar = self._buf
+        number: cython.ulonglong = self._number
+        size: cython.int
+        found: cython.bint = False
+        if self._tail > self._head and p[self._head] == 195:
+            size = self._length(p, self._head + 1, self._tail)
+            if size and self._length(p, self._head + 1 + size, self._tail):
+                found = self._number > cython.cast(cython.ulonglong, self._limit)
+        self._number = number
+        return found
+
+    @cython.cfunc
     def _step(self) -> tuple | None:
         """Run until there is an event or the bytes end."""
         event: tuple | None
@@ -145,7 +161,7 @@ class Framer(Parted):
         while True:
             if self._phase == _VALUE:
                 self._done = self._walk() == 1
-                if self._pos + self._skip - self._head > self._limit:
+                if self._pos + self._skip - self._head > self._limit or (self._type == 0 and self._expands()):
                     kind = self._begin_parts()
                     self._phase = _HUGE
                     return ("huge", self.last_key, self._expire, kind, self._shard)

@@ -309,3 +309,14 @@ def test_keys_that_are_not_in_scope_are_passed_over(codec: Any, huge: int) -> No
         assert all(map(key_filter.takes, small))
         assert len(small) == some.keys
         assert some.told()[-1] == every.told()[-1], "the checksum is that of all"
+
+
+@pytest.mark.parametrize(("size", "huge"), [(300, False), (301, True), (5000, True)])
+def test_a_string_that_expands_beyond_the_limit_comes_in_parts(codec: Any, size: int, huge: bool) -> None:
+    """However short it is, compressed: in one go it would keep the target busy."""
+    value = lzf(b"a" * size)
+    assert len(value) < 300
+    for sizes in ([], [1] * 1000):
+        framed = _frame(codec, rdb(entry(b"k", 0, value), entry(b"l", 0, raw(b"v"))), huge=300, sizes=iter(sizes))
+        assert any(event[0] == "huge" for event in framed.events) is huge
+        assert framed.entries() == {(0, b"k"): (-1, b"\x00" + value), (0, b"l"): (-1, b"\x00" + raw(b"v"))}
