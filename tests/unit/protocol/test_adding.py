@@ -517,6 +517,7 @@ def test_a_replica_hides_what_its_master_renews(stream: Changing, monkeypatch: p
     stream.do(1, [b"PEXPIREAT", b"hidden", b"9999999999998"], [b"INCR", b"hidden"])
     assert until(stream.in_step), stream.differences()
 
+
 OPERATIONS: list[Callable[[random.Random], Command]] = [
     lambda r: [b"INCR", b"n%d" % r.randrange(30)],
     lambda r: [b"RPUSH", b"l%d" % r.randrange(10), b"%d" % r.randrange(100)],
