@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -22,7 +22,8 @@ SOCKET_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One server. `password` is never shown; `db` is None when the URL names none.
+    """A server, a cluster, or the master that Sentinels know. `password` is never shown; `db` is None when the URL
+    names none.
 
     `password_file` is read at each use, so a rotated password is picked up.
     """
@@ -41,6 +42,30 @@ class Endpoint:
     key: str | None = None
     sni: str | None = None
     password_file: str | None = None
+    nodes: tuple[tuple[str, int], ...] = ()  # of a cluster, or Sentinels: some of them; (): it is one server
+    master: str = ""  # the name that Sentinels know it by
+    sentinel_username: str | None = None
+    sentinel_password_file: str | None = None
+    slot: int | None = None  # of a cluster: whichever node serves it
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it is a whole cluster."""
+        return bool(self.nodes) and not self.master and self.slot is None
+
+    @property
+    def is_sentinel(self) -> bool:
+        """Whether Sentinels tell where it is."""
+        return bool(self.master)
+
+    def at(self, host: str, port: int) -> Endpoint:
+        """One server of it: the same credentials, TLS and database."""
+        scheme = "rediss" if self.tls else "redis"
+        return replace(self, scheme=scheme, host=host, port=port, nodes=(), master="", slot=None)
+
+    def serving(self, slot: int) -> Endpoint:
+        """Of a cluster: whichever node serves a hash slot, found anew for each connection."""
+        return replace(self, slot=slot)
 
     @classmethod
     def parse(cls, url: str, side: Side, password: str | None = None) -> Endpoint:
@@ -56,7 +81,7 @@ class Endpoint:
             UsageError: not such a URL, or a file that it names cannot be read.
         """
         found = cls(side=side, **urls.read(url, side, password))
-        urls.check_files(found.ca, found.cert, found.key, found.password_file, side)
+        urls.check_files(found.ca, found.cert, found.key, found.password_file, side, found.sentinel_password_file)
         return found
 
     @classmethod
@@ -84,12 +109,14 @@ class Endpoint:
         return self._format(None)
 
     def address(self) -> str:
-        """host:port or the socket's path, as people write it."""
+        """host:port or the socket's path, as people write it; of several nodes all that are named."""
+        if self.nodes:
+            return ",".join(f"{_bracketed(host)}:{port}" for host, port in self.nodes)
         return self.path or f"{_bracketed(self.host)}:{self.port}"
 
     def identity(self) -> str:
         """The server as tasks that share one see it: see `server_identity`."""
-        return identity([(self.host, self.port)], path=self.path)
+        return identity(self.nodes or [(self.host, self.port)], path=self.path, master=self.master)
 
     def secret(self) -> str | None:
         """The password, from the URL or read from its file. Raises UsageError, for a retry, if that cannot be read."""
@@ -132,7 +159,14 @@ class Endpoint:
         return kwargs
 
     def connect(self, **kw: Any) -> Redis:
-        """A client that neither decodes nor retries by itself: a command sent twice may count twice."""
+        """A client that neither decodes nor retries by itself: a command sent twice may count twice.
+
+        Of a cluster: one of the node that serves `slot`, or else of any. Raises what finding that does.
+        """
+        if self.nodes:
+            from sync_tasks.finding import find
+
+            return find(self).connect(**kw)
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -160,6 +194,10 @@ class Endpoint:
         Raises:
             KeyferryError: as `answers.classify` says.
         """
+        if self.nodes:
+            from sync_tasks.finding import find
+
+            return find(self).open_socket(timeout)
         try:
             return self._open(timeout)
         except OSError as error:
@@ -206,9 +244,12 @@ class Endpoint:
     def _format(self, password: str | None) -> str:
         user = quote(self.username, safe="") if self.username else ""
         info = f"{user}:{password}@" if password is not None else f"{user}@" if user else ""
-        names = ("ca", "cert", "key", "sni", "password_file")
+        names = ("ca", "cert", "key", "sni", "password_file", "sentinel_username", "sentinel_password_file")
         query = {name: value for name in names if (value := getattr(self, name))}
-        if self.path:
+        if self.nodes:
+            place = self.address() + (f"/{quote(self.master, safe='')}" if self.master else "")
+            query |= {"db": str(self.db)} if self.db is not None else {}
+        elif self.path:
             place = quote(self.path)
             query |= {"db": str(self.db)} if self.db is not None else {}
         else:

@@ -10,10 +10,17 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from sync_tasks.errors import Side, UsageError
 
 DEFAULT_PORT = 6379
-SCHEMES = ("redis", "rediss", "unix")
-LATER = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+SENTINEL_PORT = 26379
+CLUSTER = ("redis+cluster", "rediss+cluster")
+SENTINEL = ("redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", "unix", *CLUSTER, *SENTINEL)
+TLS = tuple(name for name in SCHEMES if name.startswith("rediss"))
 TLS_KEYS = ("ca", "cert", "key", "sni")
-FORM = "write redis://[user:password@]host:port[/db], rediss://... or unix:///path"
+SENTINEL_KEYS = ("sentinel_username", "sentinel_password_file")
+FORM = (
+    "write redis://[user:password@]host:port[/db], redis+cluster://host:port,host:port,"
+    " redis+sentinel://host:port,host:port/master, their rediss forms for TLS, or unix:///path"
+)
 
 
 def read(url: str, side: Side, password: str | None) -> dict[str, Any]:
@@ -21,7 +28,7 @@ def read(url: str, side: Side, password: str | None) -> dict[str, Any]:
     parts = _split(url, side)
     query = _query(parts, side)
     username, secret = _userinfo(parts, password is not None or "password_file" in query)
-    where = _unix(parts, query, side) if parts.scheme == "unix" else _tcp(parts, side)
+    where = _where(parts, query, side)
     if "key" in query and "cert" not in query:
         raise _wrong(side, "key without cert", "give the client certificate too: ?cert=FILE&key=FILE")
     file = query.pop("password_file", None)
@@ -29,8 +36,10 @@ def read(url: str, side: Side, password: str | None) -> dict[str, Any]:
         "scheme": parts.scheme,
         "username": username,
         "password": secret if secret is not None else (None if file else password),
-        "tls": parts.scheme == "rediss",
+        "tls": parts.scheme in TLS,
         "password_file": _absolute(file),
+        "sentinel_username": query.get("sentinel_username"),
+        "sentinel_password_file": _absolute(query.get("sentinel_password_file")),
         "ca": _absolute(query.get("ca")),
         "cert": _absolute(query.get("cert")),
         "key": _absolute(query.get("key")),
@@ -47,13 +56,6 @@ def _split(url: str, side: Side) -> SplitResult:
     scheme, mark, _ = url.partition("://")
     if not mark:
         raise _wrong(side, "it has no scheme")
-    if scheme in LATER:
-        raise _wrong(
-            side,
-            f"{scheme} is not supported yet",
-            "name one server with redis:// or rediss://",
-            "not-supported",
-        )
     if scheme not in SCHEMES:
         near = difflib.get_close_matches(scheme, SCHEMES, n=1)
         hint = f"did you mean {near[0]}://?" if near else FORM
@@ -71,13 +73,14 @@ def _query(parts: SplitResult, side: Side) -> dict[str, str]:
     """The query's settings; unknown and misplaced ones are refused."""
     known = [
         "password_file",
-        *(TLS_KEYS if parts.scheme == "rediss" else ()),
-        *(("db",) if parts.scheme == "unix" else ()),
+        *(TLS_KEYS if parts.scheme in TLS else ()),
+        *(("db",) if parts.scheme in ("unix", *SENTINEL) else ()),
+        *(SENTINEL_KEYS if parts.scheme in SENTINEL else ()),
     ]
     query: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in TLS_KEYS and name not in known:
-            raise _wrong(side, f"{name} is for TLS alone", "use rediss://")
+            raise _wrong(side, f"{name} is for TLS alone", f"use {parts.scheme.replace('redis', 'rediss')}://")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise _wrong(
@@ -102,9 +105,46 @@ def _userinfo(parts: SplitResult, has_password: bool) -> tuple[str | None, str |
     return (unquote(first), None) if has_password else (None, unquote(first) or None)
 
 
-def _tcp(parts: SplitResult, side: Side) -> dict[str, Any]:
+def _where(parts: SplitResult, query: dict[str, str], side: Side) -> dict[str, Any]:
+    if parts.scheme == "unix":
+        return _unix(parts, query, side)
+    if parts.scheme in CLUSTER:
+        return _cluster(parts, side)
+    return _sentinel(parts, query, side) if parts.scheme in SENTINEL else _tcp(parts, side)
+
+
+def _cluster(parts: SplitResult, side: Side) -> dict[str, Any]:
+    """Some nodes of a cluster, from which the others are learned."""
+    if parts.path.strip("/") not in ("", "0"):
+        raise _wrong(side, "a cluster has one database", "leave out what stands behind the addresses")
+    return {"nodes": _nodes(parts, side, DEFAULT_PORT), "db": None}
+
+
+def _sentinel(parts: SplitResult, query: dict[str, str], side: Side) -> dict[str, Any]:
+    """Some Sentinels, and the name that they know a master by."""
+    master = unquote(parts.path.strip("/"))
+    if not master or "/" in master:
+        raise _wrong(side, "it names no master", "write redis+sentinel://host:port,host:port/master-name")
+    db = _db(query.pop("db"), side) if "db" in query else None
+    return {"nodes": _nodes(parts, side, SENTINEL_PORT), "master": master, "db": db}
+
+
+def _nodes(parts: SplitResult, side: Side, port: int) -> tuple[tuple[str, int], ...]:
+    """The addresses of a list, with commas between them; each once."""
+    found: list[tuple[str, int]] = []
+    for text in parts.netloc.rpartition("@")[2].split(","):
+        try:
+            one = urlsplit(f"redis://{text}")
+        except ValueError:
+            raise _wrong(side, "it cannot be read", "an IPv6 address stands in [ ]") from None
+        place = _tcp(one, side, port)
+        found.append((place["host"], place["port"]))
+    return tuple(dict.fromkeys(found))
+
+
+def _tcp(parts: SplitResult, side: Side, default: int = DEFAULT_PORT) -> dict[str, Any]:
     try:
-        port = parts.port if parts.port is not None else DEFAULT_PORT
+        port = parts.port if parts.port is not None else default
     except ValueError:
         port = 0
     if not 1 <= port <= 65535:
@@ -133,13 +173,17 @@ def _db(text: str, side: Side) -> int:
     return int(text)
 
 
-def check_files(ca: str | None, cert: str | None, key: str | None, password_file: str | None, side: Side) -> None:
+def check_files(
+    ca: str | None, cert: str | None, key: str | None, password_file: str | None, side: Side,
+    sentinel_file: str | None = None,
+) -> None:  # fmt: skip
     """Whether the files that a URL names are there, and the password can be read. Raises UsageError."""
     for name, path in (("ca", ca), ("cert", cert), ("key", key)):
         if path is not None and not Path(path).is_file():
             raise _wrong(side, f"{name}: no such file {path}", "give the path of a PEM file", "file-missing")
-    if password_file:
-        read_password(password_file, side)
+    for file in (password_file, sentinel_file):
+        if file:
+            read_password(file, side)
 
 
 def _absolute(path: str | None) -> str | None:

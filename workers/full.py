@@ -25,6 +25,7 @@ from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, 
 from sync_tasks.names import begun, closed_key, load_key, marks_key
 from workers.beat import Beat
 from workers.codec import RestoreEncoder, Transcriber
+from workers.codec.flat_cy import Flat
 from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
 from workers.expiry import FIELD_HOLD, HOLD, hold
 from workers.huge import build, can_build, load_huge, unbuilt
@@ -37,6 +38,8 @@ from workers.spool.tables import read_tables
 from workers.target.evictions import evicts
 from workers.target.knows import ask, reads_of
 from workers.target.link import TargetLink, lost
+from workers.target.scripted import head as script_head
+from workers.target.scripted import scripted
 from workers.transform import transformer
 
 BATCH_KEYS = 200
@@ -102,7 +105,7 @@ class FencedBatches:
         rightful()
         self._select = encode([b"SELECT", db]) if db != home else b""
         self._back = encode([b"SELECT", home]) if db != home else b""
-        self._flying: deque[tuple[bytes, int]] = deque()
+        self._flying: deque[tuple[bytes, int, int]] = deque()  # body, commands in it, and behind it
         self._in = b""
         self.refused: list[bytes] | None = None  # the command for which the last error was raised
 
@@ -127,8 +130,9 @@ class FencedBatches:
         while len(self._flying) >= FLYING:
             self._read()
         gate, tail = self._next()
-        self.link.send(gate + body + (last or tail) + EXEC)
-        self._flying.append((body, commands + (1 if last else 2)))
+        whole = scripted(body) if self.link.scripted else body
+        self.link.send(gate + whole + (last or tail) + EXEC)
+        self._flying.append((body, commands, 1 if last else 2))
 
     def _step(self, number: int) -> bytes:
         return b"%b:%d" % (self._attempt, number)
@@ -144,6 +148,10 @@ class FencedBatches:
         """A batch of one command too long for memory: its bytes are head, blocks, tail."""
         self.finish()
         gate, step = self._next()
+        if self.link.scripted:
+            flat = Flat()
+            head = flat.feed(head)
+            head = script_head(flat.count) + head
         self.link.send(gate + self._select + head)
         for block in blocks:
             self._check()
@@ -152,7 +160,7 @@ class FencedBatches:
             self.link.send(block)
         self.link.send(tail + self._back + step + EXEC)
         name = encode([b"RESTORE"])
-        self._flying.append((self._select + name + self._back, 3 + (2 if self._select else 0)))
+        self._flying.append((self._select + name + self._back, 1 + (2 if self._select else 0), 2))
 
     def finish(self) -> None:
         """Wait for every answer."""
@@ -160,8 +168,11 @@ class FencedBatches:
             self._read()
 
     def _read(self) -> None:
-        body, commands = self._flying[0]
-        end, outcome, gate, refused, failed = transaction(self._in, 0, GATE_COMMANDS, commands)
+        body, inside, more = self._flying[0]
+        commands = inside + more
+        end, outcome, gate, refused, failed = transaction(
+            self._in, 0, GATE_COMMANDS, commands, inside if self.link.scripted else 0
+        )
         if end < 0:
             self._in += self.link.receive()
             return
@@ -184,7 +195,8 @@ class FencedBatches:
     def _spoiled(self) -> KeyferryError:
         """Why a batch was not executed; those behind it were not, either."""
         while self._flying:
-            end = transaction(self._in, 0, GATE_COMMANDS, self._flying[0][1])[0]
+            _, inside, more = self._flying[0]
+            end = transaction(self._in, 0, GATE_COMMANDS, inside + more, inside if self.link.scripted else 0)[0]
             if end < 0:
                 self._in += self.link.receive()
                 continue

@@ -1,5 +1,7 @@
 cdef class Filter:
     cdef bint every
+    cdef bint slotted
+    cdef bytes slots
     cdef list allow
     cdef list block
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.workers.codec.slots_cy import slot_bytes
+else:
+    from workers.codec.slots_cy import slot_bytes
+
 
 @cython.final
 @cython.cclass
 class Filter:
-    """Decides by prefixes; what is both allowed and blocked is blocked.
+    """Decides by prefixes, and hash slots; what is both allowed and blocked is blocked.
 
     Args:
         allow: beginnings of the names that are in scope; empty: all.
         block: of those that are not.
+        slots: a byte for each hash slot, 1 for those whose keys are in scope; empty: all.
     """
 
-    def __init__(self, allow: list, block: list) -> None:
+    def __init__(self, allow: list, block: list, slots: bytes = b"") -> None:
+        self.slotted = len(slots) == 16384
+        self.slots = slots
         self.every = not allow
         self.allow = _prefixes(allow)
         self.block = _prefixes(block)
@@ -28,6 +36,9 @@ class Filter:
     @cython.exceptval(-1, check=False)
     def takes_at(self, buf: cython.p_const_uchar, pos: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.int:
         """The same of a name in the middle of other bytes."""
+        slots: cython.p_const_uchar = self.slots
+        if self.slotted and slots[slot_bytes(buf, pos, pos + size)] == 0:
+            return 0
         if _begins(self.block, buf, pos, size):
             return 0
         return 1 if self.every or _begins(self.allow, buf, pos, size) else 0

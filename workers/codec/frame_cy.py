@@ -79,6 +79,12 @@ class Framer(Parted):
         self._filter = None
         self.db = 0
 
+    def sort_by(self, table: bytes) -> None:
+        """The shard of each hash slot, a byte each, instead of equal ranges of slots."""
+        if len(table) != 16384 or max(table) >= self.shards:
+            raise ValueError("a shard for each of 16384 slots")
+        self._table = table
+
     def filter(self, key_filter: object) -> None:
         """From here on, pass over keys that a `Filter` does not take; None: take all. Huge values are the caller's."""
         self._filter = key_filter

@@ -3,6 +3,7 @@ from workers.codec.walk_cy cimport Walker
 cdef class Keyed(Walker):
     cdef int shards
     cdef int _shard
+    cdef bytes _table
     cdef bytearray _key
     cdef Py_ssize_t _klen
 
@@ -10,3 +11,4 @@ cdef class Keyed(Walker):
     cdef object _unknown(self, str what, Py_ssize_t pos)
     cdef bint _inside(self)
     cdef int _read_key(self) except -1
+    cdef int _shard_of(self, int slot_number) noexcept

@@ -28,6 +28,7 @@ class Keyed(Walker):
         Walker.__init__(self)
         self.shards = shards
         self._shard = 0
+        self._table = b""  # shard of each slot; empty: equal ranges of slots
         self._key = bytearray(64)
         self._klen = 0
 
@@ -84,7 +85,13 @@ class Keyed(Walker):
         if self.shards == 1:
             self._shard = 0
         elif cython.compiled:
-            self._shard = (slot_bytes(self._key, 0, self._klen) * self.shards) >> 14
+            self._shard = self._shard_of(slot_bytes(self._key, 0, self._klen))
         else:
-            self._shard = (slot(self.last_key) * self.shards) >> 14
+            self._shard = self._shard_of(slot(self.last_key))
         return 1
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _shard_of(self, slot_number: cython.int) -> cython.int:
+        table: cython.p_const_uchar = self._table
+        return table[slot_number] if len(self._table) == 16384 else (slot_number * self.shards) >> 14

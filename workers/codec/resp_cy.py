@@ -555,21 +555,32 @@ NIL = 1  # the WATCH was spoiled
 ABORTED = 2  # EXECABORT, or EXEC refused
 
 
-def transaction(data: bytes, pos: cython.Py_ssize_t, before: cython.Py_ssize_t, queued: cython.Py_ssize_t) -> tuple:
+def transaction(
+    data: bytes,
+    pos: cython.Py_ssize_t,
+    before: cython.Py_ssize_t,
+    queued: cython.Py_ssize_t,
+    scripted: cython.Py_ssize_t = 0,
+) -> tuple:
     """Read the replies of one transaction: `before` plain ones, MULTI, `queued` QUEUED ones, EXEC.
+
+    Args:
+        scripted: so many of the commands went as one, the first one: a script that answers an array of their replies.
 
     Returns (end or -1 when incomplete, COMMITTED / NIL / ABORTED, {index: error} of the plain ones and MULTI,
     {index: error} at queueing, {index: error} of the executed commands; EXEC's own error is at index `queued`
-    of the queueing ones).
+    of the queueing ones, as is that of a script which was not queued).
+    Raises Malformed, also when the script itself has failed.
     """
     buf: cython.p_const_uchar = data
     end: cython.Py_ssize_t = len(data)
     i: cython.Py_ssize_t
     after: cython.Py_ssize_t
+    fewer: cython.Py_ssize_t = scripted - 1 if scripted else 0
     gate: dict = {}
     refused: dict = {}
     failed: dict = {}
-    for i in range(before + 1 + queued):
+    for i in range(before + 1 + queued - fewer):
         if pos + 9 <= end and buf[pos] == 43 and buf[pos + 1] == 81 and buf[pos + 7] == 13:  # +QUEUED
             pos += 9
             continue
@@ -581,8 +592,10 @@ def transaction(data: bytes, pos: cython.Py_ssize_t, before: cython.Py_ssize_t, 
         if buf[pos] == 45:
             if i <= before:
                 gate[i] = _line(data, pos)
+            elif scripted and i == before + 1:
+                refused[queued] = _line(data, pos)
             else:
-                refused[i - before - 1] = _line(data, pos)
+                refused[i - before - 1 + fewer] = _line(data, pos)
         pos = after
     after = _skip(buf, pos, end)
     if after == -1:
@@ -590,13 +603,17 @@ def transaction(data: bytes, pos: cython.Py_ssize_t, before: cython.Py_ssize_t, 
     if after < 0:
         raise Malformed("a reply of the target is not RESP2", pos)
     if buf[pos] == 45:
-        refused[queued] = _line(data, pos)
+        refused.setdefault(queued, _line(data, pos))
         return (after, ABORTED, gate, refused, failed)
     if buf[pos] == 42 and buf[pos + 1] == 45:
         return (after, NIL, gate, refused, failed)
-    if buf[pos] != 42 or _number(buf, pos + 1, end) != queued:
+    if buf[pos] != 42 or _number(buf, pos + 1, end) != queued - fewer:
         raise Malformed("EXEC was not answered by as many replies as there were commands", pos)
-    pos += 3 + _digits(queued)
+    pos += 3 + _digits(queued - fewer)
+    if scripted:
+        if buf[pos] != 42 or _number(buf, pos + 1, end) != scripted:
+            raise Malformed(f"the script of a window has failed: {_line(data, pos)[:300]!r}", pos)
+        pos += 3 + _digits(scripted)
     for i in range(queued):
         if buf[pos] == 45:
             failed[i] = _line(data, pos)

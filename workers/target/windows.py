@@ -32,6 +32,7 @@ from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
 from workers.target.link import SILENCE_S, TargetLink, lost
+from workers.target.scripted import scripted, scripted_pieces
 
 MULTI = encode([b"MULTI"])
 EXEC = encode([b"EXEC"])
@@ -41,6 +42,7 @@ TAIL_COMMANDS = 5  # SELECT, DEL, HSET, HINCRBY (or HSET), HSET
 POUR_BYTES = 1 << 20
 STEP_S = 0.05
 QUEUED_BYTES = 9  # of +QUEUED; no refusal is shorter
+SCRIPTED_BYTES = 4  # of :1; no answer is shorter
 TURNS = 3
 """Replies of so many parts of the windows in flight are waited for, one after the other."""
 
@@ -106,6 +108,7 @@ class Window:
     selected: int | None = None  # and in which it ends
     beside: int = 0  # bytes of commands that others stand for
     wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
+    plain: list[list[bytes]] = field(default_factory=list)  # executed before it, outside: may be executed again
     ahead: list[tuple[int, Iterator[tuple[bytes, int]]]] = field(default_factory=list)
     """What is to be executed before it, in windows of our own: target database, and parts: bytes, commands in them."""
 
@@ -219,9 +222,12 @@ class Chain:
         here = encode([b"HSET", self.ck, *point.fields(), b"tok", self.tok])
         end = b"".join((self._tail, encode([b"HSET", self.tok, n, b"1"]), count, here, EXEC))
         if window.elsewhere:
-            self.pouring = chain(window.pieces(), [end])
+            pieces = window.pieces()
+            if self.link.scripted:
+                pieces = scripted_pieces(pieces, window.pieces(), self.ck)
+            self.pouring = chain(pieces, [end])
         else:
-            self._out += window.body
+            self._out += scripted(window.body, self.ck) if self.link.scripted else window.body
             self._out += end
         self.flying.append(window)
         self.flying_bytes += len(window.body) + window.beside
@@ -277,7 +283,8 @@ class Chain:
     def _least(self) -> int:
         """Bytes of replies without which some of the windows in flight cannot have been committed."""
         some = islice(self.flying, max(1, len(self.flying) // TURNS))
-        return max(1, sum(QUEUED_BYTES * window.commands for window in some) - len(self._in))
+        each = SCRIPTED_BYTES if self.link.scripted else QUEUED_BYTES
+        return max(1, sum(each * window.commands for window in some) - len(self._in))
 
     def _write(self) -> None:
         sent = self.link.write(self._out)
@@ -298,7 +305,8 @@ class Chain:
         while self.flying:
             window = self.flying[0]
             queued = window.commands + TAIL_COMMANDS
-            end, outcome, gate, refused, failed = transaction(self._in, pos, GATE_COMMANDS, queued)
+            inside = window.commands if self.link.scripted else 0
+            end, outcome, gate, refused, failed = transaction(self._in, pos, GATE_COMMANDS, queued, inside)
             if end < 0:
                 break
             pos = end

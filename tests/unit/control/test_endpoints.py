@@ -53,11 +53,35 @@ def test_a_unix_socket() -> None:
     assert found.address() == "/run/my redis.sock"
 
 
+MANY = [
+    ("redis+cluster://h:1,[::1]:2,k", (("h", 1), ("::1", 2), ("k", 6379)), "", None, False),
+    ("rediss+cluster://u:p@h:1,h:1", (("h", 1),), "", None, True),
+    ("redis+sentinel://:p%2C%2F@h,k:2/my-master?db=3", (("h", 26379), ("k", 2)), "my-master", 3, False),
+    ("rediss+sentinel://h:1/a%20b?sentinel_username=s", (("h", 1),), "a b", None, True),
+]
+
+
+@pytest.mark.parametrize(("url", "nodes", "master", "db", "tls"), MANY, ids=[row[0] for row in MANY])
+def test_urls_of_several_servers(url: str, nodes: object, master: str, db: int | None, tls: bool) -> None:
+    found = parse(url)
+    assert (found.nodes, found.master, found.db, found.tls) == (nodes, master, db, tls)
+    assert (found.is_cluster, found.is_sentinel) == (not master, bool(master))
+    assert parse(found.url()) == found, "the full URL means the same"
+    assert found.password is None or found.password not in found.safe()
+    one = found.at("x", 9)
+    assert (one.address(), one.nodes, one.password, one.tls) == ("x:9", (), found.password, tls)
+
+
 BAD = [
     ("localhost:6379", "no scheme"),
     ("http://h", "unknown scheme 'http'"),
-    ("redis+sentinel://h:1/m", "not supported yet"),
-    ("rediss+cluster://h:1", "not supported yet"),
+    ("redis+sentinel://h:1", "names no master"),
+    ("redis+sentinel://h:1/m/1", "names no master"),
+    ("redis+cluster://h:1/3", "one database"),
+    ("redis+cluster://h:1,", "no host"),
+    ("redis+cluster://h:1,k:0", "port"),
+    ("redis+cluster://h?sentinel_username=x", "unknown setting"),
+    ("redis+cluster://h?ca=x", "TLS"),
     ("redis://h:0", "port"),
     ("redis://h:65536", "port"),
     ("redis://h:port", "port"),
@@ -99,7 +123,8 @@ def test_wrong_urls_say_what_is_wrong(url: str, says: str) -> None:
         "user:hush@h",
         "redis://user:hush@h?hush=1",
         "redis://:hush@[::1",
-        "redis+cluster://user:hush@h",
+        "redis+cluster://user:hush@h,h:hush",
+        "redis+cluster://user:hush/hush@h:1",
     ],
 )
 def test_a_password_in_a_wrong_url_is_not_repeated(url: str) -> None:

@@ -1,0 +1,208 @@
+"""Clusters of real servers for tests: on free ports, whole within a second, stopped at the end.
+
+with Cluster("redis-7.0") as cluster:
+    cluster.client().set("a", 1)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import redis
+from redis.cluster import ClusterNode, RedisCluster
+
+from tests.servers import Server, free_port, start
+
+SLOTS = 16384
+WAIT_S = 30.0
+NODE_TIMEOUT_MS = 2000
+"""After which a master that does not answer has failed."""
+
+
+def until(true: Callable[[], object], what: str, timeout: float = WAIT_S) -> None:
+    """Wait for something. Raises AssertionError."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
+        time.sleep(0.05)
+
+
+class Cluster:
+    """Some masters with equal ranges of slots, and as many replicas of each.
+
+    Args:
+        kind: as in `tests.servers`.
+        masters, replicas: how many; the replicas of each.
+        config: of every node.
+    """
+
+    def __init__(self, kind: str, masters: int = 3, replicas: int = 0, config: dict[str, str] | None = None) -> None:
+        self.kind, self._config = kind, config or {}
+        self.masters = [self._node() for _ in range(masters)]
+        self.replicas = [[self._node() for _ in range(replicas)] for _ in range(masters)]
+        self._assign()
+
+    def _node(self) -> Server:
+        config = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": str(NODE_TIMEOUT_MS),
+            "cluster-replica-validity-factor": "0",
+            "cluster-config-file": "nodes.conf",
+            **self._config,
+        }
+        for _ in range(10):
+            port = free_port()
+            if port < 55000:  # the bus has a port of its own, 10000 above
+                return start(self.kind, config={**config, "port": str(port)})
+        raise AssertionError("no port below 55000 is free")
+
+    @property
+    def nodes(self) -> list[Server]:
+        return [*self.masters, *(one for some in self.replicas for one in some)]
+
+    def _assign(self) -> None:
+        count = len(self.masters)
+        for number, node in enumerate(self.masters):
+            first, last = SLOTS * number // count, SLOTS * (number + 1) // count - 1
+            with node.client() as client:
+                client.execute_command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in self.nodes[1:]:
+            self.meet(node)
+        for master, replicas in zip(self.masters, self.replicas, strict=True):
+            for node in replicas:
+                self.follow(node, master)
+        self.settled()
+
+    def meet(self, node: Server) -> None:
+        """Make a node known to the others."""
+        with self.masters[0].client() as client:
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port)
+
+    def follow(self, node: Server, master: Server) -> None:
+        """Make a node a replica of a master."""
+        name = self.name(master)
+
+        def done() -> bool:
+            try:
+                with node.client() as client:
+                    return bool(client.execute_command("CLUSTER", "REPLICATE", name))
+            except redis.ResponseError:
+                return False  # it does not know the master yet
+
+        until(done, "a node that replicates")
+
+    def add(self) -> Server:
+        """One more master, without slots."""
+        node = self._node()
+        self.masters.append(node)
+        self.replicas.append([])
+        self.meet(node)
+        self.settled()
+        return node
+
+    @staticmethod
+    def name(node: Server) -> str:
+        """A node's own name."""
+        with node.client() as client:
+            return str(client.execute_command("CLUSTER", "MYID").decode())
+
+    def settled(self) -> None:
+        """Wait until every node that runs knows all slots served, and all nodes."""
+        until(lambda: all(map(self._is_settled, self.running())), "a cluster that is whole")
+
+    def running(self) -> list[Server]:
+        return [node for node in self.nodes if node.process is not None]
+
+    def _is_settled(self, node: Server) -> bool:
+        with node.client() as client:
+            info = client.execute_command("CLUSTER", "INFO").decode()
+            known = client.execute_command("CLUSTER", "NODES").decode()
+        whole = "cluster_state:ok" in info and "cluster_slots_ok:16384" in info
+        return whole and len(known.splitlines()) >= len(self.nodes) and "handshake" not in known
+
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.masters[:2])
+
+    def client(self) -> Any:
+        """A client of the whole, with bytes for answers."""
+        nodes = [ClusterNode("127.0.0.1", node.port) for node in self.running()]
+        return RedisCluster(startup_nodes=nodes, protocol=2, decode_responses=False)
+
+    def owner(self, slot: int) -> Server:
+        """The master that serves a slot, as the first node that runs knows it."""
+        with self.running()[0].client() as client:
+            for first, last, (_, port, *_rest), *_more in client.execute_command("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return next(node for node in self.nodes if node.port == port)
+        raise AssertionError(f"nobody serves slot {slot}")
+
+    def move(self, slot: int, to: Server, between: Callable[[], object] = lambda: None) -> None:
+        """Move a slot while it is in use, as redis-cli does.
+
+        Args:
+            between: called when half of its keys are there.
+        """
+        giver = self.owner(slot)
+        if giver is to:
+            return
+        here, there = self.name(giver), self.name(to)
+        with giver.client() as old, to.client() as new:
+            new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
+            old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
+            half = int(old.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)) // 2
+            moved, told = 0, False
+            while True:
+                if moved >= half and not told:
+                    told = True
+                    between()
+                keys = old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10)
+                if not keys:
+                    break
+                old.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
+                moved += len(keys)
+            new.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
+            old.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
+            for node in self.running():
+                if node not in (giver, to) and node in self.masters:
+                    with node.client() as client:
+                        client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
+
+    def fail_over(self, number: int) -> Server:
+        """Kill a master, and wait until a replica of it is the master; it."""
+        master = self.masters[number]
+        slots = SLOTS * number // len(self.masters)
+        master.kill()
+        until(lambda: self.owner(slots) is not master, "a replica that takes over")
+        heir = self.owner(slots)
+        self.replicas[number].remove(heir)
+        self.masters[number] = heir
+        until(lambda: self._is_ok(heir), "a cluster that serves again")
+        return heir
+
+    @staticmethod
+    def _is_ok(node: Server) -> bool:
+        with node.client() as client:
+            return b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO")
+
+    def dump(self) -> dict[bytes, bytes]:
+        """Every key to what DUMP gives of it, but those of Keyferry's own."""
+        found: dict[bytes, bytes] = {}
+        for node in self.masters:
+            with node.client() as client:
+                for key in client.scan_iter(count=1000):
+                    if not key.startswith(b"keyferry:"):
+                        found[key] = client.dump(key)
+        return found
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        for node in self.nodes:
+            node.__exit__(kind, error, where)

@@ -1,0 +1,40 @@
+"""Which node serves which slots, read from what real nodes have answered to CLUSTER NODES."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_tasks.errors import ConnectionLost, Side
+from sync_tasks.topology import Shard, read
+
+A, B, C, R = (letter * 40 for letter in "abce")
+WHOLE = f"""\
+{A} 10.0.0.1:6379@16379,host-a myself,master - 0 0 1 connected 0-5460 [100->-{B}] [200-<-{C}]
+{B} 10.0.0.2:6379@16379 master - 0 1700000000000 2 connected 5461-10921 16383
+{C} :6380@16380 master - 0 1700000000000 3 connected 10922-16382
+{R} fe80::1:6379@16379 slave {B} 0 1700000000000 2 connected
+{"f" * 40} 10.0.0.9:6379@16379 master - 0 0 4 connected
+{"9" * 40} 10.0.0.8:6379@16379 slave,fail {A} 0 0 4 disconnected
+{"8" * 40} :0@0 slave,noaddr {A} 0 0 4 disconnected
+"""
+
+
+def test_shards_are_masters_with_slots_and_their_replicas() -> None:
+    found = read(WHOLE, ("asked", 1), Side.TARGET)
+    assert found == [
+        Shard(((0, 5460),), ("asked", 6379), (), A, (100, 200)),
+        Shard(((5461, 10921), (16383, 16383)), ("10.0.0.2", 6379), (("fe80::1", 6379),), B),
+        Shard(((10922, 16382),), ("asked", 6380), (), C),
+    ]
+    assert [one.serves(16383) for one in found] == [False, True, False]
+
+
+def test_redis_3_writes_no_port_of_the_bus() -> None:
+    found = read(f"{A} 127.0.0.1:7000 myself,master - 0 0 1 connected 0-16383\n", ("h", 7000), Side.SOURCE)
+    assert found == [Shard(((0, 16383),), ("h", 7000), (), A)]
+
+
+def test_slots_that_nobody_serves_are_an_error_that_is_tried_again() -> None:
+    with pytest.raises(ConnectionLost, match="5462 of the slots") as caught:
+        read("\n".join(line for line in WHOLE.splitlines() if not line.startswith(B)), ("h", 1), Side.TARGET)
+    assert caught.value.code == "cluster-down"
