@@ -89,6 +89,7 @@ class Task(Base):
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
     finishing: Mapped[bool] = mapped_column(default=False, server_default=false())  # the cut-over was asked for
     extents: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see `store.extents`; None: one
+    lanes: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))  # of a target that is a cluster
 
 
 class Instance(Base):

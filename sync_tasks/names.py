@@ -88,18 +88,27 @@ def load_key(uid: str, node: int, gen: int, what: str) -> bytes:
     return b"keyferry:%s:%d:load:%d:%s" % (uid.encode(), node, gen, what.encode())
 
 
-def tmp_key(uid: str, chunk: int, attempt: int) -> bytes:
-    """A huge value while it is built in pieces; renamed into place."""
-    return b"keyferry:tmp:%s:%d:%d" % (uid.encode(), chunk, attempt)
+def tmp_key(uid: str, chunk: int, attempt: int, tag: str = "") -> bytes:
+    """A huge value while it is built in pieces; renamed into place.
+
+    Args:
+        tag: hash tag, where it must be in the slot of the key that it becomes.
+    """
+    return b"keyferry:tmp:%s%s:%d:%d" % (_tagged(tag), uid.encode(), chunk, attempt)
 
 
-def built_key(uid: str, node: int, number: int) -> bytes:
+def built_key(uid: str, node: int, number: int, tag: str = "") -> bytes:
     """A huge value that the stream restores, while it is built in pieces; renamed into place.
 
     Args:
         number: of such values in one transaction of the source, from 0.
+        tag: as for `tmp_key`.
     """
-    return b"keyferry:tmp:%s:%d:stream:%d" % (uid.encode(), node, number)
+    return b"keyferry:tmp:%s%s:%d:stream:%d" % (_tagged(tag), uid.encode(), node, number)
+
+
+def _tagged(tag: str) -> bytes:
+    return b"{%s}:" % tag.encode() if tag else b""
 
 
 def over_key(tok: bytes) -> bytes:

@@ -8,10 +8,10 @@ from typing import Any
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError, TargetError
+from sync_tasks.slots import SLOTS
 
 ASK_S = 3.0
 """Seconds that one node may take to answer."""
-SLOTS = 16384
 Ranges = tuple[tuple[int, int], ...]
 """Slots, first and last of each range, in order."""
 Address = tuple[str, int]

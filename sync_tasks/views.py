@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sync_tasks.access.documents import TrustPolicy
+from sync_tasks.lanes import Lane
 from sync_tasks.sharing import Shortest
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
@@ -36,6 +37,7 @@ class TaskView:
     shared: Shortest | None = None  # of a task that runs, as `Store.task` and the lists give it
     home: int = 0  # target database of Keyferry's own keys
     former: tuple[str, ...] = ()
+    lanes: tuple[Lane, ...] = ()  # of a target that is a cluster, once it was first written to
 
 
 @dataclass(frozen=True, slots=True)

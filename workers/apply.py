@@ -11,7 +11,8 @@ from pathlib import Path
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, RefusedCommand, UnknownCommand
 from sync_tasks.names import built_key
-from sync_tasks.views import NodeView
+from sync_tasks.throttle import Limits
+from sync_tasks.views import ChunkView, NodeView
 from workers import resync
 from workers.added import Added
 from workers.applied import Progress
@@ -19,6 +20,8 @@ from workers.clock import Clock
 from workers.closing import Closing
 from workers.cutover import CutOver
 from workers.extending import Extending
+from workers.gates import Gates
+from workers.huge import remove_pieces
 from workers.inquire import Inquiry
 from workers.left_out import LeftOut
 from workers.older import Learned
@@ -98,7 +101,9 @@ class Applier(threading.Thread):
         self._nonce = secrets.token_hex(8)
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
-        self._learned, self._scripts = Learned(port.event), Scripts(directory / "scripts")
+        self._learned = Learned(port.event)
+        self._scripts = Scripts(Path("/dev/null") if scope.one_slot else directory / "scripts")  # a cluster runs none
+        self.gates = Gates(endpoint, self.task.uid, self.number, home)
         self.left_out, self.sparing = LeftOut(port.event), Sparing(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
@@ -140,6 +145,54 @@ class Applier(threading.Thread):
                     self.stop_event.wait(self.port.failing(error))
         except BaseException as error:  # noqa: BLE001 - handed to the job, which ends with it
             self.error = error
+
+    @property
+    def lane(self) -> int:
+        """Which part of the target it writes to."""
+        return self.scope.lane.number if self.scope.lane is not None else 0
+
+    @property
+    def gen(self) -> int | None:
+        """Number of the snapshot below the stream; None: there is no stream yet."""
+        return None if self.chain is None else self.chain.gen
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is being added to what the stream acts on."""
+        return self.extending.whole
+
+    def limit(self, limits: Limits) -> None:
+        """How fast it may write."""
+        self.pace.limits = limits
+
+    def came_to(self, offset: int | None) -> None:
+        """Where it goes on."""
+        self.progress.committed = offset
+
+    def after(self, border: threading.Lock, offset: int | None) -> None:
+        """In the place of another one: its lock, and where it had come to."""
+        self.border = border
+        self.came_to(offset)
+
+    def number_snapshot(self, last: int) -> int:
+        """As `Gates.number`."""
+        return self.gates.number(last)
+
+    def close_earlier(self, gen: int) -> None:
+        """As `Gates.close_earlier`."""
+        self.gates.close_earlier(gen)
+
+    def remove_pieces(self, chunks: list[ChunkView]) -> None:
+        """What their loaders were building when they died. Raises what the target answers."""
+        link = TargetLink(self.endpoint, "keyferry-tidy", self.home)
+        try:
+            remove_pieces(link, self.task.uid, self.scope, chunks)
+        finally:
+            link.close()
+
+    def close(self) -> None:
+        """Its connection for questions."""
+        self.source.close()
 
     def _still_owner(self) -> bool:
         self.port.renew()  # raises Fenced when the lease is lost
@@ -197,9 +250,7 @@ class Applier(threading.Thread):
         """
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-reopen", self.home)
         try:
-            found, keys = look(link, self.task.uid, self.number), resync.keys_there(link, self.scope)
-            had = min(keys, resync.brought(self.port.node(), self.known))
-            resync.check(link, found, self.known, former not in (None, replid), source_keys, had, self.blind)
+            self._check_reopening(link, former, replid, source_keys)
             self.reopened.set()
             take = partial(take_over, self.port, link, self._nonce)
             begin_load(link, take, self.task.uid, self.number, gen)
@@ -207,6 +258,19 @@ class Applier(threading.Thread):
             self.log.wake()
         finally:
             link.close()
+
+    def may_reopen(self, former: str | None, replid: str, source_keys: int | None) -> None:
+        """Raise what stands against `reopen`."""
+        link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-reopen", self.home)
+        try:
+            self._check_reopening(link, former, replid, source_keys)
+        finally:
+            link.close()
+
+    def _check_reopening(self, link: TargetLink, former: str | None, replid: str, source_keys: int | None) -> None:
+        found, keys = look(link, self.task.uid, self.number), resync.keys_there(link, self.scope)
+        had = min(keys, resync.brought(self.port.node(), self.known))
+        resync.check(link, found, self.known, former not in (None, replid), source_keys, had, self.blind)
 
     def closed(self, link: TargetLink, offset: int) -> None:
         """The last window is on the target, which is to keep it whatever becomes of its master."""

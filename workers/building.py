@@ -131,7 +131,7 @@ def _build(
         )
     target, key = rewriter.scope.target(db), argv[1]
     assert target is not None
-    temporary = rewriter.temporary(len(window.ahead))
+    temporary = rewriter.temporary(len(window.ahead), key)
     built = Built(payload.read, payload.rewind, payload.kind, payload.version, rewriter.reads)
     first = len(window.runs)
     rewriter.renamed(db, key, temporary, when, exact, payload.kind in TIMED_HASHES, before, end, window)

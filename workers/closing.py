@@ -150,18 +150,21 @@ class Closing:
             self._port.event("left-out", f"function libraries, which the target's version does not have: {names}")
             functions = []
         window = Window(start=self.offset, end=self.offset, db=self._node.stream_db, replid=self.replid, held=True)
-        for name in self._former(link):
-            emit(window, [b"FUNCTION", b"DELETE", name], self.offset)
-        for code in functions:
-            emit(window, [b"FUNCTION", b"LOAD", b"REPLACE", code], self.offset)
+        commands = [[b"FUNCTION", b"DELETE", name] for name in self._former(link)]
+        commands += [[b"FUNCTION", b"LOAD", b"REPLACE", code] for code in functions]
+        commands += [[b"SCRIPT", b"LOAD", script] for script in scripts]
+        if link.scripted:
+            window.plain += commands  # no script may say them
+        else:
+            for command in commands:
+                emit(window, command, self.offset)
         for script in scripts:
-            emit(window, [b"SCRIPT", b"LOAD", script], self.offset)
             if self._scripts is not None:
                 self._scripts.add(script)
         emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
         ck = checkpoint_key(self._uid, self._node.number)
         emit(window, [b"HSET", ck, b"extent", self._scope.extent.text.encode(), b"adding", b""], self.offset)
-        for db in holding(link, self._scope):  # what an earlier stream was building
+        for db in [] if link.scripted else holding(link, self._scope):  # what an earlier stream was building
             emit(window, [b"SELECT", b"%d" % db], self.offset)
             emit(window, [b"UNLINK", *built_keys(self._uid, self._node.number)], self.offset)
         return window

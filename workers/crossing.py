@@ -39,33 +39,52 @@ SECOND = frozenset((b"XGROUP",))
 """The second argument is the key."""
 
 
-def divide(argv: list[bytes], takes: Takes, places: Places = MappingProxyType({})) -> Commands:
+def divide(
+    argv: list[bytes],
+    takes: Takes,
+    places: Places = MappingProxyType({}),
+    near: Callable[[bytes], int] | None = None,
+) -> Commands:
     """What becomes of a command that names several keys, or that is not known.
 
     Args:
         places: of the commands that are not known here.
+        near: keys for which it gives the same number may stand in one command; None: all may.
 
     Raises IndexError, ValueError for arguments that make no sense.
     """
     name = argv[0].upper()
     if name in SPLIT:
-        kept = [key for key in argv[1:] if takes(key)]
-        return [[argv[0], *kept]] if kept else []
+        kept = [[key] for key in argv[1:] if takes(key)]
+        return [[argv[0], *some] for some in _grouped(kept, near)]
     if name in PAIRS:
-        pairs = [word for i in range(1, len(argv) - 1, 2) if takes(argv[i]) for word in argv[i : i + 2]]
+        pairs = [argv[i : i + 2] for i in range(1, len(argv) - 1, 2) if takes(argv[i])]
+        if near is None and len(pairs) * 2 == len(argv) - 1:
+            return [argv]
         # It has set them all, or it would not have come.
-        return [argv if len(pairs) == len(argv) - 1 else [b"MSET", *pairs]] if pairs else []
+        return [[b"MSET", *some] for some in _grouped(pairs, near)]
     if name in MOVES:
-        return _moved(name, argv, takes(argv[1]), takes(argv[2]))
+        apart = near is not None and near(argv[1]) != near(argv[2])
+        return _moved(name, argv, takes(argv[1]), takes(argv[2]), apart)
     if name in SECOND:
         return [argv] if takes(argv[2]) else []
     found = stored(name, argv)
     if found is None:
-        return _elsewhere(argv, takes, places.get(name))
+        return _elsewhere(argv, takes, places.get(name), near)
     goal, read = found
     if goal is None or not takes(goal):
         return []
+    if near is not None and any(near(key) != near(goal) for key in read):
+        return None
     return [argv] if all(map(takes, read)) and not _reads_more(name, argv) else None
+
+
+def _grouped(given: list[list[bytes]], near: Callable[[bytes], int] | None) -> list[list[bytes]]:
+    """Keys, each with what belongs to it, that may stand in one command, in their order."""
+    groups: dict[int, list[bytes]] = {}
+    for words in given:
+        groups.setdefault(0 if near is None else near(words[0]), []).extend(words)
+    return list(groups.values())
 
 
 def written(name: bytes, argv: list[bytes]) -> bytes | None:
@@ -76,15 +95,18 @@ def written(name: bytes, argv: list[bytes]) -> bytes | None:
     return None if found is None else found[0]
 
 
-def _elsewhere(argv: list[bytes], takes: Takes, place: tuple[int, int, int] | None) -> Commands:
+def _elsewhere(
+    argv: list[bytes], takes: Takes, place: tuple[int, int, int] | None, near: Callable[[bytes], int] | None
+) -> Commands:
     if place is None:
         return None
     first, last, step = place
     if first == 0:
         return [argv]  # it names no key
-    inside = [takes(key) for key in argv[first : (last if last >= 0 else len(argv) + last) + 1 : step]]
+    keys = argv[first : (last if last >= 0 else len(argv) + last) + 1 : step]
+    inside = [takes(key) for key in keys]
     if all(inside):
-        return [argv]
+        return [argv] if near is None or len(set(map(near, keys))) < 2 else None
     return None if any(inside) else []
 
 
@@ -121,14 +143,20 @@ def _reads_more(name: bytes, argv: list[bytes]) -> bool:
     )
 
 
-def _moved(name: bytes, argv: list[bytes], source: bool, goal: bool) -> Commands:
-    if source and goal:
+def _moved(name: bytes, argv: list[bytes], source: bool, goal: bool, apart: bool) -> Commands:
+    if source and goal and not apart:
         return [argv]
     if not source and not goal:
         return []
     if name == b"SMOVE":
-        return [[b"SREM", argv[1], argv[3]] if source else [b"SADD", argv[2], argv[3]]]
-    if goal:
-        return None
+        return [taken_from(argv)] * source + [[b"SADD", argv[2], argv[3]]] * goal
+    return None if goal else [taken_from(argv)]
+
+
+def taken_from(argv: list[bytes]) -> list[bytes]:
+    """What one of MOVES does to the key that an element leaves."""
+    name = argv[0].upper()
+    if name == b"SMOVE":
+        return [b"SREM", argv[1], argv[3]]
     left = name in (b"LMOVE", b"BLMOVE") and argv[3].upper() == b"LEFT"
-    return [[b"LPOP" if left else b"RPOP", argv[1]]]
+    return [b"LPOP" if left else b"RPOP", argv[1]]

@@ -103,4 +103,4 @@ class Extending:
     def _take_in(self, gen: int) -> None:
         """What the snapshot has brought is ours, also while its files are still there."""
         if gen == self._port.node().gen and gen not in self._known.gens:
-            self._known.add(gen, [(c.db, Path(c.path), c.keys) for c in self._port.chunks(gen)])
+            self._known.add(gen, [(c.db, Path(c.path), c.keys) for c in self._port.chunks(gen, every=True)])

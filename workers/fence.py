@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 
 from sync_tasks.endpoints import Endpoint
@@ -76,19 +77,19 @@ def remove_keys(
     """
     link = TargetLink(endpoint, f"keyferry-{task.uid}-release", home)
     try:
-        scope = Scope(task.databases)
-        removed = remove_pieces(link, task.uid, scope, chunks)
-        for db in holding(link, scope):
-            link.ask(b"SELECT", db)
-            for number in numbers:
-                removed += int(link.ask(b"UNLINK", *built_keys(task.uid, number)))
-        link.ask(b"SELECT", home)
-        mine = KEY_PREFIX + task.uid.encode() + b":"
-        cursor = b"0"
+        removed = 0
+        if not link.scripted:
+            scope = Scope(task.databases)
+            removed = remove_pieces(link, task.uid, scope, chunks)
+            for db in holding(link, scope):
+                link.ask(b"SELECT", db)
+                for number in numbers:
+                    removed += int(link.ask(b"UNLINK", *built_keys(task.uid, number)))
+            link.ask(b"SELECT", home)
+        cursor, mine = b"0", re.compile(b"%b(tmp:{[0-9a-f]+}:)?%b:" % (KEY_PREFIX, re.escape(task.uid.encode())))
         while True:
-            cursor, found = link.ask(b"SCAN", cursor, b"MATCH", mine + b"*", b"COUNT", BATCH)
-            # MATCH reads no wildcard in the uid, which is hexadecimal.
-            for key in found:
+            cursor, found = link.ask(b"SCAN", cursor, b"MATCH", KEY_PREFIX + b"*", b"COUNT", BATCH)
+            for key in filter(mine.match, found):
                 if is_gate(key):
                     link.ask(b"EXPIRE", key, WOKEN_LATE_S)
                 else:

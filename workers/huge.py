@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sync_tasks.errors import TargetError, UnsupportedType
+from sync_tasks.lanes import tag_of
 from sync_tasks.names import tmp_key
 from workers.codec import STREAM_TYPES, can_piece, crc64, pieces, stream_pieces
 from workers.codec.convert_cy import ACTIVE as LAST_SHARED
@@ -87,7 +88,8 @@ def build(
 
     Returns how many expiries of fields the target has no place for.
     """
-    start, temporary = file.tell(), tmp_key(port.task.uid, port.chunk.id, port.chunk.epoch)
+    tag = tag_of(key) if batches.link.scripted else ""
+    start, temporary = file.tell(), tmp_key(port.task.uid, port.chunk.id, port.chunk.epoch, tag)
     built = Built(file.read, lambda: file.seek(start), kind, version, batches.reads)
     for body, commands in grouped(built, temporary, batches.pace):
         batches.send(body, commands)
@@ -150,6 +152,8 @@ def grouped(built: Built, temporary: bytes, pace: Pace) -> Iterator[tuple[bytes,
 
 def remove_pieces(link: TargetLink, uid: str, scope: Scope, chunks: list[ChunkView]) -> int:
     """Remove values that were being built when their loader died; how many. The link's database is another one then."""
+    if link.scripted:
+        return _remove_scattered(link, uid, chunks)
     names: dict[int, list[bytes]] = {}
     for chunk in chunks:
         db = scope.target(chunk.db)
@@ -160,6 +164,20 @@ def remove_pieces(link: TargetLink, uid: str, scope: Scope, chunks: list[ChunkVi
         link.ask(b"SELECT", db)
         for start in range(0, len(mine), NAMES):
             removed += int(link.ask(b"UNLINK", *mine[start : start + NAMES]))
+    return removed
+
+
+def _remove_scattered(link: TargetLink, uid: str, chunks: list[ChunkView]) -> int:
+    """The same on a node of a cluster, where names tell a slot, and so the key: there is something if a chunk was tried
+    more than once."""
+    again = [b":%s:%d:" % (uid.encode(), chunk.id) for chunk in chunks if chunk.epoch > 1]
+    cursor, removed = b"0", 0
+    while again:
+        cursor, found = link.ask(b"SCAN", cursor, b"MATCH", b"keyferry:tmp:*", b"COUNT", NAMES)
+        for name in found:
+            removed += int(link.ask(b"UNLINK", name)) if any(one in name for one in again) else 0
+        if cursor == b"0":
+            break
     return removed
 
 

@@ -18,6 +18,7 @@ from sync_tasks.states import OpKind
 from sync_tasks.views import ChunkView, NodeView
 from workers.beat import Beat
 from workers.fence import fence, remove_keys
+from workers.lanes import each
 from workers.ports import OpPort
 
 
@@ -96,9 +97,14 @@ def _end(
     try:
         _, target = ends()
         port.renew()  # raises when it was taken away: another run of the task may be at work
-        fence(target, port.task, begun, home)
-        port.renew()
-        removed = remove_keys(target, port.task, chunks, home, [node.number for node in begun])
+        places = each(port.task, target)
+        for place, task in places:
+            fence(place, task, begun, home)
+            port.renew()
+        numbers, removed = [node.number for node in begun], 0
+        for place, task in places:
+            removed += remove_keys(place, task, chunks, home, numbers)
+            port.renew()
         port.event("keys-removed", f"{removed} keys of Keyferry's own were removed from the target")
     except Fenced:
         raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sync_tasks.errors import KeyferryError
+from sync_tasks.lanes import Lane
 from sync_tasks.precheck.item import Result
 from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, OpView, Orders, TaskView
@@ -15,11 +16,15 @@ class StreamPort(Protocol):
     """One claimed stream job. Every write is fenced by the lease's epoch and raises `Fenced` once it is lost."""
 
     task: TaskView
-    epoch: int
+
+    @property
+    def epoch(self) -> int: ...
 
     def node(self) -> NodeView: ...
 
-    moved: bool  # the last owner's spool is another one: what lies in ours is older than the stream
+    @property
+    def moved(self) -> bool:
+        """Whether the last owner's spool is another one: what lies in ours is older than the stream."""
 
     def renew(self) -> Orders:
         """Beat of the lease; what is asked of the job. Raises `Fenced` when the lease is lost."""
@@ -45,7 +50,11 @@ class StreamPort(Protocol):
 
     def load_state(self, gen: int) -> LoadState: ...
 
-    def chunks(self, gen: int) -> list[ChunkView]: ...
+    def chunks(self, gen: int, *, every: bool = False) -> list[ChunkView]:
+        """Of a snapshot. `every`: those too that go to other parts of the target."""
+
+    def set_lanes(self, given: Sequence[Lane]) -> tuple[Lane, ...]:
+        """The parts of a target that is a cluster, unless they are known: those that hold."""
 
     def reload(self, chunk_ids: list[int]) -> None:
         """Chunks that the target has lost: READY again and sent."""

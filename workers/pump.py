@@ -227,7 +227,7 @@ class Pump:
         if self.adding is not None and self.adding.over:
             return True
         ahead = self.translator.full[0] if self.translator.full else self.translator.window
-        if ahead.wipes or not self._adds:
+        if ahead.alone or not self._adds:
             return False
         if not self.translator.full and not ahead.commands and self.cursor.offset >= (self.log.end or 0):
             return True
@@ -249,7 +249,7 @@ class Pump:
         A window that wipes the checkpoint's database begins then, too: it goes first, lest it waits for all of them.
         """
         ahead = self.translator.full[0] if self.translator.full else self.translator.window
-        if self._settled_last or ahead.wipes or not self.settler.due():
+        if self._settled_last or ahead.alone or not self.settler.due():
             self._settled_last = False
             return False
         return True
@@ -329,7 +329,7 @@ class Pump:
 
     def _goes_alone(self, window: Window) -> bool:
         """Whether nothing may be in flight when it is sent."""
-        return window.wipes or bool(self.applier.databases.unproven(window))
+        return window.alone or bool(self.applier.databases.unproven(window))
 
     def _push(self, window: Window) -> bool:
         if self._goes_alone(window):

@@ -272,6 +272,7 @@ class Receiver(threading.Thread):
             stopping=self.stop_event.is_set,
             waiting=self._waiting,
             scope=Scope(self.port.task.databases, self.port.task.spec.filter),
+            lanes=self.port.task.lanes,
         )
         try:
             reader.read(link, parts)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from sync_tasks.lanes import tag_of
 from sync_tasks.names import built_key
 from workers.clock import Clock
 from workers.codec.resp_cy import KEYED
+from workers.codec.slots_cy import slot
 from workers.compose import emit, select
-from workers.crossing import SECOND, divide, written
+from workers.crossing import MOVES, SECOND, divide, taken_from, written
 from workers.expiry import hold
 from workers.older import Older, refuse
 from workers.scope import Scope
@@ -70,7 +72,7 @@ class Rewriter:
         left_out: told of what the target has no place for: how much, what, of which key.
         source: what it is, as far as that is known.
         scripts: bodies that it has sent.
-        temporary: name of the n-th value that is built ahead of a window.
+        temporary: name of the n-th value that is built ahead of a window; with the hash tag that it has to have.
     """
 
     sees_all = False
@@ -88,7 +90,7 @@ class Rewriter:
         left_out: Callable[[int, str, bytes], None] = lambda *_: None,
         source: Kind = NEWEST,
         scripts: Scripts | None = None,
-        temporary: Callable[[int], bytes] | None = None,
+        temporary: Callable[[int, str], bytes] | None = None,
     ) -> None:
         self.scope, self.clock, self.home = scope, clock, home
         self._own, self._touched, self._disturbed = own, touched, disturbed
@@ -96,7 +98,7 @@ class Rewriter:
         self.older = Older(knows, left_out)
         self.reads, self.left_out, self._source = knows.reads, left_out, source
         self._scripts = scripts or Scripts(Path("/dev/null"))
-        self.temporary = temporary or partial(built_key, "none", 0)
+        self._temporary = temporary or partial(built_key, "none", 0)
         # INCRBYFLOAT may come as a SET that says nothing of the time which the key keeps: the source is to be asked.
         self.floats = source.major < 6
 
@@ -121,7 +123,10 @@ class Rewriter:
             if argv[0].upper() == b"SCRIPT" and argv[1].upper() == b"LOAD":
                 self._scripts.add(argv[2])
             for command in self.older.rewrite(argv) or []:
-                emit(window, command, before)
+                if self.scope.one_slot:  # a script may not say it; what it says twice changes nothing
+                    window.plain.append(command)
+                else:
+                    emit(window, command, before)
         elif kind == "timed" and target is not None:
             done = unknown_time(argv) if self.floats else None
             done = done or retime(argv, self.clock, self.reads, self._source.redis)
@@ -140,6 +145,10 @@ class Rewriter:
         elif kind == "script":
             self._script(argv, db, before, after, window)
 
+    def temporary(self, number: int, key: bytes) -> bytes:
+        """Name of the n-th value that is built ahead of a window, to become a key."""
+        return self._temporary(number, tag_of(key) if self.scope.one_slot else "")
+
     def _takes(self, argv: list[bytes], db: int) -> bool:
         """Whether any key of a command is in scope, of a kind that tells all its keys."""
         name = argv[0].upper()
@@ -148,8 +157,14 @@ class Rewriter:
         return self.scope.takes(db, argv[2] if name in SECOND else argv[1])
 
     def _divides(self, argv: list[bytes], db: int) -> bool:
-        """Whether keys of a timed command are in scope and others not."""
-        return argv[0].upper() == b"MSETEX" and not all(self.scope.takes(db, key) for key in _keys(argv))
+        """Whether keys of a timed command are in scope and others not, or are not in one slot."""
+        if argv[0].upper() != b"MSETEX":
+            return False
+        return not (all(self.scope.takes(db, key) for key in _keys(argv)) and self._together(_keys(argv)))
+
+    def _together(self, keys: list[bytes]) -> bool:
+        """Whether one command may name all these keys."""
+        return not self.scope.one_slot or len(set(map(slot, keys))) < 2
 
     def _keyed(self, argv: list[bytes], db: int, target: int, before: int, window: Window) -> None:
         """A command of several keys, where there is a filter."""
@@ -158,6 +173,8 @@ class Rewriter:
             return
         select(window, target, before)
         if commands is None:
+            if self.scope.one_slot and argv[0].upper() in MOVES and self.scope.takes(db, argv[1]):
+                emit(window, taken_from(argv), before)  # from its source; what it is put to is copied anew
             refuse(window, argv, before, expected=True)
             return
         for command in commands:
@@ -178,7 +195,7 @@ class Rewriter:
             return ANY if self.cannot_run(argv) or self._crosses(argv, db) else None
         if name in MOVING:
             other, to = self._other(argv, db)[0], argv[1] if name == b"MOVE" else argv[2]
-            comes_in = self.scope.takes(other, to) and not self.scope.takes(db, argv[1])
+            comes_in = self.scope.takes(other, to) and not self._moves_along(argv[1], db, to)
             return frozenset(((other, to),)) if comes_in else None
         if not self.scope.filtered or name in SINGLE or self.scope.target(db) is None:
             return None
@@ -190,7 +207,12 @@ class Rewriter:
         return ANY if key is None else frozenset(((db, key),))
 
     def _divide(self, argv: list[bytes], db: int) -> list[list[bytes]] | None:
-        return divide(argv, lambda key: self.scope.takes(db, key), self.older.places)
+        near = slot if self.scope.one_slot else None
+        return divide(argv, lambda key: self.scope.takes(db, key), self.older.places, near)
+
+    def _moves_along(self, key: bytes, db: int, to: bytes) -> bool:
+        """Whether a key is where the target can take it from, to put it to another."""
+        return self.scope.takes(db, key) and self._together([key, to])
 
     def _crosses(self, argv: list[bytes], db: int) -> bool:
         """Whether a script may touch keys that are in scope and others: it need not name all."""
@@ -270,6 +292,8 @@ class Rewriter:
         works with times, or is not known. One that names no keys runs all the same: nothing could be copied anew."""
         if argv[0].upper() not in SCRIPTS or int(argv[2]) == 0:
             return False
+        if self.scope.one_slot:
+            return True  # a script runs no other
         body = self._body(argv)
         return body is None or TIMES.search(body) is not None
 
@@ -278,15 +302,21 @@ class Rewriter:
         name = argv[0].upper()
         other, at = self._other(argv, db)
         target, goal, to = self.scope.target(db), self.scope.target(other), argv[1] if name == b"MOVE" else argv[2]
-        if goal is None or not self.scope.takes(other, to):
-            if target is not None and name != b"COPY" and self.scope.takes(db, argv[1]):
-                select(window, target, before)
-                emit(window, [b"DEL", argv[1]], before)
+        comes_in = self.scope.takes(other, to)
+        if comes_in and goal is not None and target is not None and self._moves_along(argv[1], db, to):
+            self._move(argv, at, to, target, goal, before, after, window)
             return
-        if target is None or not self.scope.takes(db, argv[1]):
+        if target is not None and name != b"COPY" and self.scope.takes(db, argv[1]):
+            select(window, target, before)
+            emit(window, [b"DEL", argv[1]], before)
+        if comes_in and goal is not None:
             select(window, goal, before)  # what comes in is copied anew
             refuse(window, [b"RESTORE", to], before, expected=True)
-            return
+
+    def _move(
+        self, argv: list[bytes], at: int, to: bytes, target: int, goal: int, before: int, after: int, window: Window
+    ) -> None:
+        """The same where the target has both keys."""
         if goal == target and at > 0 and to == argv[1]:
             return  # both databases are one on the target
         window.databases.add(goal)
@@ -335,7 +365,7 @@ class Rewriter:
         """Whether a command on whole databases concerns keys that share theirs on the target with others."""
         name = argv[0].upper()
         if name == b"FLUSHALL":
-            return self.scope.filtered
+            return self.scope.shares_all
         return any(map(self.scope.shares, map(int, argv[1:3]) if name == b"SWAPDB" else [db]))
 
     def _swap(self, first: int, second: int, before: int, window: Window) -> list[int]:

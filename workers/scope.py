@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sync_tasks.extent import ALL, Extent, Names
 from sync_tasks.keyfilter import FilterSpec
+from sync_tasks.lanes import Lane
 from workers.codec.filter_cy import Filter
 
 
@@ -13,17 +14,30 @@ class Scope:
     Args:
         databases: source to target number; None means all, each to its own.
         filter_spec: which keys and commands travel; None: all.
+        lane: of the target, the part that is meant; None: all of it.
+
+    one_slot: a command may name keys of one hash slot only, since the target is a cluster.
     """
 
-    def __init__(self, databases: dict[int, int] | None, filter_spec: FilterSpec | None = None) -> None:
+    def __init__(
+        self, databases: dict[int, int] | None, filter_spec: FilterSpec | None = None, lane: Lane | None = None
+    ) -> None:
         self.databases = databases
         spec = filter_spec or FilterSpec()
         self.extent = Extent.of(databases, spec)
-        self.filtered = spec.keys_filtered
+        self.lane = lane
+        self.one_slot = lane is not None
+        self._slots = b"" if lane is None else lane.table()
+        self._names_filtered = spec.keys_filtered
         self.blocked = frozenset(name.encode() for name in spec.block_commands)  # commands
-        self._usual = _compiled(Names.given(spec))
-        self._own = {int(db): _compiled(Names.given(one)) for db, one in spec.db.items()}
+        self._usual = self._compiled(Names.given(spec))
+        self._own = {int(db): self._compiled(Names.given(one)) for db, one in spec.db.items()}
         self._to_be: Scope | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether keys of a source database in scope may be out of it."""
+        return self._names_filtered or self.one_slot
 
     @classmethod
     def within(cls, extent: Extent, whole: Scope) -> Scope:
@@ -32,11 +46,11 @@ class Scope:
         Args:
             extent: of that; `whole` covers it.
         """
-        made = cls(extent.databases, FilterSpec())
+        made = cls(extent.databases, FilterSpec(), whole.lane)
         made.extent, made.blocked, made._to_be = extent, whole.blocked, whole
-        made.filtered = extent.usual != ALL or any(one != ALL for one in extent.own.values())
-        made._usual = _compiled(extent.usual)
-        made._own = {db: _compiled(one) for db, one in extent.own.items()}
+        made._names_filtered = extent.usual != ALL or any(one != ALL for one in extent.own.values())
+        made._usual = made._compiled(extent.usual)
+        made._own = {db: made._compiled(one) for db, one in extent.own.items()}
         return made
 
     def target(self, db: int) -> int | None:
@@ -55,12 +69,18 @@ class Scope:
         return [(one, key) for one in self.sources(target) if one == db or self.takes(one, key)]
 
     def shares(self, db: int) -> bool:
-        """Whether a source database in scope has to share its target database with others' keys."""
+        """Whether a source database in scope has to share its target database with others' keys: of a cluster, the
+        part that is in one node."""
         target = self.target(db)
         if target is None:
             return False
         added = self._to_be is not None and len(self._to_be.sources(target)) > 1
-        return self.filtered or added or len(self.sources(target)) > 1
+        return self._names_filtered or added or len(self.sources(target)) > 1
+
+    @property
+    def shares_all(self) -> bool:
+        """The same of all databases of the target, for FLUSHALL."""
+        return self._names_filtered
 
     def filter(self, db: int) -> Filter | None:
         """Of the keys of a source database; None: all of them are in scope."""
@@ -75,6 +95,5 @@ class Scope:
         """Whether a key of a target database may have come from the source."""
         return not self.filtered or any(self.takes(source, key) for source in self.sources(target))
 
-
-def _compiled(one: Names) -> Filter | None:
-    return None if one == ALL else Filter([*one.allow], [*one.block])
+    def _compiled(self, one: Names) -> Filter | None:
+        return None if one == ALL and not self._slots else Filter([*one.allow], [*one.block], self._slots)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from sync_tasks.errors import Malformed
+from sync_tasks.lanes import Lane, table
 from workers.codec import Framer
 from workers.codec.filter_cy import Filter
 from workers.scope import Scope
@@ -33,6 +34,7 @@ class SnapshotReader:
         stopping: asked between buffers; true ends the reading by `Stopped`.
         waiting: called with the error while there is no room on the disk.
         scope: its filter of keys is obeyed.
+        lanes: of a target that is a cluster: what goes to different ones is in different chunks.
     """
 
     def __init__(
@@ -44,10 +46,15 @@ class SnapshotReader:
         stopping: Callable[[], bool],
         waiting: Callable[[Exception], float],
         scope: Scope | None = None,
+        lanes: Sequence[Lane] = (),
     ) -> None:
         self._scope = scope or Scope(None)
         self.chunks = ChunkWriter(directory, closed)
-        self.framer = Framer(SHARDS, HUGE_BYTES)
+        self._lanes = bool(lanes)
+        self._shards = max((one.number + 1 for one in lanes), default=SHARDS)
+        self.framer = Framer(self._shards, HUGE_BYTES)
+        if lanes:
+            self.framer.sort_by(table(lanes))
         self.functions: list[bytes] = []
         self.scripts: list[bytes] = []
         self.stream_db = 0
@@ -135,14 +142,14 @@ class SnapshotReader:
         self._room(lambda: write_tables(self.chunks.directory, self.version, self.functions, self.scripts))
 
     def _drain_large(self) -> None:
-        for shard in range(SHARDS):
+        for shard in range(self._shards):
             if self.framer.pending(shard) > 64 << 10:
                 self._drain(shard, shard)
 
     def _end_database(self) -> None:
         """What is left of a database; of a small one all."""
-        left = [shard for shard in range(SHARDS) if self.framer.pending(shard)]
-        small = not self.chunks.writing and sum(map(self.framer.pending, left)) <= SMALL_BYTES
+        left = [shard for shard in range(self._shards) if self.framer.pending(shard)]
+        small = not self._lanes and not self.chunks.writing and sum(map(self.framer.pending, left)) <= SMALL_BYTES
         for shard in left:
             self._drain(shard, left[0] if small else shard)
         self.chunks.close_all(self._db)

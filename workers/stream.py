@@ -16,9 +16,8 @@ from sync_tasks.views import Orders
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.census import Census
-from workers.gates import Gates
-from workers.huge import remove_pieces
 from workers.intake import Intake
+from workers.lanes import Lanes, lanes
 from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.pruning import Pruning
@@ -28,7 +27,6 @@ from workers.source.ask import Source
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.target.claim import FINISHED
-from workers.target.link import TargetLink
 
 TICK_S = 0.1
 REPORT_S = 0.4
@@ -75,7 +73,7 @@ class StreamJob:
         self._source = source
         limits = stream_limits(port.task.spec.throttle, port.task.spec.instance_class, 1)
         self.orders = Orders(receive_bytes=self.node.receive_bytes, limits=limits)  # as of the last beat
-        self.applier: Applier  # of the present run; a task that is suspended and resumed gets another
+        self.applier: Applier | Lanes  # of the present run; a task that is suspended and resumed gets another
         self.receiver: Receiver
         self._beat = Beat(self._renew, patient=True)
         self._sample: int | None = None  # the source's offset when last asked
@@ -143,8 +141,9 @@ class StreamJob:
         if before.is_alive():
             return False  # another shift begins
         self.port.reread()
-        self.applier = self._applier(before.source)
-        self.applier.border, self.applier.progress.committed = before.border, before.progress.committed
+        self.applier = self._applier()
+        before.close()
+        self.applier.after(before.border, before.progress.committed)
         self.census.anew(self.applier.scope)
         self.receiver.alone.clear()
         self._sample, self._in_sync, self._took_up, self._values = None, False, False, {}
@@ -180,29 +179,36 @@ class StreamJob:
         self.pruning = Pruning(self.log, self.known)
         if not self.node.gen and not self.node.begun:
             self.known.create()
-        self.applier = self._applier(Source(self._source))
+        self.applier = self._applier()
         if self.orders.receive_bytes is not None:
-            self.applier.progress.committed = self.node.applied_offset
+            self.applier.came_to(self.node.applied_offset)
         self.census = Census(
             Source(self._source), self.known, self.log, self.applier.scope, lambda: self.applier.checkpoint(),
             self.port.event,
         )  # fmt: skip
-        gates = Gates(self.target, self.port.task.uid, self.node.number, self.home)
         self.receiver = Receiver(
             self._source, self.port, self.log, self.directory, Source(self._source),
-            committed=lambda: self.applier.progress.committed, begin=gates.close_earlier,
+            committed=lambda: self.applier.progress.committed, begin=lambda gen: self.applier.close_earlier(gen),
             checkpoint=lambda: self.applier.checkpoint(), border=self.applier.border,
-            reopen=lambda *what: self.applier.reopen(*what), known=self.known, number=gates.number,
+            reopen=lambda *what: self.applier.reopen(*what), known=self.known,
+            number=lambda last: self.applier.number_snapshot(last),
         )  # fmt: skip
         if self.orders.receive_bytes is not None:
             self.receiver.alone.set()
         self.receiver.start()
 
-    def _applier(self, source: Source) -> Applier:
-        scope = Scope(self.port.task.databases, self.port.task.spec.filter)
-        made = Applier(self.target, self.port, self.log, source, self.directory, scope, self.home, self.known)
-        made.pace.limits = self.orders.limits
+    def _applier(self) -> Applier | Lanes:
+        made: Applier | Lanes
+        if given := lanes(self.port, self.target):
+            made = Lanes(self.port, self.target, given, self._make, lambda: Source(self._source))
+        else:
+            scope = Scope(self.port.task.databases, self.port.task.spec.filter)
+            made = self._make(self.target, self.port, scope, Source(self._source))
+        made.limit(self.orders.limits)
         return made
+
+    def _make(self, target: Endpoint, port: StreamPort, scope: Scope, source: Source) -> Applier:
+        return Applier(target, port, self.log, source, self.directory, scope, self.home, self.known)
 
     def _renew(self) -> Orders:
         self.orders = self.port.renew()
@@ -221,7 +227,7 @@ class StreamJob:
         self._beat.check()
         if not self._may_go_on() or self.orders.receive_bytes is not None:
             return False
-        self.applier.pace.limits = self.orders.limits
+        self.applier.limit(self.orders.limits)
         if self.orders.finishing:
             self.applier.finishing.set()
             self.log.wake()
@@ -239,7 +245,7 @@ class StreamJob:
             self._tidy()
         if self.applier.progress.streaming:
             self.pruning.turn(self.applier.progress.prunable)
-        if self.applier.progress.streaming and self.applier.extending.whole:
+        if self.applier.progress.streaming and self.applier.whole:
             self.census.turn(self.applier.progress.committed or 0)
         if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
             self._asked, self._heard = now, self.log.end
@@ -285,29 +291,26 @@ class StreamJob:
     def _tidy(self) -> None:
         """The load is closed and its expiries are settled: its files and temporary keys are of no more use."""
         with self.applier.border:
-            node, chain = self.port.node(), self.applier.chain
-            if not node.begun or chain is None or chain.gen < node.gen:
+            node, gen = self.port.node(), self.applier.gen
+            if not node.begun or gen is None or gen < node.gen:
                 self._tidied = False  # another snapshot has just begun
                 return
-            if chain.gen == node.gen:
+            if gen == node.gen:
                 self.known.add(node.gen, [(c.db, Path(c.path), c.keys) for c in self.port.chunks(node.gen)])
             else:
                 self.known.forget()  # the database has lost its last commits: nobody knows the chunks
             for old in self.directory.iterdir():  # not `glob`, which compiles an expression
-                if old.name.startswith("gen-") and int(old.name[4:]) <= chain.gen:
+                if old.name.startswith("gen-") and int(old.name[4:]) <= gen:
                     shutil.rmtree(old, ignore_errors=True)
         self._remove_pieces(node.gen)
 
     def _remove_pieces(self, gen: int) -> None:
         """Values that were being built when their loader died."""
         chunks = [c for g in range(1, gen + 1) for c in self.port.chunks(g)]
-        link = TargetLink(self.target, "keyferry-tidy", self.home)
         try:
-            remove_pieces(link, self.port.task.uid, self.applier.scope, chunks)
+            self.applier.remove_pieces(chunks)
         except KeyferryError:
             self._tidied = False  # next tick tries again
-        finally:
-            link.close()
 
     def _ask(self) -> None:
         """In sync: the target has all that the source had written when asked, and nothing of that is held."""
@@ -380,7 +383,8 @@ class StreamJob:
             offsets = {"received_offset": self.log.end, "applied_offset": self.applier.progress.committed}
             self.port.progress(offsets)
         self.census.close()
-        for source in (self.source, self.applier.source, self.receiver.source):
+        self.applier.close()
+        for source in (self.source, self.receiver.source):
             if isinstance(source, Source):
                 source.close()
 

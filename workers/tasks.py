@@ -21,6 +21,7 @@ from sync_tasks.store import Database, Store, rehearse
 from sync_tasks.store.ops import OpHandle
 from sync_tasks.store.stream import StreamHandle
 from workers.full import load_chunk
+from workers.lanes import aim
 from workers.ops import carry_out
 from workers.shown import shown
 from workers.spool.sweep import sweep
@@ -125,7 +126,7 @@ def load(self: Any, chunk_id: int) -> str | None:
             port.done(0)
             return "out of scope"
         port.say = shown(self)
-        load_chunk(port, target, port.task.home, goal)
+        load_chunk(port, aim(port, target), port.task.home, goal)
         return f"{port.chunk.keys} keys"
     except Fenced as error:
         log.info("chunk %s: %s", chunk_id, error.line())

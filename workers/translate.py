@@ -72,7 +72,8 @@ class Translator:
         self.offset = offset  # of the stream byte before the buffered data
         self._select(db)
         self.most = (WINDOW_COMMANDS, WINDOW_BYTES)  # of a window, unless one command or transaction is more
-        self._may_pack = self._packs = b"MSET" not in self._table  # else the target does not know it
+        # Else the target does not know it, or does not take keys of different slots.
+        self._may_pack = self._packs = b"MSET" not in self._table and not rewriter.scope.one_slot
         self.window = self._window(offset, db, "")
         self._transaction: Window | None = None
         self.full: list[Window] = []
@@ -314,6 +315,7 @@ class Translator:
         window.beside += tx.beside
         window.ahead += tx.ahead
         window.wipes |= tx.wipes
+        window.plain += tx.plain
         window.databases |= tx.databases
         window.received_ms = window.received_ms or tx.received_ms
         if tx.selected is not None:

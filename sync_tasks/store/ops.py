@@ -271,7 +271,7 @@ def _restarted(session: Session, task: Task, op: Op) -> None:
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
     task.uid = secrets.token_hex(8)
     task.finishing = not rows.spec_of(task).follows
-    task.extents = None
+    task.extents = task.lanes = None
     session.execute(
         update(Node)
         .where(Node.task_id == task.id)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Float, Select, and_, case, cast, func, select
 from sqlalchemy.orm import Session
 
+from sync_tasks import lanes
 from sync_tasks.models import Big, Chunk, Event, Lease, Node, Op, Task
 from sync_tasks.spec import TaskSpec, mapping
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
@@ -60,6 +61,7 @@ def task_view(row: Task) -> TaskView:
         account=row.account,
         home=extents["home"],
         former=tuple(extents["former"]),
+        lanes=lanes.read(row.lanes),
     )
 
 

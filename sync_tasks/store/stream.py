@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from random import Random
@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from sync_tasks import lifecycle, names
+from sync_tasks import lanes, lifecycle, names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, TaskRests, is_away
+from sync_tasks.lanes import Lane
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import RUNNING, ChunkState, TaskState
@@ -209,7 +210,7 @@ class StreamHandle:
         with self._db.read() as session:
             return rows.load_state(session, self.node_id, gen)
 
-    def chunks(self, gen: int) -> list[ChunkView]:
+    def chunks(self, gen: int, *, every: bool = False) -> list[ChunkView]:
         """The chunks of a snapshot, in order."""
         query = select(Chunk).where(Chunk.node_id == self.node_id, Chunk.gen == gen).order_by(Chunk.seq)
         with self._db.read() as session:
@@ -258,6 +259,15 @@ class StreamHandle:
             to = lifecycle.phase(session, task.id)
             if task.state == TaskState.INITIALIZING and to is TaskState.SYNCHRONIZING:
                 lifecycle.move(session, task, to, "the snapshot is loaded, the stream begins")
+
+    def set_lanes(self, given: Sequence[Lane]) -> tuple[Lane, ...]:
+        """The parts of a target that is a cluster, unless another node of the task was faster: those that hold."""
+        with self._write() as (session, _, task):
+            session.refresh(task, with_for_update=True)
+            if task.lanes is None:
+                task.lanes = lanes.written(given)
+            self.task = rows.task_view(task)
+            return self.task.lanes
 
     def took_up(self) -> None:
         """The job works by the task's present settings: a task that was being modified goes on."""

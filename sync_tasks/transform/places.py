@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from binascii import crc_hqx
 from collections.abc import Sequence
-
-SLOTS = 16384
 
 GROUPS: dict[bytes, tuple[str, str]] = {
     **dict.fromkeys(
@@ -77,12 +74,3 @@ def places(argv: Sequence[bytes]) -> list[int]:
     if name in _STORING:
         return [1, *(i + 1 for i in range(2, count - 1) if argv[i].upper() in (b"STORE", b"STOREDIST"))]
     return [1]
-
-
-def slot(key: bytes) -> int:
-    """The hash slot of a key, as a cluster counts: what stands in the first braces alone, if anything does."""
-    start = key.find(b"{")
-    end = key.find(b"}", start + 1)
-    if start >= 0 and end > start + 1:
-        key = key[start + 1 : end]
-    return crc_hqx(key, 0) % SLOTS

@@ -9,8 +9,9 @@ from typing import Any
 
 from sync_tasks.errors import TransformError, UsageError, named
 from sync_tasks.names import KEY_PREFIX
+from sync_tasks.slots import slot
 from sync_tasks.transform.lua import HOST, STEPS
-from sync_tasks.transform.places import GROUPS, places, slot
+from sync_tasks.transform.places import GROUPS, places
 
 MEMORY = 64 << 20
 """Bytes that a script may hold, the commands that it sees included."""

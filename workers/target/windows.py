@@ -29,7 +29,7 @@ from sync_tasks.errors import (
     named,
 )
 from sync_tasks.names import checkpoint_key, over_key
-from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, arguments, encode, transaction
+from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, ReplyError, arguments, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
 from workers.target.link import SILENCE_S, TargetLink, lost
 from workers.target.scripted import scripted, scripted_pieces
@@ -48,6 +48,8 @@ TURNS = 3
 
 
 NOT_SENT = "it is not sent as it is: the target does not know it, or it concerns keys in scope and others"
+ALREADY = re.compile(rb"already exists|not found", re.IGNORECASE)
+"""What a command answers that is executed a second time."""
 UNKNOWN = re.compile(rb"-ERR unknown (command|subcommand)", re.IGNORECASE)
 
 
@@ -108,9 +110,14 @@ class Window:
     selected: int | None = None  # and in which it ends
     beside: int = 0  # bytes of commands that others stand for
     wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
-    plain: list[list[bytes]] = field(default_factory=list)  # executed before it, outside: may be executed again
+    plain: list[list[bytes]] = field(default_factory=list)  # goes beside it, and before; may be executed again
     ahead: list[tuple[int, Iterator[tuple[bytes, int]]]] = field(default_factory=list)
     """What is to be executed before it, in windows of our own: target database, and parts: bytes, commands in them."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing may be in flight before it."""
+        return self.wipes or bool(self.plain)
 
     @property
     def size(self) -> int:
@@ -206,8 +213,10 @@ class Chain:
         self._count = encode([b"HINCRBY", self.ck, b"windows", b"1"])
 
     def push(self, window: Window) -> None:
-        """Queue one window for sending."""
-        assert not (window.wipes and self.flying)
+        """Queue one window for sending. What goes beside it is executed now."""
+        assert not (window.alone and self.flying)
+        if window.plain:
+            self._beside(window.plain)
         assert self.pouring is None
         self.number += 1
         n = self.number
@@ -231,6 +240,19 @@ class Chain:
             self._out += end
         self.flying.append(window)
         self.flying_bytes += len(window.body) + window.beside
+
+    def _beside(self, commands: list[list[bytes]]) -> None:
+        """Execute what a script may not say, if the chain is ours still. Whoever goes on after a death does it again."""
+        tok, over = self.tok, over_key(self.tok)
+        gate: list[list[bytes | int]] = [
+            [b"WATCH", self.ck, tok, over], [b"PEXPIREAT", over, FAR], [b"HSETNX", tok, self.number, b"0"], [b"MULTI"],
+        ]  # fmt: skip
+        *_, done = self.link.ask_all([*gate, *([*argv] for argv in commands), [b"EXEC"]])
+        if done is None:
+            raise Fenced("a command of the stream was refused: another owner has claimed it")
+        for answer in done:
+            if isinstance(answer, ReplyError) and not ALREADY.search(answer.line):
+                raise classify(answer.line, Side.TARGET)
 
     def point(self) -> Checkpoint:
         """What the last window pushed says, or was to say."""

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from sync_tasks.transform.places import places, slot
+from sync_tasks.slots import slot
+from sync_tasks.transform.places import places
 from sync_tasks.transform.script import Script
 from tests.pages import DOCS
 

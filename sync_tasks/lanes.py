@@ -1,0 +1,87 @@
+"""A target cluster in parts: what one of its masters serves, which has a checkpoint of its own.
+
+A transaction reaches one node, and so does what it says of how far the target is. A lane is a part of the slots for
+which one checkpoint speaks; Keyferry's own keys of a lane have a hash tag of one of its slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from typing import Any
+
+from sync_tasks.slots import SLOTS, slot
+from sync_tasks.topology import Ranges, Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One part.
+
+    number: from 0, never given twice in a run. tag: of the keys of our own.
+    """
+
+    number: int
+    tag: str
+    slots: Ranges
+
+    @property
+    def home(self) -> int:
+        """The slot of our own keys."""
+        return slot(self.tag.encode())
+
+    def table(self) -> bytes:
+        """A byte for each slot of the cluster, 1 for those of the lane."""
+        found = bytearray(SLOTS)
+        for first, last in self.slots:
+            found[first : last + 1] = b"\1" * (last - first + 1)
+        return bytes(found)
+
+    def uid(self, task: str) -> str:
+        """In the place of a task's uid in the names of our own keys."""
+        return f"{task}:{{{self.tag}}}"
+
+
+def lanes_of(shards: Sequence[Shard]) -> tuple[Lane, ...]:
+    """One for each shard. Our own keys are where its last slot is: whoever moves slots begins with the first ones."""
+    return tuple(Lane(number, tags()[shard.slots[-1][1]], shard.slots) for number, shard in enumerate(shards))
+
+
+def table(lanes: Sequence[Lane]) -> bytes:
+    """For each slot the number of its lane, a byte each."""
+    found = bytearray(SLOTS)
+    for lane in lanes:
+        for first, last in lane.slots:
+            found[first : last + 1] = bytes([lane.number]) * (last - first + 1)
+    return bytes(found)
+
+
+def written(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
+    """As JSON keeps them."""
+    return [{"number": one.number, "tag": one.tag, "slots": [list(pair) for pair in one.slots]} for one in lanes]
+
+
+def read(given: Sequence[dict[str, Any]] | None) -> tuple[Lane, ...]:
+    """What `written` has made."""
+    return tuple(
+        Lane(one["number"], one["tag"], tuple((int(a), int(b)) for a, b in one["slots"])) for one in given or ()
+    )
+
+
+def tag_of(key: bytes) -> str:
+    """A hash tag of the slot that a key is in."""
+    return tags()[slot(key)]
+
+
+@cache
+def tags() -> tuple[str, ...]:
+    """For each slot a short text that hashes to it."""
+    found: dict[int, str] = {}
+    for number in count():
+        text = f"{number:x}"
+        found.setdefault(slot(text.encode()), text)
+        if len(found) == SLOTS:
+            return tuple(found[one] for one in range(SLOTS))
+    raise AssertionError
