@@ -47,11 +47,13 @@ class Endpoint:
     sentinel_username: str | None = None
     sentinel_password_file: str | None = None
     slot: int | None = None  # of a cluster: whichever node serves it
+    shard: tuple[str, ...] = ()  # of a cluster: the master of the shard that has these members, or once had
+    slots: tuple[tuple[int, int], ...] = ()  # of that shard, if none of them is left
 
     @property
     def is_cluster(self) -> bool:
         """Whether it is a whole cluster."""
-        return bool(self.nodes) and not self.master and self.slot is None
+        return bool(self.nodes) and not self.master and self.slot is None and not self.shard
 
     @property
     def is_sentinel(self) -> bool:
@@ -61,11 +63,17 @@ class Endpoint:
     def at(self, host: str, port: int) -> Endpoint:
         """One server of it: the same credentials, TLS and database."""
         scheme = "rediss" if self.tls else "redis"
-        return replace(self, scheme=scheme, host=host, port=port, nodes=(), master="", slot=None)
+        return replace(
+            self, scheme=scheme, host=host, port=port, nodes=(), master="", slot=None, shard=(), slots=()
+        )
 
     def serving(self, slot: int) -> Endpoint:
         """Of a cluster: whichever node serves a hash slot, found anew for each connection."""
         return replace(self, slot=slot)
+
+    def of_shard(self, members: tuple[str, ...], slots: tuple[tuple[int, int], ...]) -> Endpoint:
+        """Of a cluster: the master of a shard, found anew for each connection, by the names of its members."""
+        return replace(self, shard=members, slots=slots)
 
     @classmethod
     def parse(cls, url: str, side: Side, password: str | None = None) -> Endpoint:

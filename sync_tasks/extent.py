@@ -1,4 +1,4 @@
-"""What of a source is copied, and where to: databases and beginnings of names, to be compared and cut down.
+"""What of a source is copied, and where to: databases, beginnings of names, hash slots, to be compared and cut down.
 
 A task may be given another extent while it runs. The target's checkpoint says of which one the target is exact; what
 two have in common goes on all the while.
@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.keyfilter import FilterSpec, KeyFilter, prefix
+from sync_tasks.slots import Ranges
 
 
 def _least(given: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -73,17 +75,19 @@ class Extent:
         databases: source to target number; None: all, each to its own.
         usual: names of databases that have no others in `own`.
         own: by the source's number of a database.
+        slots: of a source node of a cluster: the hash slots that it carries; None: all.
     """
 
     databases: dict[int, int] | None = None
     usual: Names = ALL
     own: dict[int, Names] = field(default_factory=dict)
+    slots: Ranges | None = None
 
     @classmethod
-    def of(cls, databases: dict[int, int] | None, spec: FilterSpec) -> Extent:
-        """As a task's settings say."""
+    def of(cls, databases: dict[int, int] | None, spec: FilterSpec, slots: Ranges | None = None) -> Extent:
+        """As a task's settings say, and of what slots a source node is."""
         own = {int(db): Names.given(one) for db, one in spec.db.items()}
-        return cls(databases, Names.given(spec), own)._plain()
+        return cls(databases, Names.given(spec), own, slots)._plain()
 
     @classmethod
     def parse(cls, text: str) -> Extent:
@@ -94,6 +98,7 @@ class Extent:
             None if databases is None else {int(db): int(to) for db, to in databases.items()},
             _names(table["usual"]),
             {int(db): _names(one) for db, one in table["own"].items()},
+            hash_slots.read(table["slots"]) if "slots" in table else None,
         )
 
     @cached_property
@@ -101,7 +106,9 @@ class Extent:
         """In JSON: the same for the same extent."""
         databases = None if self.databases is None else {str(db): to for db, to in sorted(self.databases.items())}
         own = {str(db): _written(one) for db, one in sorted(self.own.items())}
-        table = {"databases": databases, "usual": _written(self.usual), "own": own}
+        table: dict[str, Any] = {"databases": databases, "usual": _written(self.usual), "own": own}
+        if self.slots is not None:
+            table["slots"] = hash_slots.written(self.slots)
         return json.dumps(table, separators=(",", ":"))
 
     def target(self, db: int) -> int | None:
@@ -114,7 +121,7 @@ class Extent:
 
     def takes(self, db: int, name: bytes) -> bool:
         """Whether a key of a source database is in it."""
-        return self.names(db).takes(name)
+        return self.names(db).takes(name) and hash_slots.has(self.slots, name)
 
     def meet(self, other: Extent) -> Extent:
         """What is in both, and goes to the same place."""
@@ -122,7 +129,7 @@ class Extent:
         if databases is not None:
             databases = {db: to for db, to in databases.items() if self.target(db) == other.target(db) == to}
         own = {db: self._of(db).meet(other._of(db)) for db in {*self.own, *other.own}}
-        return Extent(databases, self.usual.meet(other.usual), own)._plain()
+        return Extent(databases, self.usual.meet(other.usual), own, hash_slots.meet(self.slots, other.slots))._plain()
 
     def covers(self, other: Extent) -> bool:
         """Whether all of the other is in it, and goes to the same place."""
@@ -133,7 +140,9 @@ class Extent:
         if self.target(db) is None:
             return False
         mine = self.names(db)
-        return self.target(db) != before.target(db) or before.names(db).meet(mine) != mine
+        if self.target(db) != before.target(db) or before.names(db).meet(mine) != mine:
+            return True
+        return hash_slots.meet(self.slots, before.slots) != self.slots
 
     def _of(self, db: int) -> Names:
         return self.own.get(db, self.usual)
@@ -142,10 +151,10 @@ class Extent:
         """Without what makes no difference."""
         databases, own, usual = self.databases, self.own, self.usual
         if databases is None:
-            return Extent(None, usual, {db: one for db, one in own.items() if one != usual})
+            return Extent(None, usual, {db: one for db, one in own.items() if one != usual}, self.slots)
         every = {db: own.get(db, usual) for db in databases}
         databases = {db: to for db, to in databases.items() if every[db] != NOTHING}
-        return Extent(databases, ALL, {db: every[db] for db in databases if every[db] != ALL})
+        return Extent(databases, ALL, {db: every[db] for db in databases if every[db] != ALL}, self.slots)
 
 
 def _names(table: dict[str, Any]) -> Names:

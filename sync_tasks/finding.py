@@ -8,7 +8,7 @@ from typing import Any
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side
-from sync_tasks.topology import shards
+from sync_tasks.topology import same, shards
 
 ASK_S = 3.0
 """Seconds that one of several may take to answer."""
@@ -22,12 +22,21 @@ def find(endpoint: Endpoint) -> Endpoint:
     """
     if endpoint.is_sentinel:
         return _master(endpoint)
+    if endpoint.shard:
+        return _of_shard(endpoint)
     if endpoint.slot is None:
         return endpoint.at(*_answering(endpoint))
     for shard in shards(endpoint):
         if shard.serves(endpoint.slot):
             return endpoint.at(*shard.master)
     raise _down(endpoint.side, f"no node of the cluster {endpoint.address()} serves slot {endpoint.slot}")
+
+
+def _of_shard(endpoint: Endpoint) -> Endpoint:
+    found = same(endpoint.shard, endpoint.slots, shards(endpoint))
+    if found is None:
+        raise _down(endpoint.side, f"no node of the cluster {endpoint.address()} has what the shard had")
+    return endpoint.at(*found.master)
 
 
 def _answering(endpoint: Endpoint) -> tuple[str, int]:

@@ -12,8 +12,8 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-from sync_tasks.slots import SLOTS, slot
-from sync_tasks.topology import Ranges, Shard
+from sync_tasks.slots import SLOTS, Ranges, slot
+from sync_tasks.topology import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,6 @@ class Lane:
     def home(self) -> int:
         """The slot of our own keys."""
         return slot(self.tag.encode())
-
-    def table(self) -> bytes:
-        """A byte for each slot of the cluster, 1 for those of the lane."""
-        found = bytearray(SLOTS)
-        for first, last in self.slots:
-            found[first : last + 1] = b"\1" * (last - first + 1)
-        return bytes(found)
 
     def uid(self, task: str) -> str:
         """In the place of a task's uid in the names of our own keys."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sync_tasks.answers import classify
@@ -22,6 +23,7 @@ class Shard:
     """One master of a cluster, and who has copies of what it has.
 
     node_id: the master's own name for itself. moving: of its slots, those that are on their way from or to it.
+    members: names of the master and its replicas: by them it is the same shard after a failover.
     """
 
     slots: Ranges
@@ -29,6 +31,7 @@ class Shard:
     replicas: tuple[Address, ...]
     node_id: str
     moving: tuple[int, ...] = ()
+    members: frozenset[str] = field(default=frozenset(), compare=False)
 
     def serves(self, slot: int) -> bool:
         """Whether a slot is one of its."""
@@ -52,7 +55,8 @@ def shards(endpoint: Endpoint) -> list[Shard]:
         try:
             with one.connect(socket_timeout=ASK_S, socket_connect_timeout=ASK_S) as client:
                 text: Any = client.execute_command("CLUSTER", "NODES")
-            return read(text.decode(), (host, port), endpoint.side)
+                slots: Any = client.execute_command("CLUSTER", "SLOTS")
+            return reached(read(text.decode(), (host, port), endpoint.side), slots, (host, port))
         except Exception as error:  # noqa: BLE001 - classified, and raised if no other node answers
             last = _refined(classify(error, endpoint.side), one)
     assert last is not None
@@ -70,6 +74,7 @@ def read(text: str, asked: Address, side: Side) -> list[Shard]:
     """
     masters: list[tuple[str, Address, Ranges, tuple[int, ...]]] = []
     replicas: dict[str, list[Address]] = {}
+    named: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, where, flags, master, *rest = line.split()
         rest = rest[4:]
@@ -79,6 +84,7 @@ def read(text: str, asked: Address, side: Side) -> list[Shard]:
         address = _address(where, asked, "myself" in known)
         if "master" not in known:
             replicas.setdefault(master, []).append(address)
+            named.setdefault(master, []).append(name)
         elif slots := tuple(_range(part) for part in rest if not part.startswith("[")):
             masters.append((name, address, slots, tuple(int(p[1:].split("-")[0]) for p in rest if p.startswith("["))))
     missing = SLOTS - sum(last - first + 1 for _, _, slots, _ in masters for first, last in slots)
@@ -89,8 +95,46 @@ def read(text: str, asked: Address, side: Side) -> list[Shard]:
             code="cluster-down",
             hint="see CLUSTER INFO there; bring its failed masters back, or give their slots to others",
         )
-    found = [Shard(slots, where, tuple(replicas.get(name, ())), name, moving) for name, where, slots, moving in masters]
+    found = [
+        Shard(slots, where, tuple(replicas.get(name, ())), name, moving, frozenset((name, *named.get(name, ()))))
+        for name, where, slots, moving in masters
+    ]
     return sorted(found, key=lambda shard: shard.slots)
+
+
+def reached(found: list[Shard], slots: Iterable[Any], asked: Address) -> list[Shard]:
+    """The shards, each master at the address where clients are to reach it: a host's name that a certificate is made
+    out to, perhaps, of which CLUSTER NODES gives the number.
+
+    Args:
+        slots: what CLUSTER SLOTS has answered; before 4.0 it does not say which node has an address.
+        asked: whom; a node that knows no address of its own is there.
+    """
+    where: dict[str, Address] = {}
+    for _first, _last, (host, port, *name), *_replicas in slots:
+        if name:
+            known = host.decode() if host else ""
+            where[name[0].decode()] = (known if known not in ("", "?") else asked[0], int(port))
+    return [replace(shard, master=where.get(shard.node_id, shard.master)) for shard in found]
+
+
+def same(shard: Iterable[str], slots: Ranges, now: Iterable[Shard]) -> Shard | None:
+    """The shard that had these members: one of them is its master now, or else is left in it; else any that serves
+    some of the slots. Of several, the one that serves the most of them."""
+    now, known = list(now), set(shard)
+    for fits in (
+        [one for one in now if one.node_id in known],
+        [one for one in now if one.members & known],
+        [one for one in now if _common(slots, one.slots)],
+    ):
+        if fits:
+            return max(fits, key=lambda one: _common(slots, one.slots))
+    return None
+
+
+def _common(one: Ranges, other: Ranges) -> int:
+    pairs = ((max(a, c), min(b, d)) for a, b in one for c, d in other)
+    return sum(last - first + 1 for first, last in pairs if last >= first)
 
 
 def _address(where: str, asked: Address, itself: bool) -> Address:

@@ -76,9 +76,12 @@ class Lanes:
         self.scope = Scope(port.task.databases, spec.filter)
         together = Together(port, len(given))
         self._each = [
-            make(target.serving(one.home), LanePort(together, one), Scope(port.task.databases, spec.filter, one), source())
+            make(
+                target.serving(one.home), LanePort(together, one),
+                Scope(port.task.databases, spec.filter, None, one), source(),
+            )
             for one in given
-        ]
+        ]  # fmt: skip
         first = self._each[0]
         self.stop_event, self.loaded, self.finishing = first.stop_event, first.loaded, first.finishing
         self.border = first.border

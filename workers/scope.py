@@ -1,10 +1,12 @@
-"""Which databases and keys of the source travel, and to which target database."""
+"""Which databases and keys of a source node travel, and to which target database."""
 
 from __future__ import annotations
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.extent import ALL, Extent, Names
 from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.lanes import Lane
+from sync_tasks.slots import Ranges
 from workers.codec.filter_cy import Filter
 
 
@@ -14,21 +16,27 @@ class Scope:
     Args:
         databases: source to target number; None means all, each to its own.
         filter_spec: which keys and commands travel; None: all.
-        lane: of the target, the part that is meant; None: all of it.
+        slots: which hash slots a source node of a cluster carries: other nodes' keys are not in its scope. None: all.
+        lane: of a target that is a cluster, the part that is meant; None: it is none.
 
     one_slot: a command may name keys of one hash slot only, since the target is a cluster.
     """
 
     def __init__(
-        self, databases: dict[int, int] | None, filter_spec: FilterSpec | None = None, lane: Lane | None = None
+        self,
+        databases: dict[int, int] | None,
+        filter_spec: FilterSpec | None = None,
+        slots: Ranges | None = None,
+        lane: Lane | None = None,
     ) -> None:
         self.databases = databases
         spec = filter_spec or FilterSpec()
-        self.extent = Extent.of(databases, spec)
-        self.lane = lane
-        self.one_slot = lane is not None
-        self._slots = b"" if lane is None else lane.table()
-        self._names_filtered = spec.keys_filtered
+        there = hash_slots.ALL if lane is None else lane.slots
+        both = slots if lane is None else hash_slots.meet(slots, lane.slots)
+        self.extent = Extent.of(databases, spec, both)
+        self.lane, self.one_slot = lane, lane is not None
+        self._apart = slots is not None and hash_slots.meet(slots, there) != there
+        self._crowded = spec.keys_filtered or self._apart
         self.blocked = frozenset(name.encode() for name in spec.block_commands)  # commands
         self._usual = self._compiled(Names.given(spec))
         self._own = {int(db): self._compiled(Names.given(one)) for db, one in spec.db.items()}
@@ -37,7 +45,7 @@ class Scope:
     @property
     def filtered(self) -> bool:
         """Whether keys of a source database in scope may be out of it."""
-        return self._names_filtered or self.one_slot
+        return self._crowded or self.extent.slots is not None
 
     @classmethod
     def within(cls, extent: Extent, whole: Scope) -> Scope:
@@ -46,9 +54,10 @@ class Scope:
         Args:
             extent: of that; `whole` covers it.
         """
-        made = cls(extent.databases, FilterSpec(), whole.lane)
+        made = cls(extent.databases, FilterSpec(), None, whole.lane)
         made.extent, made.blocked, made._to_be = extent, whole.blocked, whole
-        made._names_filtered = extent.usual != ALL or any(one != ALL for one in extent.own.values())
+        made._crowded = extent.usual != ALL or any(one != ALL for one in extent.own.values()) or whole._apart
+        made._apart = whole._apart
         made._usual = made._compiled(extent.usual)
         made._own = {db: made._compiled(one) for db, one in extent.own.items()}
         return made
@@ -75,12 +84,12 @@ class Scope:
         if target is None:
             return False
         added = self._to_be is not None and len(self._to_be.sources(target)) > 1
-        return self._names_filtered or added or len(self.sources(target)) > 1
+        return self._crowded or added or len(self.sources(target)) > 1
 
     @property
     def shares_all(self) -> bool:
         """The same of all databases of the target, for FLUSHALL."""
-        return self._names_filtered
+        return self._crowded
 
     def filter(self, db: int) -> Filter | None:
         """Of the keys of a source database; None: all of them are in scope."""
@@ -96,4 +105,7 @@ class Scope:
         return not self.filtered or any(self.takes(source, key) for source in self.sources(target))
 
     def _compiled(self, one: Names) -> Filter | None:
-        return None if one == ALL and not self._slots else Filter([*one.allow], [*one.block], self._slots)
+        slots = self.extent.slots
+        if slots is None:
+            return None if one == ALL else Filter([*one.allow], [*one.block])
+        return Filter([*one.allow], [*one.block], hash_slots.table(slots))

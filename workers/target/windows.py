@@ -242,12 +242,14 @@ class Chain:
         self.flying_bytes += len(window.body) + window.beside
 
     def _beside(self, commands: list[list[bytes]]) -> None:
-        """Execute what a script may not say, if the chain is ours still. Whoever goes on after a death does it again."""
+        """Execute what a script may not say, if the chain is ours still. After a death it is done again."""
         tok, over = self.tok, over_key(self.tok)
         gate: list[list[bytes | int]] = [
             [b"WATCH", self.ck, tok, over], [b"PEXPIREAT", over, FAR], [b"HSETNX", tok, self.number, b"0"], [b"MULTI"],
         ]  # fmt: skip
-        *_, done = self.link.ask_all([*gate, *([*argv] for argv in commands), [b"EXEC"]])
+        for argv in commands:
+            gate.append([*argv])
+        *_, done = self.link.ask_all([*gate, [b"EXEC"]])
         if done is None:
             raise Fenced("a command of the stream was refused: another owner has claimed it")
         for answer in done:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sync_tasks.errors import ConnectionLost, Side
-from sync_tasks.topology import Shard, read
+from sync_tasks.topology import Shard, reached, read, same
 
 A, B, C, R = (letter * 40 for letter in "abce")
 WHOLE = f"""\
@@ -38,3 +38,31 @@ def test_slots_that_nobody_serves_are_an_error_that_is_tried_again() -> None:
     with pytest.raises(ConnectionLost, match="5462 of the slots") as caught:
         read("\n".join(line for line in WHOLE.splitlines() if not line.startswith(B)), ("h", 1), Side.TARGET)
     assert caught.value.code == "cluster-down"
+
+
+def shard(name: str, first: int, last: int, *replicas: str) -> Shard:
+    return Shard(((first, last),), ("h", 1), (), name, members=frozenset((name, *replicas)))
+
+
+def test_masters_are_where_clients_are_to_reach_them() -> None:
+    found = read(WHOLE, ("asked", 1), Side.TARGET)
+    slots = [
+        [0, 5460, [b"", 6379, A.encode(), []]],
+        [5461, 10921, [b"b.example", 7001, B.encode(), []], [b"r.example", 7002, R.encode(), []]],
+        [10922, 16382, [b"10.0.0.3", 6380]],
+    ]
+    assert [one.master for one in reached(found, slots, ("asked", 1))] == [
+        ("asked", 6379),
+        ("b.example", 7001),
+        ("asked", 6380),
+    ]
+    assert found[1].members == {B, R}
+
+
+def test_a_shard_is_known_by_its_members_and_then_by_its_slots() -> None:
+    promoted, other = shard("r", 100, 199), shard("z", 0, 99)
+    assert same(("a", "r"), ((0, 99),), [other, promoted]) is promoted
+    assert same(("a", "r"), ((0, 99),), [other]) is other
+    assert same(("a", "r"), ((0, 99),), [shard("z", 100, 199)]) is None
+    assert same(("a", "r"), ((0, 99),), [shard("r", 200, 299), shard("a", 0, 50), other]).node_id == "a"  # type: ignore[union-attr]
+    assert same(("a", "r"), ((0, 99),), [other, shard("y", 100, 199, "r")]).node_id == "y"  # type: ignore[union-attr]
