@@ -206,3 +206,46 @@ class Cluster:
     ) -> None:
         for node in self.nodes:
             node.__exit__(kind, error, where)
+
+
+def value(client: Any, key: bytes) -> Any:
+    """What a key holds, the same for equal values however they are stored; None: it is not there."""
+    kind = client.type(key)
+    if kind == b"string":
+        return client.get(key)
+    if kind == b"list":
+        return client.lrange(key, 0, -1)
+    if kind == b"set":
+        return client.smembers(key)
+    if kind == b"zset":
+        return client.zrange(key, 0, -1, withscores=True)
+    if kind == b"hash":
+        return client.hgetall(key)
+    if kind == b"stream":
+        groups = [{k: v for k, v in one.items() if k != "consumers"} for one in client.xinfo_groups(key)]
+        return client.xrange(key), groups, client.xinfo_stream(key)["last-generated-id"]
+    return None if kind == b"none" else client.dump(key)
+
+
+def differences(one: Any, other: Any, shift_ms: int = 600_000) -> list[str]:
+    """What two servers, or clusters, at rest do not have in common; a few words of each.
+
+    Args:
+        one, other: clients, the source's first.
+        shift_ms: what expiries are later at the other one; a server before 7.0 does not tell them exactly.
+    """
+    mine, theirs = keys(one), keys(other)
+    found = [f"{key!r} is missing" for key in mine - theirs] + [f"{key!r} is too much" for key in theirs - mine]
+    for key in mine & theirs:
+        if value(one, key) != value(other, key):
+            found.append(f"{key!r}: {value(one, key)!r:.200} is {value(other, key)!r:.200}")
+        left, there = one.pttl(key), other.pttl(key)
+        if (left < 0) != (there < 0) or (left >= 0 and abs(there - left - shift_ms) > 1000):
+            found.append(f"{key!r}: {left} ms left, {there} ms")
+    return found
+
+
+def keys(client: Any) -> set[bytes]:
+    """Of a server or cluster, but Keyferry's own."""
+    everywhere = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
+    return {key for key in client.scan_iter(count=1000, **everywhere) if not key.startswith(b"keyferry:")}

@@ -63,6 +63,10 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_cluster_target.py::test_owners_and_loaders_die_under_traffic[redis-8.2",
+    "test_cluster_target.py::test_owners_and_loaders_die_under_traffic[redis-6.2",
+    "test_cluster_target.py::test_owners_and_loaders_die_under_traffic[valkey-8.1",
+    "test_cluster_target.py::test_commands_on_keys_of_several_slots[redis-7.0",
     "test_transformed.py::test_every_write_is_transformed_exactly_once[redis-6.2",
     "test_transformed.py::test_every_write_is_transformed_exactly_once[valkey-9.1",
     "test_transformed.py::test_a_chunk_is_gone_on_with_where_its_loader_died[whole worker]",
@@ -229,6 +233,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 SLOW = (
+    "test_cluster_target.py",
     "test_transformed.py",
     "test_objects_changed.py",
     "test_places.py",

@@ -116,7 +116,7 @@ class Adding:
         self._read = state.read if state is not None else 0
         self._replica = False
         self._then: Addition | None = None  # behind that
-        self._run = error_count(chain.link).partition(":")[0]  # the target's process
+        self._run = error_count(chain.link, chain.ck).partition(":")[0]  # the target's process
         self._rounds = 0
         self._sure_at = 0.0
         self._goals: list[int] | None = None  # target databases to be swept, and where in the first of them
@@ -301,9 +301,10 @@ class Adding:
             return None
         gone, self._gone = self._ours(to, self._gone, state.again), []
         window = self._chain.own_window()
-        for at in range(0, len(gone), BATCH):
+        some = 1 if self._chain.link.scripted else BATCH  # keys of several slots are in no command
+        for at in range(0, len(gone), some):
             select(window, to, window.end)
-            emit(window, [b"UNLINK", *gone[at : at + BATCH]], window.end)
+            emit(window, [b"UNLINK", *gone[at : at + some]], window.end)
         return self._mark(window) if gone else None
 
     def _hide(self) -> None:

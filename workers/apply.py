@@ -11,22 +11,18 @@ from pathlib import Path
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, RefusedCommand, UnknownCommand
 from sync_tasks.names import built_key
-from sync_tasks.throttle import Limits
-from sync_tasks.views import ChunkView, NodeView
+from sync_tasks.views import NodeView
 from workers import resync
 from workers.added import Added
-from workers.applied import Progress
 from workers.clock import Clock
 from workers.closing import Closing
 from workers.cutover import CutOver
 from workers.extending import Extending
-from workers.gates import Gates
-from workers.huge import remove_pieces
 from workers.inquire import Inquiry
 from workers.left_out import LeftOut
 from workers.older import Learned
 from workers.own_keys import own_keys
-from workers.pace import Pace
+from workers.part import Part
 from workers.ports import StreamPort
 from workers.pump import Pump
 from workers.reach import await_log, await_seen
@@ -57,7 +53,7 @@ from workers.transform import rewriter_of
 from workers.translate import Translator
 
 
-class Applier(threading.Thread):
+class Applier(Part):
     """Applies one node's stream.
 
     Args:
@@ -81,29 +77,19 @@ class Applier(threading.Thread):
         home: int,
         known: Known,
     ) -> None:
-        super().__init__(name="applier", daemon=True)
-        self.endpoint, self.port, self.log, self.source, self.directory = endpoint, port, log, source, directory
-        self.scope, self.home, self.known = scope, home, known
-        self.task, self.number = port.task, port.node().number
-        self.stop_event, self.loaded = threading.Event(), threading.Event()
-        self.finishing = threading.Event()  # the cut-over is asked for
-        self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
-        self.border = threading.Lock()
+        super().__init__(endpoint, port, source, scope, home)
+        self.log, self.directory, self.known = log, directory, known
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
-        self.error: BaseException | None = None
-        self.progress = Progress()
         blind = self.blind = self.task.spec.transform.active  # a key of the target may be any of the source
-        self.clock, self.pace = Clock(0 if blind else self.task.spec.extend_expiry_s * 1000, blind=blind), Pace()
+        self.clock = Clock(0 if blind else self.task.spec.extend_expiry_s * 1000, blind=blind)
         self.clock.own_from = log.end or 0
         if self.task.finishing:
             self.finishing.set()
-        self.chain: Chain | None = None
         self._nonce = secrets.token_hex(8)
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
         self._learned = Learned(port.event)
         self._scripts = Scripts(Path("/dev/null") if scope.one_slot else directory / "scripts")  # a cluster runs none
-        self.gates = Gates(endpoint, self.task.uid, self.number, home)
         self.left_out, self.sparing = LeftOut(port.event), Sparing(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
@@ -145,54 +131,6 @@ class Applier(threading.Thread):
                     self.stop_event.wait(self.port.failing(error))
         except BaseException as error:  # noqa: BLE001 - handed to the job, which ends with it
             self.error = error
-
-    @property
-    def lane(self) -> int:
-        """Which part of the target it writes to."""
-        return self.scope.lane.number if self.scope.lane is not None else 0
-
-    @property
-    def gen(self) -> int | None:
-        """Number of the snapshot below the stream; None: there is no stream yet."""
-        return None if self.chain is None else self.chain.gen
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is being added to what the stream acts on."""
-        return self.extending.whole
-
-    def limit(self, limits: Limits) -> None:
-        """How fast it may write."""
-        self.pace.limits = limits
-
-    def came_to(self, offset: int | None) -> None:
-        """Where it goes on."""
-        self.progress.committed = offset
-
-    def after(self, border: threading.Lock, offset: int | None) -> None:
-        """In the place of another one: its lock, and where it had come to."""
-        self.border = border
-        self.came_to(offset)
-
-    def number_snapshot(self, last: int) -> int:
-        """As `Gates.number`."""
-        return self.gates.number(last)
-
-    def close_earlier(self, gen: int) -> None:
-        """As `Gates.close_earlier`."""
-        self.gates.close_earlier(gen)
-
-    def remove_pieces(self, chunks: list[ChunkView]) -> None:
-        """What their loaders were building when they died. Raises what the target answers."""
-        link = TargetLink(self.endpoint, "keyferry-tidy", self.home)
-        try:
-            remove_pieces(link, self.task.uid, self.scope, chunks)
-        finally:
-            link.close()
-
-    def close(self) -> None:
-        """Its connection for questions."""
-        self.source.close()
 
     def _still_owner(self) -> bool:
         self.port.renew()  # raises Fenced when the lease is lost
@@ -345,7 +283,7 @@ class Applier(threading.Thread):
         """The one chain of this connection."""
         if self.chain is None or self.chain.link is not link:
             self.chain = Chain(link, claimed, self.task.uid, self.number, self.home, self.port.epoch, gen)
-            self.chain.seen, self.chain.errors = seen, error_count(link)
+            self.chain.seen, self.chain.errors = seen, error_count(link, self.chain.ck)
             self.chain.extend_ms = self.clock.extend_ms
         return self.chain
 
@@ -410,7 +348,7 @@ class Applier(threading.Thread):
         if (behind and repair.suspect(executed)) or doubted:
             repair.aim(found.offset, found.db)
             return repair
-        chain.trust(error_count(chain.link))
+        chain.trust(error_count(chain.link, chain.ck))
         return None
 
     def _is_behind(self, found: Checkpoint) -> tuple[bool, bool]:

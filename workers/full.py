@@ -38,8 +38,7 @@ from workers.spool.tables import read_tables
 from workers.target.evictions import evicts
 from workers.target.knows import ask, reads_of
 from workers.target.link import TargetLink, lost
-from workers.target.scripted import head as script_head
-from workers.target.scripted import scripted
+from workers.target.scripted import script_head, scripted
 from workers.transform import transformer
 
 BATCH_KEYS = 200
@@ -170,9 +169,8 @@ class FencedBatches:
     def _read(self) -> None:
         body, inside, more = self._flying[0]
         commands = inside + more
-        end, outcome, gate, refused, failed = transaction(
-            self._in, 0, GATE_COMMANDS, commands, inside if self.link.scripted else 0
-        )
+        script = inside if self.link.scripted else 0
+        end, outcome, gate, refused, failed = transaction(self._in, 0, GATE_COMMANDS, commands, script)
         if end < 0:
             self._in += self.link.receive()
             return

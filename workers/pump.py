@@ -167,7 +167,7 @@ class Pump:
             applier.port.event, rewriter.stands_for,
         )  # fmt: skip
         if not repair.doubt():
-            chain.trust(error_count(chain.link))
+            chain.trust(error_count(chain.link, chain.ck))
             return
         repair.aim(*chain.tip[:2])
         if repair.limit is None or repair.limit < self.feed.fed:
@@ -214,7 +214,7 @@ class Pump:
             repair.aim(offset, db)
             return
         self.feed.repair = None
-        self.chain.trust(error_count(self.chain.link))
+        self.chain.trust(error_count(self.chain.link, self.chain.ck))
         self.applier.sparing("repaired", f"{len(repair.keys)} keys were copied anew, the last at offset {offset}")
 
     @property

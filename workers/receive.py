@@ -269,11 +269,9 @@ class Receiver(threading.Thread):
             self.snapshots / f"gen-{gen}",
             closed=publisher.put,
             progress=self._progress,
-            stopping=self.stop_event.is_set,
-            waiting=self._waiting,
-            scope=Scope(self.port.task.databases, self.port.task.spec.filter),
-            lanes=self.port.task.lanes,
-        )
+            stopping=self.stop_event.is_set, waiting=self._waiting,
+            scope=Scope(self.port.task.databases, self.port.task.spec.filter), lanes=self.port.task.lanes,
+        )  # fmt: skip
         try:
             reader.read(link, parts)
         except BaseException as e:

@@ -158,7 +158,8 @@ class _Walk:
             found = among(some, gone, self._seed)
             for at in range(0, len(found), BATCH):
                 some = found[at : at + BATCH]
-                self.batches.send(encode([b"UNLINK", *some]), 1)
+                commands = [[b"UNLINK", key] for key in some] if self._link.scripted else [[b"UNLINK", *some]]
+                self.batches.send(b"".join(map(encode, commands)), len(commands))
             self.batches.finish()
             removed += len(found)
             if cursor == b"0":

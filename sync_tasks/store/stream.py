@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from sync_tasks import lanes, lifecycle, names
+from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, TaskRests, is_away
 from sync_tasks.lanes import Lane
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
@@ -34,7 +34,6 @@ PROGRESS = frozenset(
     }
 )  # fmt: skip
 """Columns that `progress` may set; keys and bytes done are counted from the chunks."""
-
 
 AWAY_S = 1.0
 """A pause that could not be recorded, as the database is away."""
@@ -88,11 +87,8 @@ class StreamHandle:
         moved: bool = False,
         receives: bool = False,
     ) -> None:
-        self.task = task
-        self.moved = moved
-        self.epoch = epoch
-        self.node_id = node_id
-        self.owner = owner
+        self.task, self.moved, self.node_id = task, moved, node_id
+        self.owner, self.epoch = owner, epoch
         self._db = database
         self._publish = publish
         self._clock = clock
@@ -262,12 +258,9 @@ class StreamHandle:
 
     def set_lanes(self, given: Sequence[Lane]) -> tuple[Lane, ...]:
         """The parts of a target that is a cluster, unless another node of the task was faster: those that hold."""
-        with self._write() as (session, _, task):
-            session.refresh(task, with_for_update=True)
-            if task.lanes is None:
-                task.lanes = lanes.written(given)
-            self.task = rows.task_view(task)
-            return self.task.lanes
+        with self._write() as (_, _, task):
+            self.task = rows.with_lanes(task, given)
+        return self.task.lanes
 
     def took_up(self) -> None:
         """The job works by the task's present settings: a task that was being modified goes on."""

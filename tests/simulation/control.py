@@ -120,7 +120,7 @@ class StreamPort:
         rows = self.chunks(gen)
         return LoadState(len(rows), sum(c.state == ChunkState.DONE for c in rows), 0, 0)
 
-    def chunks(self, gen: int) -> list[ChunkView]:
+    def chunks(self, gen: int, *, every: bool = False) -> list[ChunkView]:
         return [c for c in self.control.rows if c.gen == gen]
 
     def reload(self, chunk_ids: list[int]) -> None:

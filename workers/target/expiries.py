@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
+from sync_tasks.lanes import tags
 from workers.codec.resp_cy import ReplyError, encode, parse
 from workers.moment import now_ms
 from workers.target.databases import holding
@@ -68,7 +69,9 @@ class Expiries:
         if self._link is None:
             self._link = TargetLink(self._endpoint, "keyferry-expiries", self._home)
             self._db = self._home
-            answer = self._link.try_all([[b"PEXPIRETIME", b"keyferry:none"]])[0]
+            slot = self._endpoint.slot
+            nothing = b"keyferry:{%s}:none" % tags()[slot].encode() if slot is not None else b"keyferry:none"
+            answer = self._link.try_all([[b"PEXPIRETIME", nothing]])[0]
             self._modern = not isinstance(answer, ReplyError)
         while self._glance_ms is not None:
             self._hear(self._link)
@@ -143,10 +146,14 @@ class Expiries:
         start, size = 0, 64
         while start < len(keys):
             batch = keys[start : start + size]
-            commands: list[list[bytes | int]] = [[b"MULTI"], [b"TIME"]]
+            commands: list[list[bytes | int]] = [[b"TIME"]]
             commands += [[b"PTTL", k] for k in batch]
+            commands.append([b"TIME"])
             sent = now_ms()
-            before, *ttls, after = link.ask_all([*commands, [b"TIME"], [b"EXEC"]])[-1]
+            if link.scripted:  # keys of several slots are in no transaction; what else comes in between takes its time
+                before, *ttls, after = link.ask_all(commands)
+            else:
+                before, *ttls, after = link.ask_all([[b"MULTI"], *commands, [b"EXEC"]])[-1]
             now = _ms(before)
             self._observe(sent, now, now_ms())
             if now == _ms(after):

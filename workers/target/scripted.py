@@ -48,7 +48,7 @@ return out
 """ % {b"most": MOST_ARGUMENTS}
 
 
-def head(arguments: int, counting: bytes = b"") -> bytes:
+def script_head(arguments: int, counting: bytes = b"") -> bytes:
     """The command's beginning; so many arguments follow, as `Flat` makes them.
 
     Args:
@@ -66,7 +66,7 @@ def scripted(body: bytes | bytearray, counting: bytes = b"") -> bytes:
     flat = Flat()
     given = flat.feed(bytes(body))
     assert flat.whole
-    return head(flat.count, counting) + given
+    return script_head(flat.count, counting) + given
 
 
 Pieces = Iterator[bytes | bytearray]
@@ -82,7 +82,7 @@ def scripted_pieces(pieces: Pieces, again: Pieces, counting: bytes) -> Iterator[
     for piece in pieces:
         flat.feed(bytes(piece))
     assert flat.whole
-    yield head(flat.count, counting)
+    yield script_head(flat.count, counting)
     flat = Flat()
     for piece in again:
         yield flat.feed(bytes(piece))

@@ -6,12 +6,15 @@ from functools import partial
 
 from sync_tasks.errors import Side
 from sync_tasks.precheck.facts import Facts, refusal
-from sync_tasks.precheck.item import Answer, Item, passed
+from sync_tasks.precheck.item import Answer, Item, passed, warning
 from sync_tasks.precheck.scene import Scene
+from sync_tasks.topology import shards
 
 
 def _ask(scene: Scene, side: Side) -> Answer:
     facts = scene.facts(side)
+    if side is Side.TARGET and scene.target.is_cluster:
+        return _cluster(scene)
     if facts.cluster:
         raise refusal(
             side,
@@ -21,6 +24,16 @@ def _ask(scene: Scene, side: Side) -> Answer:
         )
     _source(facts) if side is Side.SOURCE else _target(facts)
     return passed("a master" if facts.role == "master" else f"a replica of {facts.master}, in touch with it")
+
+
+def _cluster(scene: Scene) -> Answer:
+    found = shards(scene.target)
+    if moving := sum(len(one.moving) for one in found):
+        return warning(
+            f"{moving} slots of the cluster are on their way from one node to another",
+            "wait until they have arrived: redis-cli --cluster check HOST:PORT, or CLUSTER NODES",
+        )
+    return passed(f"a cluster of {len(found)} masters, which serve all slots")
 
 
 def _source(facts: Facts) -> None:
@@ -44,7 +57,8 @@ def _target(facts: Facts) -> None:
 
 
 def _item(side: Side, title: str, why: str) -> Item:
-    return Item(f"{side}-topology", title, why, partial(_ask, side=side), needs=frozenset({side}))
+    ask, warns = partial(_ask, side=side), side is Side.TARGET
+    return Item(f"{side}-topology", title, why, ask, needs=frozenset({side}), warns=warns)
 
 
 ITEMS = {

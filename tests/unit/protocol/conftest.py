@@ -87,7 +87,7 @@ class Port:
     def load_state(self, _: int) -> LoadState:
         return LoadState(0, 0, 0, 0)
 
-    def chunks(self, _: int) -> list[Any]:
+    def chunks(self, _: int, *, every: bool = False) -> list[Any]:
         return []
 
     def reload(self, _: list[int]) -> None: ...

@@ -92,7 +92,7 @@ class Changing(Mirrored):
         self.extents.append(Extent.of(self.databases, self.filter).text)
         self.ports.append(Port(self.task, epoch=self.epoch + len(self.owners)))
         chunks = [self.chunk] if self.chunk else []
-        self.ports[-1].chunks = lambda _: [*chunks]  # type: ignore[method-assign]
+        self.ports[-1].chunks = lambda _, every=False: [*chunks]  # type: ignore[method-assign]
         made = Applier(
             endpoint(self.target), self.ports[-1], self.log, self.questions(), self.directory,  # type: ignore[arg-type]
             Scope(self.databases, self.filter), 0, self.known,

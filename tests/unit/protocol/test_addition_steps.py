@@ -177,7 +177,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adding, "commands", commands)
     monkeypatch.setattr(adding, "keys_of", keys_of)
     monkeypatch.setattr(adding, "reach", lambda log, at, pause: None)
-    monkeypatch.setattr(adding, "error_count", lambda link: "run:0:0")
+    monkeypatch.setattr(adding, "error_count", lambda *_: "run:0:0")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from workers.target.link import TargetLink
 class Loaded(Port):
     """A job with a chunk of each of four databases, numbered as they are."""
 
-    def chunks(self, _: int) -> list[Any]:
+    def chunks(self, _: int, *, every: bool = False) -> list[Any]:
         return [ChunkView(10 + n, 1, 1, 1, n, n, 0, False, "", 1, 1, ChunkState.DONE, 0, 1) for n in range(4)]
 
 

@@ -90,7 +90,7 @@ def chunks(*databases: int) -> list[Any]:
 
 def test_a_chunk_out_of_scope_misses_no_mark(target: Server, tmp_path: Path) -> None:
     port = Port()
-    port.chunks = lambda _: chunks(0, 1)  # type: ignore[method-assign]
+    port.chunks = lambda _, every=False: chunks(0, 1)  # type: ignore[method-assign]
     link = TargetLink(endpoint(target), "test", 0)
     closing = Closing(port, NODE, Scope({0: 0}), tmp_path, 0, known(tmp_path))
     assert closing.missing(link) == [10]
@@ -329,7 +329,7 @@ def test_the_gate_of_an_earlier_load_that_a_failover_opened_has_everything_loade
     target: Server, tmp_path: Path
 ) -> None:
     port = Port(node=replace(NODE, gen=2))
-    port.chunks = lambda _: chunks(0, 0)  # type: ignore[method-assign]
+    port.chunks = lambda _, every=False: chunks(0, 0)  # type: ignore[method-assign]
     link = TargetLink(endpoint(target), "test", 0)
     closing = Closing(port, port.node(), Scope(None), tmp_path, 0, known(tmp_path))
     link.ask(b"HSET", f"keyferry:{UID}:0:marks:2".encode(), b"0", b"1", b"1", b"1")

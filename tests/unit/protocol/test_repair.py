@@ -328,7 +328,7 @@ def test_a_refusal_that_nobody_read(mirror: Callable[..., Mirrored], target: Ser
 def count(target: Server) -> str:
     link = TargetLink(endpoint(target), "count", 0)
     try:
-        return error_count(link)
+        return error_count(link, b"")
     finally:
         link.close()
 

@@ -16,7 +16,8 @@ from tests.unit.protocol.conftest import REPLID, UID, Chained, until
 from tests.unit.protocol.faulty import NEW, Receiving
 from tests.unit.protocol.test_repair import Command, Mirrored
 from workers import repair, suspects
-from workers.apply import Applier, Progress
+from workers.applied import Progress
+from workers.apply import Applier
 from workers.clock import Clock
 from workers.codec.resp_cy import encode
 from workers.moment import now_ms

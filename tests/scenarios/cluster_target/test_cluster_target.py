@@ -1,0 +1,125 @@
+"""A standalone source, and a target that is a cluster: exact in each of its nodes, whoever dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clusters import Cluster, differences
+from tests.dataset import fill
+from tests.run_keyferry import Keyferry
+from tests.servers import StartServer
+from tests.traffic import Traffic
+from tests.waiting import until
+
+StartCluster = Callable[..., Cluster]
+KINDS = ["redis-7.0", "valkey-9.1", "redis-6.2", "valkey-8.1", "redis-8.2"]
+
+
+@pytest.fixture
+def cluster() -> Iterator[StartCluster]:
+    """Starts clusters that end with the test."""
+    with ExitStack() as stack:
+
+        def begin(*args: object, **kw: object) -> Cluster:
+            return stack.enter_context(Cluster(*args, **kw))  # type: ignore[arg-type]
+
+        yield begin
+
+
+@pytest.fixture
+def sync(tmp_path: Path) -> Iterator[Callable[[str, str], Keyferry]]:
+    """Starts the command, always on one state directory; killed with the test."""
+    with ExitStack() as stack:
+
+        def begin(source: str, target: str) -> Keyferry:
+            run = Keyferry(source, target, tmp_path / "state")
+            stack.callback(lambda: print(run.report()))
+            return stack.enter_context(run)
+
+        yield begin
+
+
+def alike(one: Any, other: Any) -> None:
+    """What a source has let expire in this moment goes from its target a moment later."""
+    with suppress(AssertionError):
+        until(lambda: not differences(one, other), "equal", timeout=15)
+    assert not differences(one, other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_owners_and_loaders_die_under_traffic(
+    kind: str, server: StartServer, cluster: StartCluster, sync: Callable[[str, str], Keyferry]
+) -> None:
+    source, target = server(kind), cluster(kind)
+    client = source.client()
+    fill(client, 2000)
+    run = sync(source.url(0), target.url())
+    with Traffic(source, clients=2, rate=1500, mix="unswapped", databases=(0,)):
+        until(lambda: run.find("load worker", child=True), "a loader")
+        run.kill("load worker", child=True)
+        run.wait_phase("synchronizing")
+        for _ in range(3):
+            time.sleep(1.5)
+            run.kill("stream worker", child=True)
+    run.settle(source)
+    alike(client, target.client())
+    assert int(client.info("stats")["sync_full"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["redis-7.0", "valkey-9.1"])
+def test_commands_on_keys_of_several_slots(
+    kind: str, server: StartServer, cluster: StartCluster, sync: Callable[[str, str], Keyferry]
+) -> None:
+    """Split where the result is the same, else their keys are copied anew: none is dropped, none stops the task."""
+    source, target = server(kind), cluster(kind)
+    client, there = source.client(), target.client()
+    run = sync(source.url(0), target.url())
+    run.wait_in_sync()
+    client.mset({f"k{i}": i for i in range(200)})
+    for i in range(20):
+        client.rpush(f"l{i}", *range(10))
+        client.sadd(f"s{i}", *range(i, 10 + i))
+        client.zadd(f"z{i}", {str(j): j for j in range(5)})
+    client.delete(*[f"k{i}" for i in range(50)])
+    client.rename("k60", "renamed")
+    client.rename("k61", "k62")
+    client.copy("l0", "l-copied", replace=True)
+    client.rpoplpush("l1", "l2")
+    client.lmove("l3", "l-new", "LEFT", "RIGHT")
+    client.smove("s1", "s2", "5")
+    client.sunionstore("s-union", "s3", "s4", "s5")
+    client.sinterstore("s-none", "s0", "s19")
+    client.zunionstore("z-union", ["z1", "z2"])
+    client.bitop("OR", "bits", "k70", "k71")
+    client.sort("l4", store="sorted")
+    client.pfadd("p1", *range(100))
+    client.pfadd("p2", *range(50, 200))
+    client.pfmerge("p3", "p1", "p2")
+    client.mset({"{t}1": 1, "{t}2": 2})
+    client.rename("{t}1", "{t}3")
+    client.rpush("wide", *range(20_000))
+    client.hset("wide-hash", mapping={str(i): i for i in range(9000)})
+    with client.pipeline(transaction=True) as pipe:
+        for i in range(100, 150):
+            pipe.incr(f"k{i}")
+        pipe.rename("k150", "k151").execute()
+    client.set("timed", "x", ex=1000)
+    client.rename("timed", "timed-renamed")
+    if source.version >= (7, 0):
+        client.function_load("#!lua name=lib\nredis.register_function('f', function() return 1 end)")
+    run.settle(source)
+    alike(client, there)
+    if source.version >= (7, 0):
+        for node in target.masters:
+            assert node.client().fcall("f", 0) == 1
+    client.flushall()
+    client.set("behind", 1)
+    run.settle(source)
+    alike(client, there)
+    assert run.last["error"] is None

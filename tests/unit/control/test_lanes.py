@@ -1,0 +1,39 @@
+"""The parts of a cluster: which slots each has, and where Keyferry's own keys of it are."""
+
+from __future__ import annotations
+
+import json
+
+from sync_tasks import lanes
+from sync_tasks.names import built_key, checkpoint_key, tmp_key
+from sync_tasks.slots import SLOTS, slot
+from sync_tasks.topology import Shard
+
+SHARDS = [
+    Shard(((0, 99), (16000, 16383)), ("h", 1), (), "a"),
+    Shard(((100, 8000),), ("h", 2), (), "b"),
+    Shard(((8001, 15999),), ("h", 3), (), "c"),
+]
+
+
+def test_every_slot_belongs_to_one_lane_and_our_own_keys_to_its_last() -> None:
+    found = lanes.lanes_of(SHARDS)
+    table = lanes.table(found)
+    assert [table[at] for at in (0, 99, 100, 8000, 8001, 15999, 16000, 16383)] == [0, 0, 1, 1, 2, 2, 0, 0]
+    assert [lane.home for lane in found] == [16383, 8000, 15999]
+    for lane in found:
+        assert slot(checkpoint_key(lane.uid("0123456789abcdef"), 3)) == lane.home
+    assert lanes.read(json.loads(json.dumps(lanes.written(found)))) == found
+    assert lanes.read(None) == ()
+
+
+def test_there_is_a_short_tag_for_every_slot() -> None:
+    assert [slot(tag.encode()) for tag in lanes.tags()] == [*range(SLOTS)]
+    assert max(map(len, lanes.tags())) <= 6
+
+
+def test_what_is_built_for_a_key_is_in_its_slot() -> None:
+    for key in (b"plain", b"{tag}key", b"a}b", b"{}x", b"\xff{\xfe"):
+        tag = lanes.tag_of(key)
+        assert slot(tmp_key("uid:{3d43}", 1, 2, tag)) == slot(key)
+        assert slot(built_key("uid:{3d43}", 0, 1, tag)) == slot(key)

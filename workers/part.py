@@ -1,0 +1,94 @@
+"""What a job asks of an applier beside its thread: how far it is, and a few things on its part of the target."""
+
+from __future__ import annotations
+
+import threading
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.throttle import Limits
+from sync_tasks.views import ChunkView
+from workers.applied import Progress
+from workers.extending import Extending
+from workers.gates import Gates
+from workers.huge import remove_pieces
+from workers.pace import Pace
+from workers.ports import StreamPort
+from workers.scope import Scope
+from workers.source.ask import Source
+from workers.target.link import TargetLink
+from workers.target.windows import Chain
+
+
+class Part(threading.Thread):
+    """Of one applier.
+
+    Args:
+        endpoint: the target, or what of it the applier writes to.
+        port: the claimed job.
+        source: ordinary questions to the source.
+        scope: what goes there.
+        home: database of Keyferry's keys there.
+    """
+
+    extending: Extending
+
+    def __init__(self, endpoint: Endpoint, port: StreamPort, source: Source, scope: Scope, home: int) -> None:
+        super().__init__(name="applier", daemon=True)
+        self.endpoint, self.port, self.source, self.scope, self.home = endpoint, port, source, scope, home
+        self.task, self.number = port.task, port.node().number
+        self.stop_event, self.loaded = threading.Event(), threading.Event()
+        self.finishing = threading.Event()  # the cut-over is asked for
+        self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
+        self.border = threading.Lock()
+        self.error: BaseException | None = None
+        self.progress, self.pace = Progress(), Pace()
+        self.gates = Gates(endpoint, self.task.uid, self.number, home)
+        self.chain: Chain | None = None
+
+    @property
+    def lane(self) -> int:
+        """Which part of the target it writes to."""
+        return self.scope.lane.number if self.scope.lane is not None else 0
+
+    @property
+    def gen(self) -> int | None:
+        """Number of the snapshot below the stream; None: there is no stream yet."""
+        return None if self.chain is None else self.chain.gen
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is being added to what the stream acts on."""
+        return self.extending.whole
+
+    def limit(self, limits: Limits) -> None:
+        """How fast it may write."""
+        self.pace.limits = limits
+
+    def came_to(self, offset: int | None) -> None:
+        """Where it goes on."""
+        self.progress.committed = offset
+
+    def after(self, border: threading.Lock, offset: int | None) -> None:
+        """In the place of another one: its lock, and where it had come to."""
+        self.border = border
+        self.came_to(offset)
+
+    def number_snapshot(self, last: int) -> int:
+        """As `Gates.number`."""
+        return self.gates.number(last)
+
+    def close_earlier(self, gen: int) -> None:
+        """As `Gates.close_earlier`."""
+        self.gates.close_earlier(gen)
+
+    def remove_pieces(self, chunks: list[ChunkView]) -> None:
+        """What their loaders were building when they died. Raises what the target answers."""
+        link = TargetLink(self.endpoint, "keyferry-tidy", self.home)
+        try:
+            remove_pieces(link, self.task.uid, self.scope, chunks)
+        finally:
+            link.close()
+
+    def close(self) -> None:
+        """Its connection for questions."""
+        self.source.close()
