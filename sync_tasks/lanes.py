@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sync_tasks.slots import SLOTS, Ranges, slot
-from sync_tasks.topology import Shard
+
+if TYPE_CHECKING:
+    from sync_tasks.topology import Shard
 
 
 @dataclass(frozen=True, slots=True)

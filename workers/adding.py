@@ -301,7 +301,7 @@ class Adding:
             return None
         gone, self._gone = self._ours(to, self._gone, state.again), []
         window = self._chain.own_window()
-        some = 1 if self._chain.link.scripted else BATCH  # keys of several slots are in no command
+        some = 1 if self._scope.one_slot else BATCH  # keys of several slots are in no command
         for at in range(0, len(gone), some):
             select(window, to, window.end)
             emit(window, [b"UNLINK", *gone[at : at + some]], window.end)

@@ -72,6 +72,7 @@ WRITES = {
     "void_chunks": lambda h: h.void_chunks(1),
     "begin_stream": lambda h: h.begin_stream(),
     "took_up": lambda h: h.took_up(),
+    "set_lanes": lambda h: h.set_lanes([]),
     "finished": lambda h: h.finished(),
     "rests": lambda h: h.rests(),
     "receive_no_more": lambda h: h.receive_no_more("enough"),
