@@ -59,7 +59,8 @@ REACH = "check host and port, that the server runs, and that no firewall is betw
 SILENT = "check host and port, the network between, and that the server is not stopped"
 CUT = "the server closed the connection: see its log, client-output-buffer-limit and timeout"
 NO_PERMISSION = "grant the user of the URL this command and all keys: `keyferry task check` shows the line that does"
-CLUSTER = "clusters are not supported yet: name a server that is no cluster's member"
+MOVED = "the slot is another node's now, which is asked next; name a cluster as redis+cluster://host:port"
+CROSSING = "name a cluster as redis+cluster://host:port, not one of its members"
 NO_MASTER = "a replica without its master: mend its replication"
 OLDER = "is the target's version older than the source's, or does it lack a module?"
 DISK = "free some: the work goes on by itself"
@@ -113,9 +114,9 @@ ANSWERS: dict[str, Row] = {
         Kind.BUSY, "a replica without its master cannot be followed: mend its replication or name the master"
     ),
     "MAXCLIENTS": Row(Kind.LOST, "maxclients is reached there: raise it or close connections"),
-    "MOVED": Row(Kind.REFUSED, CLUSTER),
-    "ASK": Row(Kind.REFUSED, CLUSTER),
-    "CROSSSLOT": Row(Kind.REFUSED, CLUSTER),
+    "MOVED": Row(Kind.BUSY, MOVED),
+    "ASK": Row(Kind.BUSY, MOVED),
+    "CROSSSLOT": Row(Kind.REFUSED, CROSSING),
     "WRONGTYPE": Row(Kind.REFUSED, "another writer has changed the key's type: nobody else may write to these keys"),
     "NOSCRIPT": Row(Kind.REFUSED, "the script is not known there: load it, or call it by EVAL"),
     "BUSYKEY": Row(Kind.REFUSED, "the key exists: empty the target or use ignore-and-proceed"),

@@ -7,11 +7,12 @@ which one checkpoint speaks; Keyferry's own keys of a lane have a hash tag of on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.slots import SLOTS, Ranges, slot
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
 class Lane:
     """One part.
 
-    number: from 0, never given twice in a run. tag: of the keys of our own.
+    number: from 0, never given twice in a run. tag: of the keys of our own. slots: none, once it is given up.
+    later: it was made when slots had moved, while others were written to already. founded: numbers of the source nodes
+    whose streams have a checkpoint there; of a later one.
     """
 
     number: int
     tag: str
     slots: Ranges
+    later: bool = False
+    founded: tuple[int, ...] = ()
 
     @property
     def home(self) -> int:
@@ -44,6 +49,27 @@ def lanes_of(shards: Sequence[Shard]) -> tuple[Lane, ...]:
     return tuple(Lane(number, tags()[shard.slots[-1][1]], shard.slots) for number, shard in enumerate(shards))
 
 
+def moved(lanes: Sequence[Lane], shards: Sequence[Shard]) -> tuple[Lane, ...]:
+    """The lanes for slots that are elsewhere now; the same ones if they are not.
+
+    A lane goes with its own keys: it has what their node serves. Of two at one node, one is given up; a node that has
+    none gets one.
+    """
+    found = {lane.number: replace(lane, slots=()) for lane in lanes}
+    for shard in shards:
+        there = [lane for lane in lanes if lane.slots and shard.serves(lane.home)]
+        if there:
+            kept = max(there, key=lambda lane: (_size(hash_slots.meet(lane.slots, shard.slots)), -lane.number))
+        else:
+            kept = Lane(max(found) + 1, tags()[shard.slots[-1][1]], (), later=True)
+        found[kept.number] = replace(kept, slots=shard.slots)
+    return tuple(found.values())
+
+
+def _size(given: Ranges | None) -> int:
+    return sum(last - first + 1 for first, last in given or ())
+
+
 def table(lanes: Sequence[Lane]) -> bytes:
     """For each slot the number of its lane, a byte each."""
     found = bytearray(SLOTS)
@@ -55,14 +81,18 @@ def table(lanes: Sequence[Lane]) -> bytes:
 
 def written(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
     """As JSON keeps them."""
-    return [{"number": one.number, "tag": one.tag, "slots": [list(pair) for pair in one.slots]} for one in lanes]
+    return [{**asdict(one), "slots": [list(pair) for pair in one.slots], "founded": [*one.founded]} for one in lanes]
 
 
 def read(given: Sequence[dict[str, Any]] | None) -> tuple[Lane, ...]:
     """What `written` has made."""
     return tuple(
-        Lane(one["number"], one["tag"], tuple((int(a), int(b)) for a, b in one["slots"])) for one in given or ()
-    )
+        Lane(
+            one["number"], one["tag"], tuple((int(a), int(b)) for a, b in one["slots"]), one["later"],
+            tuple(one["founded"]),
+        )
+        for one in given or ()
+    )  # fmt: skip
 
 
 def tag_of(key: bytes) -> str:

@@ -51,6 +51,8 @@ class Extending:
         self._scope, self._first = scope, next(iter(task.former), scope.extent.text)
         self._transform = task.spec.transform  # one that was given since the addition began
         self._former = [*map(Extent.parse, task.former)]
+        if scope.extent.slots is not None:  # a slot that moves, at either end, has what another stream has brought
+            self._former.append(Extent.of(task.databases, task.spec.filter))
         self._log, self._source, self._known, self._clock = log, source, known, clock
         self._pause, self._tell, self._left_out, self._port = pause, port.event, left_out.add, port
         self._last: Adding | None = None  # of the last connection

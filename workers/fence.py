@@ -36,9 +36,7 @@ def fence(endpoint: Endpoint, task: TaskView, nodes: list[NodeView], home: int) 
     try:
         for node in nodes:
             # The stream first: should the target go away in between, a load that is shut would never be complete.
-            state = link.ask(b"HGET", checkpoint_key(task.uid, node.number), b"state")
-            if state not in (FINISHED.encode(), ENDED.encode()):
-                _close_stream(link, task.uid, node.number)
+            close_stream(link, task.uid, node.number)
             _close_loads(link, task.uid, node)
     finally:
         link.close()
@@ -51,8 +49,11 @@ def _close_loads(link: TargetLink, uid: str, node: NodeView) -> None:
         link.ask(b"SET", closed_key(uid, node.number, gen), b"1")
 
 
-def _close_stream(link: TargetLink, uid: str, number: int) -> None:
-    """Claim above every owner there was, then end our own chain: its token goes as any predecessor's does."""
+def close_stream(link: TargetLink, uid: str, number: int) -> None:
+    """Unless it is closed: claim above every owner there was, then end our own chain: its token goes as any
+    predecessor's does."""
+    if link.ask(b"HGET", checkpoint_key(uid, number), b"state") in (FINISHED.encode(), ENDED.encode()):
+        return
     epoch = (peek_epoch(link, uid, number) // STRIDE + 1) * STRIDE
     tok = claim(link, uid, number, epoch, secrets.token_hex(8)).tok
     link.ask_all([
@@ -86,7 +87,8 @@ def remove_keys(
                 for number in numbers:
                     removed += int(link.ask(b"UNLINK", *built_keys(task.uid, number)))
             link.ask(b"SELECT", home)
-        cursor, mine = b"0", re.compile(b"%b(tmp:{[0-9a-f]+}:)?%b:" % (KEY_PREFIX, re.escape(task.uid.encode())))
+        uid = re.escape(task.uid.partition(":")[0].encode())  # of a cluster, keys of all lanes that are there
+        cursor, mine = b"0", re.compile(b"%b(tmp:({[0-9a-f]+}:)?)?%b:" % (KEY_PREFIX, uid))
         while True:
             cursor, found = link.ask(b"SCAN", cursor, b"MATCH", KEY_PREFIX + b"*", b"COUNT", BATCH)
             for key in filter(mine.match, found):

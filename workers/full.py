@@ -38,7 +38,7 @@ from workers.spool.tables import read_tables
 from workers.target.evictions import evicts
 from workers.target.knows import ask, reads_of
 from workers.target.link import TargetLink, lost
-from workers.target.scripted import script_head, scripted
+from workers.target.scripted import raise_away, script_head, scripted
 from workers.transform import transformer
 
 BATCH_KEYS = 200
@@ -168,8 +168,7 @@ class FencedBatches:
 
     def _read(self) -> None:
         body, inside, more = self._flying[0]
-        commands = inside + more
-        script = inside if self.link.scripted else 0
+        commands, script = inside + more, inside * self.link.scripted
         end, outcome, gate, refused, failed = transaction(self._in, 0, GATE_COMMANDS, commands, script)
         if end < 0:
             self._in += self.link.receive()
@@ -183,6 +182,7 @@ class FencedBatches:
         if outcome == ABORTED or gate:
             raise classify(next(iter([*gate.values(), *refused.values()])), Side.TARGET)
         for index, line in failed.items():
+            raise_away(line, self.link.scripted)
             argv = self.refused = _command(body, index)
             raise TargetError(
                 f"the target refused {named(argv)} of the snapshot: {line.decode(errors='replace').lstrip('-')}",

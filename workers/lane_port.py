@@ -105,6 +105,12 @@ class LanePort:
     def set_lanes(self, given: Sequence[Lane]) -> tuple[Lane, ...]:
         return self._port.set_lanes(given)
 
+    def change_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
+        self._port.change_lanes(before, after)
+
+    def settle_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
+        self._port.settle_lanes(before, after)
+
     def progress(self, values: Mapping[str, Any]) -> None:
         self._port.progress(values)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import UsageError
+from sync_tasks.errors import Fenced, UsageError
 from sync_tasks.lanes import Lane, lanes_of
 from sync_tasks.throttle import Limits
 from sync_tasks.topology import shards
@@ -41,7 +41,9 @@ def aim(port: ChunkPort, target: Endpoint) -> Endpoint:
     """Where a chunk goes: the node that has its lane; the port's task is under the lane's names then."""
     if not port.task.lanes:
         return target
-    lane = next(one for one in port.task.lanes if one.number == port.chunk.shard)
+    lane = next((one for one in port.task.lanes if one.number == port.chunk.shard and one.slots), None)
+    if lane is None:
+        raise Fenced("the target's slots have moved: another snapshot is taken")
     port.task = replace(port.task, uid=lane.uid(port.task.uid))
     return target.serving(lane.home)
 
@@ -74,6 +76,7 @@ class Lanes:
     ) -> None:
         spec, self._port = port.task.spec, port
         self.scope = Scope(port.task.databases, spec.filter)
+        given = [one for one in given if one.slots]
         together = Together(port, len(given))
         self._each = [
             make(

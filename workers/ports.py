@@ -56,6 +56,12 @@ class StreamPort(Protocol):
     def set_lanes(self, given: Sequence[Lane]) -> tuple[Lane, ...]:
         """The parts of a target that is a cluster, unless they are known: those that hold."""
 
+    def change_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
+        """Slots of the target have moved: all jobs of the task end at a checkpoint, and go on with other lanes."""
+
+    def settle_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
+        """What is known of lanes by now; nothing if they are others meanwhile."""
+
     def reload(self, chunk_ids: list[int]) -> None:
         """Chunks that the target has lost: READY again and sent."""
 

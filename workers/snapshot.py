@@ -14,6 +14,7 @@ from workers.scope import Scope
 from workers.source.psync import ReplicaLink
 from workers.spool.chunks import ChunkWriter, Closed
 from workers.spool.room import when_there_is_room
+from workers.spool.sorted import keep
 from workers.spool.tables import write_tables
 
 SHARDS = 8
@@ -50,7 +51,7 @@ class SnapshotReader:
     ) -> None:
         self._scope = scope or Scope(None)
         self.chunks = ChunkWriter(directory, closed)
-        self._lanes = bool(lanes)
+        self._lanes = lanes
         self._shards = max((one.number + 1 for one in lanes), default=SHARDS)
         self.framer = Framer(self._shards, HUGE_BYTES)
         if lanes:
@@ -140,6 +141,7 @@ class SnapshotReader:
 
     def _save_tables(self) -> None:
         self._room(lambda: write_tables(self.chunks.directory, self.version, self.functions, self.scripts))
+        self._room(lambda: keep(self.chunks.directory, self._lanes))
 
     def _drain_large(self) -> None:
         for shard in range(self._shards):

@@ -13,11 +13,12 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, KeyferryError, is_away
 from sync_tasks.throttle import stream_limits
 from sync_tasks.views import Orders
+from workers import relaning
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.census import Census
 from workers.intake import Intake
-from workers.lanes import Lanes, lanes
+from workers.lanes import Lanes
 from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.pruning import Pruning
@@ -82,6 +83,7 @@ class StreamJob:
         self._heard: int | None = None  # end of the log when the source was last asked
         self._values: dict[str, Any] = {}  # last reported
         self._tidied = self._took_up = False
+        self.relaning = relaning.Relaning(port, target)
         self._over_at = time.monotonic() + shift_s
         self._say, self._said = say, 0.0
 
@@ -199,7 +201,7 @@ class StreamJob:
 
     def _applier(self) -> Applier | Lanes:
         made: Applier | Lanes
-        if given := lanes(self.port, self.target):
+        if given := relaning.lanes_now(self.port, self.target, self.home, self.directory, self.log):
             made = Lanes(self.port, self.target, given, self._make, lambda: Source(self._source))
         else:
             scope = Scope(self.port.task.databases, self.port.task.spec.filter)
@@ -232,6 +234,7 @@ class StreamJob:
             self.applier.finishing.set()
             self.log.wake()
         self.port.healed("control", QUIET_S)
+        self.relaning.turn(self.applier.progress.streaming)
         now = time.monotonic()
         if now > self._over_at and self.applier.progress.streaming:
             return False

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Float, Select, and_, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from sync_tasks import lanes
-from sync_tasks.lanes import Lane
 from sync_tasks.models import Big, Chunk, Event, Lease, Node, Op, Task
 from sync_tasks.spec import TaskSpec, mapping
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
@@ -65,13 +63,6 @@ def task_view(row: Task) -> TaskView:
         former=tuple(extents["former"]),
         lanes=lanes.read(row.lanes),
     )
-
-
-def with_lanes(row: Task, given: Sequence[Lane]) -> TaskView:
-    """A copy of a task's row, which has the lanes that are given, unless it had some."""
-    if row.lanes is None:
-        row.lanes = lanes.written(given)
-    return task_view(row)
 
 
 def home_of(databases: dict[int, int] | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from random import Random
@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session, aliased
 
 from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, TaskRests, is_away
-from sync_tasks.lanes import Lane
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import RUNNING, ChunkState, TaskState
 from sync_tasks.store import leases, receiving, rows, windows
 from sync_tasks.store.database import Database
+from sync_tasks.store.lanes import LanesHandle
 from sync_tasks.store.query import Query
 from sync_tasks.store.receiving import Patience
 from sync_tasks.throttle import Limits, stream_limits
@@ -56,7 +56,7 @@ def _setting(columns: frozenset[str]) -> Query:
     return Query(update(Node).where(Node.id == bindparam("node"), leases.HELD).values(given).returning(Node.id))
 
 
-class StreamHandle:
+class StreamHandle(LanesHandle):
     """One owner's hold on one node. Usable from several threads of a process.
 
     Args:
@@ -255,12 +255,6 @@ class StreamHandle:
             to = lifecycle.phase(session, task.id)
             if task.state == TaskState.INITIALIZING and to is TaskState.SYNCHRONIZING:
                 lifecycle.move(session, task, to, "the snapshot is loaded, the stream begins")
-
-    def set_lanes(self, given: Sequence[Lane]) -> tuple[Lane, ...]:
-        """The parts of a target that is a cluster, unless another node of the task was faster: those that hold."""
-        with self._write() as (_, _, task):
-            self.task = rows.with_lanes(task, given)
-        return self.task.lanes
 
     def took_up(self) -> None:
         """The job works by the task's present settings: a task that was being modified goes on."""

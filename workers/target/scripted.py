@@ -8,8 +8,10 @@ for a server that has forgotten it would execute the rest of the transaction wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from sync_tasks.errors import TargetBusy
 from workers.codec.flat_cy import Flat
 from workers.codec.resp_cy import encode
 
@@ -48,6 +50,14 @@ return out
 """ % {b"most": MOST_ARGUMENTS}
 
 
+def raise_away(line: bytes, scripted: bool = True) -> None:
+    """Raise TargetBusy for such an answer, of a script."""
+    if scripted and AWAY.search(line):
+        said = line.decode(errors="replace").lstrip("-")
+        hint = "it goes on once the slot has arrived"
+        raise TargetBusy(f"a slot of the target cluster is on its way: {said}", hint=hint)
+
+
 def script_head(arguments: int, counting: bytes = b"") -> bytes:
     """The command's beginning; so many arguments follow, as `Flat` makes them.
 
@@ -69,6 +79,8 @@ def scripted(body: bytes | bytearray, counting: bytes = b"") -> bytes:
     return script_head(flat.count, counting) + given
 
 
+AWAY = re.compile(rb"non local key|slot not served|cluster is down|^-?(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)", re.IGNORECASE)
+"""What a command answers in a script whose node does not serve its key."""
 Pieces = Iterator[bytes | bytearray]
 
 

@@ -30,7 +30,7 @@ from sync_tasks.names import checkpoint_key, over_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, ReplyError, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
 from workers.target.link import SILENCE_S, TargetLink, lost
-from workers.target.scripted import scripted, scripted_pieces
+from workers.target.scripted import raise_away, scripted, scripted_pieces
 from workers.target.window import Elsewhere as Elsewhere
 from workers.target.window import Run as Run
 from workers.target.window import Window as Window
@@ -232,6 +232,8 @@ class Chain:
     ) -> None:
         if 0 in gate or GATE_COMMANDS in gate:
             line = gate.get(0) or gate[GATE_COMMANDS]
+            if (busy := classify(line, Side.TARGET)).retry is not Retry.FATAL:
+                raise busy
             raise CannotContinue(
                 f"the target refused WATCH or MULTI: {line.decode(errors='replace').lstrip('-')}",
                 side=Side.TARGET,
@@ -264,6 +266,7 @@ class Chain:
                 )
             argv, offset = window.command(index)
             final = window.start == window.end  # a window of our own
+            raise_away(line, final and self.link.scripted)
             if self.refused is not None and window.is_expected(index):
                 continue  # `Repair` knows of each by itself
             made_of = window.origin(index)

@@ -72,6 +72,8 @@ WRITES = {
     "void_chunks": lambda h: h.void_chunks(1),
     "begin_stream": lambda h: h.begin_stream(),
     "took_up": lambda h: h.took_up(),
+    "change_lanes": lambda h: h.change_lanes([], []),
+    "settle_lanes": lambda h: h.settle_lanes([], []),
     "set_lanes": lambda h: h.set_lanes([]),
     "finished": lambda h: h.finished(),
     "rests": lambda h: h.rests(),
