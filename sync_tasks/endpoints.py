@@ -64,7 +64,7 @@ class Endpoint:
         """One server of it: the same credentials, TLS and database."""
         scheme = "rediss" if self.tls else "redis"
         return replace(
-            self, scheme=scheme, host=host, port=port, nodes=(), master="", slot=None, shard=(), slots=()
+            self, scheme=scheme, host=host, port=port, path="", nodes=(), master="", slot=None, shard=(), slots=()
         )
 
     def serving(self, slot: int) -> Endpoint:
@@ -117,10 +117,19 @@ class Endpoint:
         return self._format(None)
 
     def address(self) -> str:
-        """host:port or the socket's path, as people write it; of several nodes all that are named."""
+        """host:port or the socket's path, as people write it; of several nodes all that are named, and whose master."""
         if self.nodes:
-            return ",".join(f"{_bracketed(host)}:{port}" for host, port in self.nodes)
+            return ",".join(f"{_bracketed(host)}:{port}" for host, port in self.nodes) + self._name()
         return self.path or f"{_bracketed(self.host)}:{self.port}"
+
+    def _name(self) -> str:
+        return f"/{quote(self.master, safe='')}" if self.master else ""
+
+    def is_same_place(self, other: Endpoint) -> bool:
+        """Whether both mean one place, as far as their spelling tells: of several nodes one in common is enough."""
+        if self.nodes and other.nodes:
+            return self.master == other.master and not set(self.nodes).isdisjoint(other.nodes)
+        return not self.nodes and not other.nodes and self.address() == other.address()
 
     def identity(self) -> str:
         """The server as tasks that share one see it: see `server_identity`."""
@@ -255,7 +264,7 @@ class Endpoint:
         names = ("ca", "cert", "key", "sni", "password_file", "sentinel_username", "sentinel_password_file")
         query = {name: value for name in names if (value := getattr(self, name))}
         if self.nodes:
-            place = self.address() + (f"/{quote(self.master, safe='')}" if self.master else "")
+            place = self.address()
             query |= {"db": str(self.db)} if self.db is not None else {}
         elif self.path:
             place = quote(self.path)

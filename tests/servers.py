@@ -84,6 +84,12 @@ def _binaries() -> dict[str, Path]:
     return kinds
 
 
+def binary(kind: str) -> Path:
+    """Where the server of a kind lies; a missing one skips the test, as `needs` does."""
+    needs(kind)
+    return _binaries()[kind]
+
+
 def available() -> list[str]:
     """Kinds that can be started here."""
     return sorted(_binaries())

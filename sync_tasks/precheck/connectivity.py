@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.precheck.facts import TIMEOUT_S, Facts, gather
+from sync_tasks.precheck.facts import Facts, gather, opened
 
 PINGS = 5
 
@@ -38,7 +38,7 @@ class Connectivity:
 
 def probe(endpoint: Endpoint) -> Connectivity:
     """Ask it. Raises KeyferryError: why it cannot be used, with what to do."""
-    client = endpoint.connect(db=0, socket_timeout=TIMEOUT_S)
+    client = opened(endpoint)
     try:
         facts = gather(client, endpoint)
         trips = []
@@ -58,5 +58,5 @@ def _topology(facts: Facts) -> str:
     if facts.cluster:
         return "member of a cluster"
     if facts.role == "master":
-        return "master"
+        return f"master {facts.endpoint.master} of Sentinels" if facts.endpoint.is_sentinel else "master"
     return f"replica of {facts.master}" + ("" if facts.link_up else ", which it has lost")

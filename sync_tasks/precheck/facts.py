@@ -19,6 +19,7 @@ ASKED = (
     "client-output-buffer-limit", "repl-backlog-size", "repl-timeout", "proto-max-bulk-len", "lua-replicate-commands",
     "appendonly",
 )  # fmt: skip
+IS_SENTINEL = "write redis+sentinel://host:port,host:port/NAME with a name that SENTINEL MASTERS shows there"
 TIMEOUT_S = 6.0  # for one answer; a precheck asks some ten questions of a healthy server in milliseconds
 
 
@@ -56,6 +57,14 @@ class Facts:
         return f"{self.product} {self.version[0]}.{self.version[1]}"
 
 
+def opened(endpoint: Endpoint) -> Redis:
+    """A client of the server that is meant. Raises KeyferryError, with an address in it: none was found."""
+    try:
+        return endpoint.connect(db=0, socket_timeout=TIMEOUT_S)
+    except KeyferryError as error:
+        raise located(diagnose(error, endpoint), endpoint) from error
+
+
 def gather(client: Redis, endpoint: Endpoint) -> Facts:
     """Ask INFO. Raises KeyferryError for everything that can be wrong with an address and its credentials."""
     try:
@@ -68,6 +77,8 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
     stated = str(given.get("valkey_version" if valkey else "redis_version", ""))
     if not stated:
         raise not_redis(endpoint)
+    if given.get("redis_mode") == "sentinel":
+        raise refusal(endpoint.side, f"{endpoint.address()} is a Sentinel", IS_SENTINEL, "sentinel")
     return Facts(
         endpoint=endpoint,
         product="Valkey" if valkey else "Redis",

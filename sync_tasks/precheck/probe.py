@@ -14,16 +14,18 @@ TLS_ALERT = b"\x15\x03"  # record type and version, what a TLS server says to pl
 
 def diagnose(error: KeyferryError, endpoint: Endpoint) -> KeyferryError:
     """`error`, or what a plain PING on the same address shows to be the cause of it."""
+    clear = endpoint.scheme.replace("rediss", "redis")
+    if endpoint.nodes:
+        endpoint = endpoint.at(*endpoint.nodes[0])  # one scheme holds for all of them
     if endpoint.path or error.code not in (ConnectionLost.code, "tls"):
         return error
     said = first_words(endpoint)
     place = endpoint.address()
     if endpoint.tls and said[:1] in REPLIES and said:
-        return _refusal(
-            endpoint.side, f"{place}: TLS was asked for, but it speaks plain Redis", "write redis://", "tls"
-        )
+        what = f"{place}: TLS was asked for, but it speaks plain Redis"
+        return _refusal(endpoint.side, what, f"write {clear}://", "tls")
     if not endpoint.tls and said.startswith(TLS_ALERT):
-        return _refusal(endpoint.side, f"{place}: it speaks TLS", "write rediss://", "tls")
+        return _refusal(endpoint.side, f"{place}: it speaks TLS", f"write {clear.replace('redis', 'rediss')}://", "tls")
     if said and said[:1] not in REPLIES and not said.startswith(TLS_ALERT):
         return not_redis(endpoint)
     return error

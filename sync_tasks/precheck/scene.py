@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import KeyferryError, Side
-from sync_tasks.precheck.facts import TIMEOUT_S, Facts, gather, located
+from sync_tasks.precheck.facts import Facts, gather, located, opened
 from sync_tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Scene:
     def ask(self, side: Side, question: Callable[[Redis], T]) -> T:
         """The answer to a question, on a connection of its own. Raises KeyferryError, with the address in it."""
         endpoint = self.endpoint(side)
-        client = endpoint.connect(db=0, socket_timeout=TIMEOUT_S)
+        client = opened(endpoint)
         try:
             return question(client)
         except KeyferryError:

@@ -76,7 +76,7 @@ def same(task: TaskView, wanted: Wanted) -> None:
         Endpoint.parse(task.target.partition("?")[0], Side.TARGET),
     )
     for there, here in zip(held, (wanted.source, wanted.target), strict=True):
-        if there.address() != here.address():
+        if not there.is_same_place(here):
             raise UsageError(
                 f"this state directory belongs to another {here.side.value}, {there.address()},"
                 f" and not to {here.address()}",

@@ -10,6 +10,7 @@ from sync_tasks.cli.failures import guarded
 from sync_tasks.cli.main import dispatch
 from sync_tasks.errors import Side
 from sync_tasks.precheck.grants import line
+from tests.sentinels import Sentinels
 from tests.servers import free_port, start
 
 Said = tuple[int, str, str]
@@ -49,3 +50,20 @@ def test_servers_are_asked(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "--json", "--target", f"redis://127.0.0.1:{free_port()}")
     assert (code, json.loads(out)) == (4, {"target": None})
     assert "refused" in err
+
+
+def test_sentinels_are_asked_for_the_master(capsys: pytest.CaptureFixture[str]) -> None:
+    with Sentinels("redis-7.0", "orders") as sentinels:
+        url = sentinels["orders"].url()
+        code, out, _ = run(capsys, "--source", url)
+        assert (code, out.partition(": ")[2].partition(";")[0]) == (0, "Redis 7.0, master orders of Sentinels")
+        code, _, err = run(capsys, "--source", url.replace("/orders", "/bills"))
+        assert code == 3
+        assert "knows no master bills" in err
+        code, _, err = run(capsys, "--target", url.replace("redis", "rediss"))
+        assert code == 4
+        assert "TLS was asked for" in err
+        assert "write redis+sentinel://" in err
+        code, _, err = run(capsys, "--target", f"redis://127.0.0.1:{sentinels.ports[0]}")
+        assert code == 4
+        assert "is a Sentinel" in err
