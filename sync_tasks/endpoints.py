@@ -67,6 +67,14 @@ class Endpoint:
             self, scheme=scheme, host=host, port=port, path="", nodes=(), master="", slot=None, shard=(), slots=()
         )
 
+    def now(self) -> Endpoint:
+        """The one server that is meant at this moment. Raises as `finding.find`, if there are several."""
+        if not self.nodes:
+            return self
+        from sync_tasks.finding import find
+
+        return find(self)
+
     def serving(self, slot: int) -> Endpoint:
         """Of a cluster: whichever node serves a hash slot, found anew for each connection."""
         return replace(self, slot=slot)
@@ -181,9 +189,7 @@ class Endpoint:
         Of a cluster: one of the node that serves `slot`, or else of any. Raises what finding that does.
         """
         if self.nodes:
-            from sync_tasks.finding import find
-
-            return find(self).connect(**kw)
+            return self.now().connect(**kw)
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -212,9 +218,7 @@ class Endpoint:
             KeyferryError: as `answers.classify` says.
         """
         if self.nodes:
-            from sync_tasks.finding import find
-
-            return find(self).open_socket(timeout)
+            return self.now().open_socket(timeout)
         try:
             return self._open(timeout)
         except OSError as error:

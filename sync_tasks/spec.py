@@ -8,7 +8,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sync_tasks.errors import UsageError
 from sync_tasks.keyfilter import FilterSpec, KeyFilter
@@ -32,6 +41,7 @@ RANGES = {
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
     "sync_types": 'a list of "full" and "incremental", or of one of them',
     "databases": "a table of source to target database, 0..255; several may go to one",
+    "prefer_replica": "true or false",
     "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
     "filter": "a table",
     "filter.allow_prefixes": 'a list of beginnings of names; "hex:00ff" for bytes that are no text',
@@ -74,6 +84,7 @@ MEANING = {
     "sync_types": "full alone: what is there is copied, then the target is closed to the task; incremental alone:"
     " what is there is not copied, and writes are followed from the start of the task on",
     "databases": "which go where; left out: all, each to its own number",
+    "prefer_replica": "whether snapshot and stream are read from a replica of the source, where one is fit",
     "extend_expiry_s": "so much later keys expire on the target than at the source, while the task follows",
     "filter.allow_prefixes": "keys whose names begin so are in scope; left out: all",
     "filter.block_prefixes": "keys whose names begin so are not, whatever is allowed",
@@ -103,7 +114,6 @@ OF_ONE_DB = r"^filter\.db\.\d+\."
 
 UNBUILT: dict[str, Any] = {
     "reader": "psync",
-    "prefer_replica": False,
 }
 """Settings that exist but are not built yet, with the one value that means the same as leaving them out."""
 
@@ -130,6 +140,7 @@ class TaskSpec(Strict):
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"] = "precheck-and-report"
     sync_types: Annotated[tuple[SyncType, ...], Field(min_length=1)] = BOTH
     databases: dict[DbNumber, DbNumber] | None = None
+    prefer_replica: StrictBool = False
     extend_expiry_s: Annotated[StrictInt, Field(ge=0, le=TEN_YEARS_S)] = 600
     retry: RetrySpec = RetrySpec()
     filter: FilterSpec = FilterSpec()

@@ -140,6 +140,7 @@ class Applier(Part):
     def _life(self) -> None:
         """One life of the connection: claim, close the load if need be, stream."""
         link = TargetLink(self.endpoint, f"keyferry-{self.task.uid}-{self.number}", self.home)
+        self.came_by(link)
         try:
             self.databases = Databases(link, self.home)
             self.clock.live(self.finishing.is_set())
@@ -364,6 +365,7 @@ class Applier(Part):
             raise Stopped
         if self.reopened.is_set():
             raise resync.Begun
+        self.stay()
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint on the target as it is now, without a claim."""

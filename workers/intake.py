@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from sync_tasks.errors import KeyferryError
 from sync_tasks.units import size
 from workers.ports import StreamPort
-from workers.receive import Receiver, SourceView
+from workers.receive import Receiver
+from workers.source.view import SourceView
 
 LEAST_FREE = 256 << 20
 """Bytes left on the disk of the spool; a task that rests takes none of them from those that run."""

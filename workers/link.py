@@ -12,7 +12,7 @@ from workers.wire import SILENCE_S, Wire
 
 
 class Link:
-    """A raw connection, authenticated and named, in a database.
+    """A raw connection, authenticated and named, in a database. `at`: the server's address.
 
     Args:
         endpoint: the server.
@@ -29,6 +29,7 @@ class Link:
         self.send, self.write, self.receive, self.ready = (
             self._wire.send, self._wire.write, self._wire.receive, self._wire.ready,
         )  # fmt: skip
+        self.at = self._wire.at
         self._in = b""
         try:
             for command in endpoint.auth_commands():

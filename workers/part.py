@@ -15,7 +15,7 @@ from workers.pace import Pace
 from workers.ports import StreamPort
 from workers.scope import Scope
 from workers.source.ask import Source
-from workers.target.link import TargetLink
+from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain
 
 
@@ -40,6 +40,8 @@ class Part(threading.Thread):
         self.finishing = threading.Event()  # the cut-over is asked for
         self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
         self.border = threading.Lock()
+        self.at: str | None = None  # address of the connection that there is, or was last
+        self._leave = threading.Event()  # that is a former master
         self.error: BaseException | None = None
         self.progress, self.pace = Progress(), Pace()
         self.gates = Gates(endpoint, self.task.uid, self.number, home)
@@ -59,6 +61,21 @@ class Part(threading.Thread):
     def whole(self) -> bool:
         """Whether nothing is being added to what the stream acts on."""
         return self.extending.whole
+
+    def came_by(self, link: TargetLink) -> None:
+        """What follows goes over another connection."""
+        self.at = link.at
+        self._leave.clear()
+
+    def moved(self, address: str) -> None:
+        """The target's master is at this address now. From any thread."""
+        if self.at not in (None, address):
+            self._leave.set()
+
+    def stay(self) -> None:
+        """Go on with this connection. Raises ConnectionLost: the target's master is another server now."""
+        if self._leave.is_set():
+            raise lost(f"{self.at} is not the target's master any more")
 
     def limit(self, limits: Limits) -> None:
         """How fast it may write."""

@@ -85,6 +85,7 @@ class Pump:
                 return
             if self.applier.reopened.is_set():
                 return
+            self.applier.stay()
             if stopping:
                 stop_by = stop_by or now + STOP_S
                 if not self.chain.flying or now > stop_by:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
@@ -19,7 +18,9 @@ from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.scope import Scope
 from workers.snapshot import SnapshotReader, Stopped
+from workers.source.place import Place
 from workers.source.psync import RECV_BYTES, SILENCE_S, Continued, Full, ReplicaLink
+from workers.source.view import SourceView
 from workers.spool.chunks import Closed
 from workers.spool.damage import check_worth, forget_damage, is_damaged
 from workers.spool.known import Known
@@ -31,14 +32,6 @@ from workers.target.claim import LOADING, STREAMING, Checkpoint, check_open
 ACK_EVERY_S = 1.0
 STEP_S = 0.5
 GATHER_S = 0.001
-
-
-class SourceView(Protocol):
-    """What the receiver asks over an ordinary connection."""
-
-    def offset(self) -> int: ...
-
-    def keys(self, databases: Collection[int] | None = None) -> int | None: ...
 
 
 class Receiver(threading.Thread):
@@ -77,6 +70,7 @@ class Receiver(threading.Thread):
     ) -> None:
         super().__init__(name="receiver", daemon=True)
         self.endpoint, self.port, self.log, self.snapshots = endpoint, port, log, snapshots
+        self.place = Place(endpoint, port.task.spec.prefer_replica, port.event)
         self.source, self.committed, self._begin = source, committed, begin
         self._checkpoint, self._border, self._number = checkpoint, border, number
         self._reopen, self._known = reopen, known
@@ -124,7 +118,7 @@ class Receiver(threading.Thread):
             if not self._loads:
                 self._begin_here(node)
                 goes_on = True
-        link = ReplicaLink(self.endpoint)
+        link = ReplicaLink(self.place.choose(self.log.end))
         try:
             if goes_on:
                 self._resume(link)
@@ -245,7 +239,7 @@ class Receiver(threading.Thread):
         if node.snapshot_done and node.replid is not None and node.snapshot_offset is not None:
             self._reset(node.replid, node.snapshot_offset, 0)  # it began there, and the spool was lost since
             return
-        answer = from_here.ask(self.endpoint)
+        answer = from_here.ask(self.place.choose(None))
         gen = self._new_generation(answer, 0)
         from_here.empty(self.snapshots / f"gen-{gen}")
         self._known.begin(answer.offset, 0)
@@ -354,7 +348,7 @@ class Receiver(threading.Thread):
         heard = turn = time.monotonic()
         snapshot = self.snapshots / f"gen-{self.port.node().gen}"
         while not self.stop_event.is_set():
-            if self.log.wanted is not None or self._is_anew():
+            if self.log.wanted is not None or self._is_anew() or self.place.leave.is_set():
                 return
             if self._publisher and self._publisher.error:
                 return

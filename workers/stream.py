@@ -25,13 +25,14 @@ from workers.pruning import Pruning
 from workers.receive import Receiver
 from workers.scope import Scope
 from workers.source.ask import Source
+from workers.source.sources import Sources
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.target.claim import FINISHED
+from workers.watch import Watch
 
 TICK_S = 0.1
-REPORT_S = 0.4
-ASK_S = 0.4
+REPORT_S = ASK_S = 0.4
 SAY_S = 1.0
 CALM_TICK_S = 0.5
 CALM_ASK_S = 2.0
@@ -70,8 +71,8 @@ class StreamJob:
         self.port, self.target, self.home = port, target, home
         self.node = port.node()
         self.directory = spool / port.task.uid / str(self.node.number)
-        self.source = Source(source)
-        self._source = source
+        self._source, self._sources = source, Sources(source)
+        self.source = self._sources.new()
         limits = stream_limits(port.task.spec.throttle, port.task.spec.instance_class, 1)
         self.orders = Orders(receive_bytes=self.node.receive_bytes, limits=limits)  # as of the last beat
         self.applier: Applier | Lanes  # of the present run; a task that is suspended and resumed gets another
@@ -185,11 +186,11 @@ class StreamJob:
         if self.orders.receive_bytes is not None:
             self.applier.came_to(self.node.applied_offset)
         self.census = Census(
-            Source(self._source), self.known, self.log, self.applier.scope, lambda: self.applier.checkpoint(),
+            self._sources.new(), self.known, self.log, self.applier.scope, lambda: self.applier.checkpoint(),
             self.port.event,
         )  # fmt: skip
         self.receiver = Receiver(
-            self._source, self.port, self.log, self.directory, Source(self._source),
+            self._source, self.port, self.log, self.directory, self._sources.new(),
             committed=lambda: self.applier.progress.committed, begin=lambda gen: self.applier.close_earlier(gen),
             checkpoint=lambda: self.applier.checkpoint(), border=self.applier.border,
             reopen=lambda *what: self.applier.reopen(*what), known=self.known,
@@ -198,14 +199,20 @@ class StreamJob:
         if self.orders.receive_bytes is not None:
             self.receiver.alone.set()
         self.receiver.start()
+        self.watch = Watch(self._source, self.target, self.receiver, self._sources, self._target_moved)
+        self.watch.start()
+
+    def _target_moved(self, address: str) -> None:
+        if isinstance(self.applier, Applier):
+            self.applier.moved(address)
 
     def _applier(self) -> Applier | Lanes:
         made: Applier | Lanes
         if given := relaning.lanes_now(self.port, self.target, self.home, self.directory, self.log):
-            made = Lanes(self.port, self.target, given, self._make, lambda: Source(self._source))
+            made = Lanes(self.port, self.target, given, self._make, self._sources.new)
         else:
             scope = Scope(self.port.task.databases, self.port.task.spec.filter)
-            made = self._make(self.target, self.port, scope, Source(self._source))
+            made = self._make(self.target, self.port, scope, self._sources.new())
         made.limit(self.orders.limits)
         return made
 
@@ -376,6 +383,7 @@ class StreamJob:
 
     def _end(self) -> None:
         """Stop at a checkpoint: the receiver first, then what is in flight."""
+        self.watch.stop()
         self.receiver.stop_event.set()
         self._stop_applying()
         for thread in (self.applier, self.receiver):
@@ -387,9 +395,7 @@ class StreamJob:
             self.port.progress(offsets)
         self.census.close()
         self.applier.close()
-        for source in (self.source, self.receiver.source):
-            if isinstance(source, Source):
-                source.close()
+        self._sources.close()
 
     def _stop_applying(self) -> None:
         self.applier.stop_event.set()

@@ -18,7 +18,7 @@ SILENCE_S = 30.0
 
 
 class Wire:
-    """A connected socket; nothing else of a link touches it.
+    """A connected socket; nothing else of a link touches it. `at`: the address that it leads to.
 
     Args:
         endpoint: the server.
@@ -29,7 +29,9 @@ class Wire:
     def __init__(self, endpoint: Endpoint, silence_s: float = SILENCE_S) -> None:
         self._side, self._silence_s = endpoint.side, silence_s
         try:
-            self._socket = endpoint.open_socket(CONNECT_S)
+            server = endpoint.now()
+            self.at = server.address()
+            self._socket = server.open_socket(CONNECT_S)
             self._socket.settimeout(silence_s)
             self._least = 1
             with contextlib.suppress(OSError):

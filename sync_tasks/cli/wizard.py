@@ -32,6 +32,7 @@ MORE: tuple[tuple[str, str, str], ...] = (
     ("throttle.full.mb_per_s", "Its MB a second; -1: no limit", "-1"),
     ("throttle.incremental.rps", "Commands a second of the stream; -1: no limit", "-1"),
     ("throttle.incremental.mb_per_s", "Its MB a second; -1: no limit", "-1"),
+    ("prefer_replica", "Read the source from a replica of it, where one is fit: true or false", "false"),
     ("extend_expiry_s", "Seconds that keys live on for on the target, while it follows", "600"),
     ("instance_class", "Instance class: micro to 8xlarge, or unlimited", "unlimited"),
 )

@@ -96,6 +96,7 @@ class ModelWire:
 
     def __init__(self, endpoint: Any, silence_s: float = SILENCE_S) -> None:
         self._line = _dial(endpoint)
+        self.at = endpoint.address()
         self._world: World = endpoint.world
 
     def send(self, data: bytes | bytearray) -> None:

@@ -34,6 +34,12 @@ class Place:
         self.world, self.name, self.connect = world, name, connect
         self.away: Callable[[], bool] = lambda: False
 
+    def now(self) -> Place:
+        return self
+
+    def address(self) -> str:
+        return self.name
+
     def open_socket(self, timeout: float) -> ModelSocket:
         return ModelSocket(self)
 

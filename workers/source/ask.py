@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -86,6 +87,7 @@ class Source:
         self._links: dict[int, Link] = {}  # by database
         self._unknown: set[bytes | int] = set()  # commands that the server does not have
         self._where = POSITION
+        self._moved = threading.Event()  # the links lead to a former master
         self.spool: Path | None = None  # a directory for long values; None: all are held in memory
 
     def close(self) -> None:
@@ -94,8 +96,16 @@ class Source:
         self._links.clear()
         self._unknown.clear()
 
+    def moved(self, address: str) -> None:
+        """The server is at this address now: links that lead elsewhere are made anew. From any thread."""
+        if any(link.at != address for link in list(self._links.values())):
+            self._moved.set()
+
     def _ask(self, db: int, commands: list[Command], aside: Aside | None = None) -> list[Any]:
         """Answers; errors among them as `ReplyError`s."""
+        if self._moved.is_set():
+            self._moved.clear()
+            self.close()
         try:
             link = self._links.get(db)
             if link is None:

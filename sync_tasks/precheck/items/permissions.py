@@ -42,10 +42,10 @@ FOLLOWING: tuple[tuple[bytes, ...], ...] = (
 
 
 def _source(scene: Scene) -> Answer:
-    return scene.ask(Side.SOURCE, partial(_may_follow, scene.source))
+    return scene.ask(Side.SOURCE, partial(may_follow, scene.source))
 
 
-def _may_follow(endpoint: Endpoint, client: Any) -> Answer:
+def may_follow(endpoint: Endpoint, client: Any) -> Answer:
     """By ACL DRYRUN, where the server has it and lets the user ask it; some providers have taken PSYNC away."""
     from redis import RedisError
 

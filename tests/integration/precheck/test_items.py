@@ -18,7 +18,7 @@ from sync_tasks.precheck.scene import Route
 from tests.clocks import Clock
 from tests.dataset import LIBRARY, sibling
 from tests.integration.precheck.asking import one, said, scene
-from tests.servers import Server, StartServer, free_port
+from tests.servers import Server, StartServer, free_port, start
 from tests.waiting import until
 
 NOWHERE = f"redis://127.0.0.1:{free_port()}"
@@ -386,4 +386,22 @@ def test_transform(pair: tuple[Server, Server]) -> None:
     assert said("transform", *pair, spec={"transform": {"lua": lua}}, scope={0: 0}) == "passed"
     dropping = {"transform": {"lua": "function transform(db, argv) if db == 0 then return false end end"}}
     assert "tried on 21 keys of the source: 20 of them are dropped" in one("transform", *pair, spec=dropping).found
+    assert target.client().dbsize() == 0
+
+
+def test_a_replica_to_read(pair: tuple[Server, Server]) -> None:
+    source, target = pair
+    preferred = {"prefer_replica": True}
+    assert one("replica", *pair).finding == "skipped"
+    found = one("replica", *pair, spec=preferred)
+    assert found.finding == "warning"
+    assert "it has no replica" in found.found
+    with start(source.kind, config={"replicaof": f"127.0.0.1 {source.port}"}) as replica:
+        until(lambda: replica.client().info("replication")["master_link_status"] == "up", "linked")
+        found = one("replica", *pair, spec=preferred)
+        assert (found.finding, found.found) == ("passed", f"read are 127.0.0.1:{replica.port}")
+        replica.client().execute_command("ACL", "SETUSER", "default", "-psync")
+        failed = one("replica", *pair, spec=preferred)
+        assert failed.finding == "failed"
+        assert f"127.0.0.1:{replica.port}: the user may not run PSYNC" in failed.found
     assert target.client().dbsize() == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,56 +12,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, CredentialsRefused, KeyferryError, Retry, Side
 from sync_tasks.finding import CREDENTIALS, find
 from tests.servers import free_port
-
-
-class Says:
-    """A server that answers each kind of command with fixed bytes; what it has been told."""
-
-    def __init__(self, **answers: bytes) -> None:
-        self.answers, self.told = {"AUTH": b"+OK\r\n", **answers}, b""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                one, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._talk, args=(one,), daemon=True).start()
-
-    def _talk(self, one: socket.socket) -> None:
-        with one:
-            while data := one.recv(4096):
-                self.told += data
-                name = data.split(b"\r\n")[2].upper().decode()
-                one.sendall(self.answers.get(name, b"-ERR unknown command\r\n"))
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-class Hall:
-    """Makes them; all end with the test."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-
-    def says(self, **answers: bytes) -> Says:
-        made = Says(**answers)
-        self._stack.callback(made.close)
-        return made
-
-    def server(self, role: str = "master") -> Says:
-        text = f"# Replication\r\nrole:{role}\r\n".encode()
-        return self.says(INFO=b"$%d\r\n%s\r\n" % (len(text), text))
-
-    def sentinel(self, server: Says | None) -> Says:
-        if server is None:
-            return self.says(SENTINEL=b"*-1\r\n")
-        port = str(server.port).encode()
-        return self.says(SENTINEL=b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%s\r\n" % (len(port), port))
+from tests.unit.control.talking import Hall
 
 
 @pytest.fixture

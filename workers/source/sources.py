@@ -1,0 +1,29 @@
+"""The connections by which one job asks its source."""
+
+from __future__ import annotations
+
+from sync_tasks.endpoints import Endpoint
+from workers.source.ask import Source
+
+
+class Sources:
+    """Makes them, one for each thread, and knows them all. Args: the source node."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._made: list[Source] = []
+
+    def new(self) -> Source:
+        """One more."""
+        made = Source(self._endpoint)
+        self._made.append(made)
+        return made
+
+    def moved(self, address: str) -> None:
+        """The source is at this address now. From any thread."""
+        for one in list(self._made):
+            one.moved(address)
+
+    def close(self) -> None:
+        for one in self._made:
+            one.close()
