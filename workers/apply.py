@@ -48,6 +48,7 @@ from workers.target.evictions import Evictions
 from workers.target.expiries import Expiries
 from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
+from workers.target.pours import Pours
 from workers.target.windows import Chain, commit
 from workers.transform import rewriter_of
 from workers.translate import Translator
@@ -95,6 +96,7 @@ class Applier(Part):
         self._loaded_files: list[tuple[int, Path]] | None = None
         self.extending = Extending(scope, self.task, log, source, known, self.clock, self.pause, port, self.left_out)
         self._evictions = Evictions(port.event, first=port.node().gen == 0)
+        self._pours = Pours()
 
     # --- life
 
@@ -306,6 +308,7 @@ class Applier(Part):
             scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
             self.source.kind_if_there(), self._scripts, partial(built_key, self.task.uid, self.number),
         )  # fmt: skip
+        rewriter.pours = self._pours
         # A checkpoint of an earlier version does not say: it was settled with the task's.
         chain.extend_ms = self.task.spec.extend_expiry_s * 1000 if found.extend_ms is None else found.extend_ms
         settler.extend(self.clock.extend_ms, found.offset)

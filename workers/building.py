@@ -1,9 +1,10 @@
 """A RESTORE of the stream that is too long to be held: its payload stays in the log until it is sent.
 
 What commands can rebuild is built piece by piece under a name of its own, by windows that leave the stream where it is,
-ahead of the window that renames it into place. So no command of ours keeps the target busy for long, an older one gets
-it as well, and nobody sees half a value. Whoever goes on after a death begins it anew, under the same name. What no
-command rebuilds (values of modules, arrays) goes from the log to the target as the one RESTORE it is.
+ahead of the window that renames it into place; a string goes in one, poured (`workers.target.pours`). So no command of
+ours keeps the target busy for long, an older one gets it as well, and nobody sees half a value. Whoever goes on after a
+death begins it anew, under the same name. What no command rebuilds (values of modules, arrays) goes from the log to the
+target as the one RESTORE it is.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from workers.aside import Kept
 from workers.codec import crc64
 from workers.codec.programs import TIMED_HASHES
 from workers.codec.reads import Reads
-from workers.compose import select
+from workers.compose import emit, select
 from workers.huge import Built, can_build, grouped, unbuilt
 from workers.outlying import Read
 from workers.pace import Pace
 from workers.rewrite import LEFT_OUT, Rewriter
 from workers.spool.long import Long
+from workers.target.link import TargetLink
 from workers.target.windows import Chain, Run, Window
+from workers.text import STRING, Text
 from workers.times import when_of
 
 PAYLOAD = 3
@@ -132,34 +135,68 @@ def _build(
     target, key = rewriter.scope.target(db), argv[1]
     assert target is not None
     temporary = rewriter.temporary(len(window.ahead), key)
-    built = Built(payload.read, payload.rewind, payload.kind, payload.version, rewriter.reads)
     first = len(window.runs)
     rewriter.renamed(db, key, temporary, when, exact, payload.kind in TIMED_HASHES, before, end, window)
     for run in window.runs[first:]:
         run.long = argv
-    window.ahead.append((target, _parts(built, temporary, key, pace, rewriter)))
+    window.ahead.append((target, _Value(payload, temporary, key, end, pace, rewriter)))
 
 
-def _parts(built: Built, temporary: bytes, key: bytes, pace: Pace, rewriter: Rewriter) -> Iterator[tuple[bytes, int]]:
-    yield from grouped(built, temporary, pace)
-    if built.lost:
-        rewriter.left_out(built.lost, LEFT_OUT, key)
+class _Value:
+    """One value that is built ahead of a window (`workers.target.windows.Parts`).
+
+    Args:
+        end: stream offset behind what brought it.
+    """
+
+    def __init__(
+        self, payload: Payload, temporary: bytes, key: bytes, end: int, pace: Pace, rewriter: Rewriter
+    ) -> None:
+        self._payload, self._temporary, self._key, self._end = payload, temporary, key, end
+        self._pace, self._rewriter = pace, rewriter
+        self._parts: Iterator[tuple[bytes, int]] | None = None  # None: not begun
+
+    def put(self, own: Window, link: TargetLink) -> bool:
+        """The next part of it. Raises Malformed."""
+        if self._parts is None:
+            if self._payload.kind == STRING and self._poured(own, link):
+                self._parts = iter(())
+                return True
+            self._payload.rewind()
+            self._parts = self._pieces()
+        body, commands = next(self._parts, (b"", 0))
+        own.runs.append(Run(own.commands, len(own.body), own.start, False, db=own.selected))
+        own.body += body
+        own.commands += commands
+        return bool(commands)
+
+    def _poured(self, own: Window, link: TargetLink) -> bool:
+        """Put it in as one SET, if that may be: who writes at a limited pace does it in pieces."""
+        text, pours = Text(self._payload.read, self._payload.rewind), self._rewriter.pours
+        if self._pace.limits.bytes_per_s or not pours.may_beside(link, text.size, (self._end, self._key)):
+            return False
+        emit(own, [b"UNLINK", self._temporary], own.start)
+        instead = {2: outlying.Stand(secrets.token_bytes(16), text.size, text.blocks)}
+        outlying.rewrite(own, [b"SET", self._temporary, b""], instead, lambda argv: emit(own, argv, own.start))
+        return True
+
+    def _pieces(self) -> Iterator[tuple[bytes, int]]:
+        payload, rewriter = self._payload, self._rewriter
+        built = Built(payload.read, payload.rewind, payload.kind, payload.version, rewriter.reads)
+        yield from grouped(built, self._temporary, self._pace)
+        if built.lost:
+            rewriter.left_out(built.lost, LEFT_OUT, self._key)
 
 
 def part(window: Window, chain: Chain) -> Window | None:
     """The next part of what is built ahead of a window, as one of our own; None: all is there."""
     while window.ahead:
         db, parts = window.ahead[0]
-        found = next(parts, None)
-        if found is None:
-            window.ahead.pop(0)
-            continue
         own = chain.own_window()
         select(own, db, own.start)
-        own.runs.append(Run(own.commands, len(own.body), own.start, False, db=db))
-        own.body += found[0]
-        own.commands += found[1]
-        return own
+        if parts.put(own, chain.link):
+            return own
+        window.ahead.pop(0)
     return None
 
 

@@ -46,8 +46,7 @@ BATCH_BYTES = 128 << 10
 LARGEST = 1 << 20
 """Bytes of a value, as the source packs it, that is converted in memory; it may unpack to many times as much."""
 LEFT_OUT = "expiries of hash fields and the like, which the target's version does not have, were left out"
-FLYING = 4
-FAR = 1 << 53
+FLYING, FAR = 4, 1 << 53
 GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
 TAIL_BYTES = 512  # a disk that lost the end of a file often shows zeros there
 TOKEN_S = 86_400  # that of a loader which died and has no successor goes by itself
@@ -143,8 +142,8 @@ class FencedBatches:
         now = encode([b"HSET", self._tok, self._step(self._number), b"1"])
         return gate, now + encode([b"HDEL", self._tok, before])
 
-    def send_long(self, head: bytes, blocks: Iterator[bytes], tail: bytes) -> None:
-        """A batch of one command too long for memory: its bytes are head, blocks, tail."""
+    def send_long(self, head: bytes, blocks: Iterator[bytes], tail: bytes, sketch: bytes, commands: int = 1) -> None:
+        """A batch with a command too long for memory: head, blocks, tail. `sketch`: its commands, that one abridged."""
         self.finish()
         gate, step = self._next()
         if self.link.scripted:
@@ -158,8 +157,7 @@ class FencedBatches:
             self.pace.took(0, len(block))
             self.link.send(block)
         self.link.send(tail + self._back + step + EXEC)
-        name = encode([b"RESTORE"])
-        self._flying.append((self._select + name + self._back, 1 + (2 if self._select else 0), 2))
+        self._flying.append((self._select + sketch + self._back, commands + (2 if self._select else 0), 2))
 
     def finish(self) -> None:
         """Wait for every answer."""

@@ -1,4 +1,4 @@
-"""Huge values: built in pieces under a key of their own, then put in place in one transaction.
+"""Huge values: built in pieces under a key of their own, then put in place in one transaction; strings are poured.
 
 Memory is bounded by a piece, and for a stream by what is pending in it. Types that cannot be rebuilt by commands travel
 as one RESTORE, streamed from disk.
@@ -21,6 +21,8 @@ from workers.expiry import FIELD_HOLD, hold
 from workers.ports import ChunkPort
 from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import damaged
+from workers.target.pours import Pours
+from workers.text import STRING, Text
 
 if TYPE_CHECKING:
     from sync_tasks.views import ChunkView
@@ -80,7 +82,8 @@ def build(
 ) -> int:
     """Rebuild the value that `file` goes on with, to its end, by commands. `can_build` is true.
 
-    Two attempts never share a temporary name, and nobody sees half a key.
+    A string is poured, if that may be, under its own name. Two attempts never share a temporary name, and nobody sees
+    half a key.
 
     Args:
         version: RDB version of the source.
@@ -90,15 +93,29 @@ def build(
     """
     tag = tag_of(key) if batches.link.scripted else ""
     start, temporary = file.tell(), tmp_key(port.task.uid, port.chunk.id, port.chunk.epoch, tag)
+    end = encode([b"PEXPIREAT", key, b"%d" % written]) if written else b""
+    if kind == STRING:
+        text = Text(file.read, lambda: file.seek(start))
+        batches.finish()
+        if Pours(port.chunk.epoch - 1).may(batches.link, text.size):
+            _pour(batches, text, key, end)
+            return 0
+        file.seek(start)
     built = Built(file.read, lambda: file.seek(start), kind, version, batches.reads)
     for body, commands in grouped(built, temporary, batches.pace):
         batches.send(body, commands)
-    last = [[b"RENAME", temporary, key]]
-    if written:
-        last.append([b"PEXPIREAT", key, b"%d" % written])
     batches.finish()
-    batches.send(b"".join(encode(argv) for argv in last), len(last))
+    # RENAME alone would free an old value at once.
+    batches.send(encode([b"UNLINK", key]) + encode([b"RENAME", temporary, key]) + end, 3 if end else 2)
     return built.lost
+
+
+def _pour(batches: FencedBatches, text: Text, key: bytes, end: bytes) -> None:
+    """A string as one SET, in one transaction; `end`: one command behind it, or none."""
+    first = encode([b"UNLINK", key])
+    head = b"%b*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n" % (first, len(key), key, text.size)
+    sketch = first + encode([b"SET", key]) + end
+    batches.send_long(head, text.blocks(batches.pace.most(1, BLOCK)[1]), b"\r\n" + end, sketch, 3 if end else 2)
 
 
 class Built:
@@ -200,6 +217,7 @@ def _whole(
     file.seek(start)
     head = b"*6\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(a), a) for a in (b"RESTORE", key, b"%d" % written))
     batches.send_long(head + b"$%d\r\n" % total + bytes([kind]), iter(lambda: file.read(BLOCK), b""),
-                      footer + crc.to_bytes(8, "little") + b"\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n")  # fmt: skip
+                      footer + crc.to_bytes(8, "little") + b"\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n",
+                      encode([b"RESTORE", key]))  # fmt: skip
 
 

@@ -23,7 +23,7 @@ class Link:
     """
 
     def __init__(self, endpoint: Endpoint, name: str, db: int, silence_s: float = SILENCE_S) -> None:
-        self._side = endpoint.side
+        self.endpoint, self._side = endpoint, endpoint.side
         self._wire = Wire(endpoint, silence_s)
         # The hot path calls them for each window.
         self.send, self.write, self.receive, self.ready = (

@@ -195,7 +195,7 @@ class Pump:
     def _put(self, window: Window) -> None:
         """Values copied anew, behind what is built ahead of them."""
         chain = self.chain
-        while len(chain.flying) < FLYING_WINDOWS and chain.flying_bytes < FLYING_BYTES:
+        while len(chain.flying) < FLYING_WINDOWS and chain.flying_bytes < FLYING_BYTES and chain.pouring is None:
             if self.pace.wait_s():
                 return
             if (ahead := part(window, chain)) is None:

@@ -21,6 +21,7 @@ from workers.single import SINGLE
 from workers.source.ask import Kind
 from workers.spool.scripts import Scripts
 from workers.target.knows import Knows
+from workers.target.pours import Pours
 from workers.target.windows import Window
 from workers.times import TIMED, Retimed, renamed, restore, retime, unknown_time
 from workers.wanted import Wanted
@@ -101,6 +102,7 @@ class Rewriter:
         self._temporary = temporary or partial(built_key, "none", 0)
         # INCRBYFLOAT may come as a SET that says nothing of the time which the key keeps: the source is to be asked.
         self.floats = source.major < 6
+        self.pours = Pours()  # of all connections of this stream
 
     def write(self, kind: str, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """Rewrite one command into the window.

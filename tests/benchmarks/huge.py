@@ -1,4 +1,4 @@
-"""Memory of each of our processes, and the longest command on the target, with huge values and a huge backlog."""
+"""Memory of each of our processes, and how long the target is kept busy, with huge values and a huge backlog."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.benchmarks.load import offset
 from tests.benchmarks.ours import Ours
+from tests.benchmarks.stalls import Stalls
 from tests.benchmarks.storm import start_storm
 from tests.servers import Server
 
@@ -33,26 +34,29 @@ def huge(source: Server, target: Server, made: Callable[[], Ours]) -> Iterator[s
     client.config_set("slowlog-log-slower-than", 1000)
     client.config_set("slowlog-max-len", 10_000)
     client.execute_command("SLOWLOG", "RESET")
-    ours = made()
+    ours, stalls = made(), Stalls(target.port)
     ours.follow()
     ours.in_sync()
-    yield _line("huge values, loaded", ours, client)
+    yield _line("huge values, loaded", ours, client, stalls)
     ours.applied()
     target.pause()
     start_storm(source, "long", BACKLOG_WRITES).wait()
     target.resume()
+    stalls = Stalls(target.port)
     end = offset(source)
     while ours.applied() < end:
         time.sleep(POLL_S)
-    yield _line("5 GB of backlog, drained", ours, client)
+    yield _line("5 GB of backlog, drained", ours, client, stalls)
     ours.leave()
 
 
-def _line(name: str, ours: Ours, client: Any) -> str:
+def _line(name: str, ours: Ours, client: Any, stalls: Stalls) -> str:
+    waited, late = stalls.end()
     largest = max(ours.usage.rss_mb, key=ours.usage.rss_mb.__getitem__)
     slow = [(entry["duration"] / 1000, entry["command"].split()[:2]) for entry in client.slowlog_get(10_000)]
     took, what = max(slow, default=(0.0, [b"none"]))
     return (
         f"{name:<30} memory at peak: {ours.usage.rss_mb[largest]:.0f} MB, {largest.strip()} (must {MUST_MB});"
-        f" the target's longest command: {took:.0f} ms, {b' '.join(what).decode()} (must {MUST_MS})"
+        f" the target's longest command: {took:.0f} ms, {b' '.join(what).decode()};"
+        f" the longest wait of another client: {waited:.0f} ms (must {MUST_MS}; itself woken up to {late:.0f} ms late)"
     )

@@ -43,7 +43,7 @@ from workers.codec.convert_cy import Transcriber, convert  # noqa: E402
 from workers.codec.crc64_cy import crc64  # noqa: E402
 from workers.codec.frame_cy import Framer  # noqa: E402
 from workers.codec.lzf_cy import Expander, decompress  # noqa: E402
-from workers.codec.pieces_cy import can_piece, pieces  # noqa: E402
+from workers.codec.pieces_cy import can_piece, pieces, text_size  # noqa: E402
 from workers.codec.restore_cy import RestoreEncoder  # noqa: E402
 from workers.codec.slots_cy import shard, slot  # noqa: E402
 from workers.codec.stream_cy import TYPES as STREAM_TYPES  # noqa: E402
@@ -66,6 +66,7 @@ __all__ = [
     "slot",
     "stale",
     "stream_pieces",
+    "text_size",
 ]
 
 _SETTLE = 2.0

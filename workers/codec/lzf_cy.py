@@ -12,6 +12,8 @@ from sync_tasks.errors import Malformed
 
 WINDOW = 8192
 """Bytes: how far back a copy may reach."""
+EXPANDS = 132
+"""So many bytes one can stand for, at most."""
 
 
 @cython.cfunc
@@ -63,8 +65,8 @@ def lzf_into(
 
 
 def decompress(data: bytes, size: cython.Py_ssize_t) -> bytes:
-    """`data` decompressed to exactly `size` bytes, else Malformed. One byte can stand for at most 132."""
-    if size < 0 or size > 132 * len(data):
+    """`data` decompressed to exactly `size` bytes, else Malformed."""
+    if size < 0 or size > EXPANDS * len(data):
         raise Malformed("a compressed string states an impossible length")
     out = bytearray(size)
     if lzf_into(data, 0, len(data), out, 0, size) < 0:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from struct import unpack_from
 
 from sync_tasks.errors import Malformed, UnsupportedType
-from workers.codec.lzf_cy import Expander
+from workers.codec.lzf_cy import EXPANDS, Expander
 from workers.codec.packed_cy import intset, listpack, ziplist, zipmap
 from workers.codec.programs import TIMED_HASHES, VALKEY_VERSIONS
 from workers.codec.reader_cy import BLOCK, Reader
@@ -65,6 +65,23 @@ def pieces(
         for args, _ in _batches(_elements(reader, type), max_bytes, max_items):
             yield _COMMANDS[type], args
     reader.close()
+
+
+def text_size(read: Callable[[int], bytes]) -> int:
+    """Bytes of a string, expanded, as its head states; 0: it stands as a number.
+
+    Args:
+        read: as for `pieces`; the head is read, and a block behind it.
+    Raises Malformed, also for a length to which it cannot expand.
+    """
+    reader = Reader(read)
+    kind, size = reader.head()
+    if kind != 3:
+        return int(size)
+    wide = int(reader.length())
+    if wide > EXPANDS * size:
+        raise Malformed("a compressed string states an impossible length", reader.offset)
+    return wide
 
 
 def _batches(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from workers.codec.resp_cy import arguments, encode
+from workers.target.link import TargetLink
 
 
 @dataclass(slots=True)
@@ -45,6 +47,17 @@ class Elsewhere:
     read: Callable[[], Iterator[bytes]]
 
 
+class Parts(Protocol):
+    """What is built ahead of a window."""
+
+    def put(self, own: Window, link: TargetLink) -> bool:
+        """Put the next part into a window of our own; False: there is none.
+
+        Args:
+            link: that of the chain; what is to be asked is asked beside it.
+        """
+
+
 @dataclass(slots=True)
 class Window:
     """Commands to commit together; `end` and `db` are the stream's offset and database behind them."""
@@ -67,8 +80,8 @@ class Window:
     beside: int = 0  # bytes of commands that others stand for
     wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
     plain: list[list[bytes]] = field(default_factory=list)  # goes beside it, and before; may be executed again
-    ahead: list[tuple[int, Iterator[tuple[bytes, int]]]] = field(default_factory=list)
-    """What is to be executed before it, in windows of our own: target database, and parts: bytes, commands in them."""
+    ahead: list[tuple[int, Parts]] = field(default_factory=list)
+    """What is to be executed before it, in windows of our own: target database, and parts."""
 
     @property
     def alone(self) -> bool:

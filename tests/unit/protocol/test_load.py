@@ -228,7 +228,7 @@ def test_a_value_too_long_for_memory_is_not_sent_to_its_end_once_the_chunk_is_ta
     beating = beat.Beat(lost)
     batches = FencedBatches(link, UID, 0, 1, "0", 0, 0, check=beating.check)
     with pytest.raises(Fenced), beating:
-        batches.send_long(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n", sent, b"\r\n")
+        batches.send_long(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n", sent, b"\r\n", encode([b"SET", b"k"]))
     link.close()
     assert next(sent, None) is not None
 
