@@ -69,9 +69,9 @@ with how much and of which key; that it will be, the precheck says (item `value-
 ## Types of values
 
 *As it stands*: RESTORE with the source's payload. A number: RESTORE in the form of that RDB type, which the target
-packs anew by its own thresholds. Larger values (from 1 MB of payload to be converted, from 8 MB else) are rebuilt by
-commands in pieces, but for what only RESTORE gives: modules, arrays, and streams of Redis 8.6 and later for a target
-that reads them. *Refused*: the task stops with an error that names key and type.
+packs anew by its own thresholds. Values of over 1 MB of payload (streams that travel as they stand 4 MB, strings 8 MB)
+are rebuilt by commands in pieces, or poured as one SET, but for what only RESTORE gives: modules, arrays, and streams
+of Redis 8.6 and later for a target that reads them. *Refused*: the task stops with an error that names key and type.
 """
 MIDDLE = """
 ## Commands of the stream

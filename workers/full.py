@@ -16,7 +16,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 from sync_tasks.answers import classify
@@ -27,12 +26,12 @@ from workers.beat import Beat
 from workers.codec import RestoreEncoder, Transcriber
 from workers.codec.flat_cy import Flat
 from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
-from workers.expiry import FIELD_HOLD, HOLD, hold
-from workers.huge import build, can_build, load_huge, unbuilt
+from workers.expiry import FIELD_HOLD, HOLD
+from workers.huge import load_huge, load_large
 from workers.pace import Pace
 from workers.ports import ChunkPort
 from workers.scope import Scope
-from workers.spool.chunks import RECORD, count_keys, whole
+from workers.spool.chunks import count_keys, whole
 from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
 from workers.target.evictions import evicts
@@ -44,7 +43,8 @@ from workers.transform import transformer
 BATCH_KEYS = 200
 BATCH_BYTES = 128 << 10
 LARGEST = 1 << 20
-"""Bytes of a value, as the source packs it, that is converted in memory; it may unpack to many times as much."""
+"""Bytes of a value, as the source packs it, that is converted in memory, and sent as one RESTORE, which takes a target
+up to 50 ms; it may unpack to many times as much. Strings take less."""
 LEFT_OUT = "expiries of hash fields and the like, which the target's version does not have, were left out"
 FLYING, FAR = 4, 1 << 53
 GATE_COMMANDS = 3  # WATCH, PEXPIREAT, HSETNX
@@ -304,7 +304,7 @@ class _Loader:
             return
         try:
             if batches.reads.takes_all(version):
-                self._send(batches, RestoreEncoder(batches.reads.footer(version), HOLD, FIELD_HOLD))
+                self._send(batches, version)
             else:
                 self._convert(batches, version)
         except Malformed as e:
@@ -322,13 +322,17 @@ class _Loader:
         ):
             yield data
 
-    def _send(self, batches: FencedBatches, encoder: RestoreEncoder) -> None:
+    def _send(self, batches: FencedBatches, version: int) -> None:
+        encoder = RestoreEncoder(batches.reads.footer(version), HOLD, FIELD_HOLD, LARGEST)
         with self._data() as data:
             position, keys = 0, 1
             while keys and position < len(data):
                 body, keys, position = encoder.encode(data, position, *batches.pace.most(BATCH_KEYS, BATCH_BYTES))
                 if keys:
                     batches.send(body, keys)
+                elif size := whole(data, position):
+                    self._lose(*load_large(self._port, batches, data[position : position + size], version))
+                    keys, position = 1, position + size
                 self.keys += keys
             self._at_end(data, position)
 
@@ -350,7 +354,7 @@ class _Loader:
                     body, some, sent = encoder.encode(records, sent, *batches.pace.most(BATCH_KEYS, BATCH_BYTES))
                     batches.send(body, some)
                 if not keys and (size := whole(data, position)):
-                    self._build(batches, data[position : position + size], version)
+                    self._lose(*load_large(self._port, batches, data[position : position + size], version))
                     keys, position = 1, position + size
                 self.keys += keys
             self._at_end(data, position)
@@ -371,17 +375,6 @@ class _Loader:
             self.keys = loading.keys
         self.keys = loading.keys
         self._compare()
-
-    def _build(self, batches: FencedBatches, record: memoryview, version: int) -> None:
-        """One value that is too large to be converted in memory."""
-        expire_ms, key_size, _ = RECORD.unpack_from(record)
-        value = RECORD.size + key_size
-        key, kind = bytes(record[RECORD.size : value]), record[value]
-        if not can_build(kind, version, batches.reads):
-            raise unbuilt(key, kind)
-        written = hold(expire_ms) if expire_ms >= 0 else 0
-        lost = build(self._port, batches, BytesIO(record[value + 1 :]), key, kind, version, written)
-        self._lose(lost, key)
 
     def _lose(self, lost: int, key: bytes) -> None:
         self._lost += lost

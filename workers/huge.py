@@ -7,6 +7,7 @@ as one RESTORE, streamed from disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 LARGEST_BULK = 512 << 20
 """Redis's default proto-max-bulk-len: one argument may not be longer."""
 BLOCK = 1 << 20
+LARGE_STREAM = 4 << 20
+"""Bytes of a stream that a RESTORE may have: 10 ms a MB by measure, others take up to 50."""
 NAMES = 1000
 """So many keys are removed by one command."""
 BATCH_BYTES, BATCH_COMMANDS = 256 << 10, 200
@@ -52,15 +55,33 @@ def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> tuple[in
         if value_size != TO_THE_END:
             raise damaged(path, "does not begin as a long value does")
         key = file.read(key_size)
-        kind = file.read(1)[0]
-        written = hold(expire_ms) if expire_ms >= 0 else 0
-        if can_build(kind, version, batches.reads):
-            return build(port, batches, file, key, kind, version, written), key
-        if not batches.reads.takes(kind, version):
-            raise unbuilt(key, kind)
         size = path.stat().st_size - RECORD.size - key_size - 1
-        _whole(batches, file, key, kind, size, batches.reads.footer(version), written)
+        return _load(port, batches, file, key, file.read(1)[0], size, version, expire_ms), key
+
+
+def load_large(port: ChunkPort, batches: FencedBatches, record: memoryview, version: int) -> tuple[int, bytes]:
+    """As `load_huge`, the value of a whole record: what one RESTORE of it would cost the target is too much at once."""
+    expire_ms, key_size, size = RECORD.unpack_from(record)
+    value = RECORD.size + key_size
+    key, kind, file = bytes(record[RECORD.size : value]), record[value], BytesIO(record[value + 1 :])
+    if kind in STREAM_TYPES and size <= LARGE_STREAM and batches.reads.takes(kind, version):
+        footer, written = batches.reads.footer(version), hold(expire_ms) if expire_ms >= 0 else 0
+        _whole(batches, file, key, kind, size - 1, footer, written)
         return 0, key
+    return _load(port, batches, file, key, kind, size - 1, version, expire_ms), key
+
+
+def _load(
+    port: ChunkPort, batches: FencedBatches, file: BinaryIO, key: bytes, kind: int, size: int, version: int,
+    expire_ms: int,
+) -> int:  # fmt: skip
+    written = hold(expire_ms) if expire_ms >= 0 else 0
+    if can_build(kind, version, batches.reads):
+        return build(port, batches, file, key, kind, version, written)
+    if not batches.reads.takes(kind, version):
+        raise unbuilt(key, kind)
+    _whole(batches, file, key, kind, size, batches.reads.footer(version), written)
+    return 0
 
 
 def can_build(kind: int, version: int, reads: Reads) -> bool:

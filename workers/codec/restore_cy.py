@@ -64,20 +64,23 @@ class RestoreEncoder:
         key_hold: ms added to the expiry of keys below 2**48; later ones stay as they are.
         field_hold: ms added to the expiry of hash fields below 2**44 in values of Valkey; later ones stay as they are.
             Those of Redis `Transcriber` holds.
+        longest: bytes of a value that is encoded, unless it is a string; 0: no matter how many.
     """
 
     rdb_version = cython.declare(cython.int, visibility="readonly")
     key_hold = cython.declare(cython.longlong, visibility="public")
     field_hold = cython.declare(cython.longlong, visibility="public")
+    _longest: cython.Py_ssize_t
     _out: bytearray
     _stop: cython.Py_ssize_t  # end of the planned records
     _size: cython.Py_ssize_t  # the most bytes that their commands take
     _at: cython.Py_ssize_t  # the value being encoded
 
-    def __init__(self, rdb_version: int, key_hold: int = 0, field_hold: int = 0) -> None:
+    def __init__(self, rdb_version: int, key_hold: int = 0, field_hold: int = 0, longest: int = 0) -> None:
         self.rdb_version = rdb_version
         self.key_hold = key_hold
         self.field_hold = field_hold
+        self._longest = longest
         self._out = bytearray(64 << 10)
         self._stop = self._size = self._at = 0
 
@@ -91,7 +94,7 @@ class RestoreEncoder:
         """Commands for the records of `buf` from `pos`, one a key. Releases the GIL.
 
         Stops after `max_keys` records, after about `max_bytes` of commands (the last record may pass that),
-        at a record that is not all there, and before a huge one unless it is the first.
+        at a record that is not all there or longer than may be, and before a huge one unless it is the first.
 
         Returns:
             The commands, the number of keys, and the position of the first record not encoded.
@@ -166,6 +169,8 @@ class RestoreEncoder:
             if vlen == 0:
                 raise Malformed("a record has no value", pos)
             if klen + vlen > end - pos - 16:
+                break
+            if self._longest and vlen > self._longest and p[pos + 16 + klen] != 0:
                 break
             keys += 1
             data += klen + vlen + 64 + self._expanded(p, pos + 16 + klen, pos + 16 + klen + vlen)

@@ -166,6 +166,40 @@ def test_values_that_the_target_does_not_read(
         assert client.dbsize() - len(client.keys("keyferry:*")) == chunk.ended
 
 
+@pytest.mark.parametrize("kind", ["hash", "zset", "stream", "string"])
+def test_a_collection_of_more_than_a_megabyte_does_not_come_as_one_restore(
+    kind: str, target: Server, tmp_path: Path
+) -> None:
+    """That would take the target long; a stream or a string does not."""
+    fill = {
+        "hash": "for i = 1, 70000 do redis.call('HSET', KEYS[1], 'f' .. i, 'value ' .. i) end",
+        "zset": "for i = 1, 70000 do redis.call('ZADD', KEYS[1], i / 3, 'member ' .. i) end",
+        "stream": "for i = 1, 70000 do redis.call('XADD', KEYS[1], i .. '-1', 'f', 'value ' .. i) end",
+        "string": "redis.call('SET', KEYS[1], string.rep('a long value', 200000))",
+    }[kind]
+    with target.client() as client:
+        client.config_set("rdbcompression", "no")
+        client.eval(fill, 1, "k")
+        value = client.dump("k")
+        assert len(value) > full.LARGEST
+        client.rename("k", "same")
+        body, small = value[:-10], b"\x04\x01\x01f\x01v"
+        data = record(b"a", small) + RECORD.pack(FAR, 1, len(body)) + b"k" + body + record(b"b", small)
+        client.config_resetstat()
+        chunk = Chunk(tmp_path / "gen", data, 3)
+        chunk.load(target)
+        assert chunk.ended == 3
+        whole = kind in ("stream", "string")
+        assert client.info("commandstats")["cmdstat_restore"]["calls"] == 2 + whole
+        assert client.object("encoding", "k") == client.object("encoding", "same")
+        assert not whole or client.dump("k") == value
+        equal = {"hash": client.hgetall, "zset": lambda key: client.zrange(key, 0, -1, withscores=True)}.get(kind)
+        assert equal is None or equal("k") == equal("same")
+        assert client.pexpiretime("k") == FAR + HOLD
+        assert client.hgetall("a") == client.hgetall("b") == {b"f": b"v"}
+        assert not client.keys("keyferry:tmp:*")
+
+
 def test_a_target_that_stands_still_does_not_cost_a_loader_its_chunk(
     target: Server, tmp_path: Path, quick: None
 ) -> None:
