@@ -95,7 +95,7 @@ def remove_keys(
                 if is_gate(key):
                     link.ask(b"EXPIRE", key, WOKEN_LATE_S)
                 else:
-                    removed += int(link.ask(b"DEL", key))
+                    removed += int(link.ask(b"UNLINK", key))
             if cursor == b"0":
                 return removed
     finally:

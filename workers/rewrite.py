@@ -310,7 +310,7 @@ class Rewriter:
             return
         if target is not None and name != b"COPY" and self.scope.takes(db, argv[1]):
             select(window, target, before)
-            emit(window, [b"DEL", argv[1]], before)
+            emit(window, [b"UNLINK", argv[1]], before)
         if comes_in and goal is not None:
             select(window, goal, before)  # what comes in is copied anew
             refuse(window, [b"RESTORE", to], before, expected=True)

@@ -263,3 +263,12 @@ def test_newer_types_are_restored(codec: Any, kind: int) -> None:
     out, _, _ = codec.RestoreEncoder(15, KEY_HOLD, FIELD_HOLD).encode(record(b"k", kind, NEWER[kind]), 0, 1, 1)
     (argv,) = commands(out)
     assert argv[3] == _payload(kind, NEWER[kind], 15)
+
+
+def test_what_is_longer_than_may_be_ends_a_batch_and_begins_none(codec: Any) -> None:
+    """A string may be as long as it is."""
+    short, text, long = record(b"a", 4, b"\x01\x01f\x01v"), record(b"b", 0, raw(b"x" * 200)), record(b"c", 4, b"v" * 50)
+    encoder = codec.RestoreEncoder(11, longest=50)
+    assert encoder.encode(short + text + long + short, 0, 10, 1 << 20)[1:] == (2, len(short + text))
+    assert encoder.encode(long + short, 0, 10, 1 << 20) == (b"", 0, 0)
+    assert codec.RestoreEncoder(11).encode(long + short, 0, 10, 1 << 20)[1:] == (2, len(long + short))

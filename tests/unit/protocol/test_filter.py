@@ -233,7 +233,7 @@ def test_commands_with_times() -> None:
 def test_keys_that_come_in_and_go_out() -> None:
     made = translator()
     assert said(made, "RENAME in:a in:b") == ["RENAME in:a in:b"]
-    assert said(made, "RENAME in:a out", "COPY in:a out", "RENAME out other", "MOVE in:a 3") == ["DEL in:a"] * 2
+    assert said(made, "RENAME in:a out", "COPY in:a out", "RENAME out other", "MOVE in:a 3") == ["UNLINK in:a"] * 2
     assert said(made, "RENAME out in:a", "COPY out in:b REPLACE", "SELECT 3", "MOVE in:x 0") == [
         "!RESTORE in:a", "!RESTORE in:b", "!RESTORE in:x",
     ]  # fmt: skip

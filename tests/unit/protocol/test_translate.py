@@ -137,7 +137,7 @@ def test_flush_and_swap_stay_in_scope_and_put_our_keys_back() -> None:
 def test_move_and_copy_out_of_scope() -> None:
     made = translator({0: 0})
     windows = feed(made, [b"MOVE", b"k", b"3"], [b"COPY", b"k", b"j", b"DB", b"3"], [b"COPY", b"k", b"j", b"REPLACE"])
-    assert commands(windows[0])[-2:] == [[b"DEL", b"k"], [b"COPY", b"k", b"j", b"REPLACE"]]
+    assert commands(windows[0])[-2:] == [[b"UNLINK", b"k"], [b"COPY", b"k", b"j", b"REPLACE"]]
     for command in ([b"MOVE", b"k", b"0"], [b"COPY", b"j", b"k", b"DB", b"0"]):
         made = translator({0: 7})
         (window,) = feed(made, [b"SELECT", b"3"], command)
