@@ -312,13 +312,8 @@ class StreamJob:
             for old in self.directory.iterdir():  # not `glob`, which compiles an expression
                 if old.name.startswith("gen-") and int(old.name[4:]) <= gen:
                     shutil.rmtree(old, ignore_errors=True)
-        self._remove_pieces(node.gen)
-
-    def _remove_pieces(self, gen: int) -> None:
-        """Values that were being built when their loader died."""
-        chunks = [c for g in range(1, gen + 1) for c in self.port.chunks(g)]
-        try:
-            self.applier.remove_pieces(chunks)
+        try:  # values that were being built when their loader died
+            self.applier.remove_pieces([c for g in range(1, node.gen + 1) for c in self.port.chunks(g)])
         except KeyferryError:
             self._tidied = False  # next tick tries again
 
