@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from sync_tasks import Client
+from sync_tasks.names import is_gate
 from tests.clusters import Cluster, differences
 from tests.dataset import fill
 from tests.run_keyferry import Keyferry
+from tests.run_up import Up
 from tests.servers import StartServer
 from tests.traffic import Traffic
 from tests.waiting import until
@@ -123,3 +126,85 @@ def test_commands_on_keys_of_several_slots(
     run.settle(source)
     alike(client, there)
     assert run.last["error"] is None
+
+
+@pytest.mark.parametrize("kind", ["redis-7.0", "valkey-9.1"])
+def test_a_node_fails_over(
+    kind: str, server: StartServer, cluster: StartCluster, sync: Callable[[str, str], Keyferry]
+) -> None:
+    """Its data and its checkpoint fall back together, and the stream goes on from there at its replica."""
+    source, target = server(kind), cluster(kind, replicas=1)
+    client = source.client()
+    fill(client, 1000)
+    run = sync(source.url(0), target.url())
+    run.wait_phase("synchronizing")
+    with Traffic(source, clients=2, rate=1000, mix="unswapped", databases=(0,)):
+        time.sleep(1)
+        target.fail_over(1)
+        time.sleep(1)
+    run.settle(source)
+    alike(client, target.client())
+    assert int(client.info("stats")["sync_full"]) == 1
+
+
+MOVES = {
+    "some": lambda c: [c.move(slot, c.masters[1]) for slot in range(30)],
+    "our own": lambda c: [c.move(slot, c.masters[2]) for slot in (5460, 10921, 5459)],
+    "to a new node": lambda c: [c.move(slot, c.masters[3]) for slot in (*range(100, 120), *range(7000, 7020))],
+}
+
+
+@pytest.mark.parametrize("which", MOVES)
+def test_slots_move_under_traffic(
+    which: str, server: StartServer, cluster: StartCluster, sync: Callable[[str, str], Keyferry]
+) -> None:
+    """Their keys are copied anew, wherever our own keys and the slots go; the stream goes on."""
+    kind = "redis-7.0" if which == "our own" else "valkey-9.1"
+    source, target = server(kind), cluster(kind)
+    if which == "to a new node":
+        target.add()
+    client = source.client()
+    fill(client, 1000)
+    run = sync(source.url(0), target.url())
+    run.wait_phase("synchronizing")
+    with Traffic(source, clients=2, rate=1000, mix="unswapped", databases=(0,)):
+        time.sleep(1)
+        MOVES[which](target)
+        run.wait_for(
+            lambda _: "added" in [row["kind"] for row in run.rows("select kind from event")], what="an addition"
+        )
+    run.settle(source)
+    alike(client, target.client())
+    assert int(client.info("stats")["sync_full"]) == 1
+
+
+def test_a_task_from_its_start_to_its_release(server: StartServer, cluster: StartCluster, tmp_path: Path) -> None:
+    source, target = server("redis-7.0"), cluster("redis-7.0")
+    here, there = source.client(), target.client()
+    here.mset({f"k{i}": i for i in range(300)})
+    with Up(tmp_path / "state", "--stream", "2") as service, Client(service.state) as client:
+        service.wait_ready()
+        task = client.create(source.url(0), target.url())
+        client.start(task)
+        until(lambda: client.progress(task).in_sync, "in sync")
+        client.suspend(task)
+        here.incr("k7")
+        client.resume(task)
+        until(lambda: there.get("k7") == b"8", "what was written meanwhile")
+        client.modify(task, filter={"block_prefixes": ["k1"]})
+        until(lambda: client.get(task).state == "synchronizing" and client.progress(task).in_sync, "modified")
+        client.modify(task, filter={"block_prefixes": []})
+        here.incr("k100")
+        until(lambda: there.get("k100") == b"101", "what came into scope again")
+        for node in target.masters:
+            node.client().flushall()
+        client.restart(task)
+        until(lambda: client.get(task).state == "synchronizing" and client.progress(task).in_sync, "begun anew")
+        alike(here, there)
+        client.finish(task)
+        until(lambda: client.get(task).state == "finished", "cut over")
+        here.set("late", 1)
+        assert not differences(here, there, shift_ms=0) or there.get("late") is None
+        client.release(task)
+        left = {key: node for node in target.masters for key in node.client().scan_iter("keyferry:*")}
+        assert all(is_gate(key) and node.client().ttl(key) > 0 for key, node in left.items()), left

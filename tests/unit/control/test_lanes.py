@@ -37,3 +37,32 @@ def test_what_is_built_for_a_key_is_in_its_slot() -> None:
         tag = lanes.tag_of(key)
         assert slot(tmp_key("uid:{3d43}", 1, 2, tag)) == slot(key)
         assert slot(built_key("uid:{3d43}", 0, 1, tag)) == slot(key)
+
+
+def shard(slots: tuple[tuple[int, int], ...], name: str) -> Shard:
+    return Shard(slots, (name, 1), (), name)
+
+
+def test_lanes_go_with_their_own_keys() -> None:
+    before = lanes.lanes_of(SHARDS)
+    assert lanes.moved(before, SHARDS) == before
+    after = lanes.moved(before, [shard(((0, 49), (16000, 16383)), "a"), shard(((50, 8000),), "b"), SHARDS[2]])
+    assert [one.slots for one in after] == [((0, 49), (16000, 16383)), ((50, 8000),), ((8001, 15999),)]
+    assert [one.tag for one in after] == [one.tag for one in before]
+    assert lanes.moved(after, SHARDS) == before
+
+
+def test_a_node_without_a_lane_gets_one_and_of_two_one_is_given_up() -> None:
+    before = lanes.lanes_of(SHARDS)
+    now = [shard(((0, 99), (16000, 16382)), "a"), shard(((100, 8000), (16383, 16383)), "b"), SHARDS[2]]
+    after = lanes.moved(before, now)
+    assert [(one.number, one.slots, one.later) for one in after] == [
+        (0, (), False),
+        (1, ((100, 8000), (16383, 16383)), False),
+        (2, ((8001, 15999),), False),
+        (3, ((0, 99), (16000, 16382)), True),
+    ]
+    assert after[3].home == 16382
+    assert lanes.read(lanes.written(after)) == after
+    back = lanes.moved(after, SHARDS)
+    assert [one.number for one in back if one.slots] == [1, 2, 3], "what was given up stays so"
