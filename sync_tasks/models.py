@@ -213,6 +213,7 @@ class Node(Base):
     finished: Mapped[bool] = mapped_column(default=False, server_default=false())  # cut over: the target is closed
     receive_bytes: Mapped[int | None] = mapped_column(Big)  # it only receives, until so much waits on disk; None: both
     resting: Mapped[bool] = mapped_column(default=False, server_default=false())  # its owner has ended at a checkpoint
+    shard: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of a cluster: see `store.shards`
 
 
 class Chunk(Base):

@@ -9,6 +9,7 @@ from typing import Any
 from sync_tasks.access.documents import TrustPolicy
 from sync_tasks.lanes import Lane
 from sync_tasks.sharing import Shortest
+from sync_tasks.slots import Ranges, written
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
 from sync_tasks.throttle import NO_LIMITS, Limits
@@ -97,6 +98,20 @@ class InstanceView:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardView:
+    """The shard of a cluster that a source node is.
+
+    members: names of its servers, by which it is found after a failover. address: of its master, when last seen.
+    slots: that its stream carries to the target. holds: those, and what an owner of the stream may still carry there.
+    """
+
+    members: tuple[str, ...]
+    address: str
+    slots: Ranges
+    holds: Ranges
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """One source node (replication stream) of a task. Unknown is None, never 0."""
 
@@ -128,6 +143,22 @@ class NodeView:
     finished: bool = False  # cut over
     receive_bytes: int | None = None  # its task is suspended: received alone, until so many bytes wait on disk
     resting: bool = False  # and the job has come to a checkpoint: it applies nothing
+    shard: ShardView | None = None  # of a cluster
+
+    @property
+    def address(self) -> str | None:
+        """Of a cluster: where the master of its shard was when last seen."""
+        return self.shard.address if self.shard else None
+
+    @property
+    def slots(self) -> str | None:
+        """Of a cluster: the hash slots that its stream carries, as 0-5460,7000."""
+        return written(self.shard.slots) if self.shard else None
+
+    @property
+    def slot_ranges(self) -> Ranges | None:
+        """The same as ranges; None: it is no cluster, all keys are its own."""
+        return self.shard.slots if self.shard else None
 
     @property
     def receiving(self) -> bool:

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from sync_tasks.errors import KeyferryError
 from sync_tasks.lanes import Lane
 from sync_tasks.precheck.item import Result
+from sync_tasks.slots import Ranges
 from sync_tasks.throttle import Limits
+from sync_tasks.topology import Shard
 from sync_tasks.views import ChunkView, LoadState, NodeView, OpView, Orders, TaskView
 
 
@@ -99,6 +101,15 @@ class StreamPort(Protocol):
 
     def finished(self) -> None:
         """The target is closed to this stream for good."""
+
+    def lay_out(self, found: Sequence[Shard]) -> None:
+        """The source is a cluster of these shards: each becomes a node of the task."""
+
+    def reshard(self, found: Sequence[Shard], serves: Ranges) -> bool:
+        """It is like this now, and our own shard serves these slots; whether our stream is to carry others."""
+
+    def holds(self, slots: Ranges) -> None:
+        """The target says that our stream acts on no other slots any more."""
 
     def event(self, kind: str, text: str) -> None: ...
 

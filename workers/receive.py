@@ -83,8 +83,8 @@ class Receiver(threading.Thread):
         self._publisher: Publisher | None = None  # of a snapshot received whole
         self._gone: tuple[str | None, int | None] | None = None  # where the source could not go on from
         self._mended: tuple[str, int] | None = None  # where the log was begun anew for the applier
-        self._fresh_until = 0
-        self._acked_at = 0.0
+        self._fresh_until, self._acked_at = 0, 0.0
+        self._slots = port.node().slot_ranges  # of a cluster; a job goes by the same all its life
 
     def run(self) -> None:
         try:
@@ -263,8 +263,8 @@ class Receiver(threading.Thread):
             self.snapshots / f"gen-{gen}",
             closed=publisher.put,
             progress=self._progress,
-            stopping=self.stop_event.is_set, waiting=self._waiting,
-            scope=Scope(self.port.task.databases, self.port.task.spec.filter), lanes=self.port.task.lanes,
+            stopping=self.stop_event.is_set, waiting=self._waiting, lanes=self.port.task.lanes,
+            scope=Scope(self.port.task.databases, self.port.task.spec.filter, self._slots),
         )  # fmt: skip
         try:
             reader.read(link, parts)

@@ -24,6 +24,7 @@ from workers.ports import StreamPort
 from workers.pruning import Pruning
 from workers.receive import Receiver
 from workers.scope import Scope
+from workers.sharding import of_node
 from workers.source.ask import Source
 from workers.source.sources import Sources
 from workers.spool.known import Known
@@ -69,6 +70,8 @@ class StreamJob:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.port, self.target, self.home = port, target, home
+        self.clustered = source.is_cluster
+        source = of_node(port, source)
         self.node = port.node()
         self.directory = spool / port.task.uid / str(self.node.number)
         self._source, self._sources = source, Sources(source)
@@ -211,7 +214,7 @@ class StreamJob:
         if given := relaning.lanes_now(self.port, self.target, self.home, self.directory, self.log):
             made = Lanes(self.port, self.target, given, self._make, self._sources.new)
         else:
-            scope = Scope(self.port.task.databases, self.port.task.spec.filter)
+            scope = Scope(self.port.task.databases, self.port.task.spec.filter, self.node.slot_ranges)
             made = self._make(self.target, self.port, scope, self._sources.new())
         made.limit(self.orders.limits)
         return made

@@ -22,7 +22,7 @@ from sync_tasks.cli.screen import Screen
 from sync_tasks.cli.signals import Interrupted, Signals
 from sync_tasks.cli.watch import Watch
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ControlError
+from sync_tasks.errors import ControlError, KeyferryError
 from sync_tasks.spec import TaskSpec
 from sync_tasks.supervise import broker, process
 from sync_tasks.supervise.children import Children, Role
@@ -55,6 +55,24 @@ class Request:
     load_workers: int
     json: bool
     secrets: tuple[str, ...] = ()
+
+
+SPARE_STREAMS = 2
+"""Processes for shards that a cluster gets while we run."""
+USUAL_STREAMS = 8
+"""Of a cluster that does not answer when we begin."""
+
+
+def _streams(source: Endpoint) -> int:
+    """How many stream jobs there may be at once: one for each shard of a cluster."""
+    if not source.is_cluster:
+        return 1
+    from sync_tasks.topology import shards
+
+    try:
+        return len(shards(source)) + SPARE_STREAMS
+    except KeyferryError:
+        return USUAL_STREAMS
 
 
 def run(request: Request) -> int:
@@ -121,7 +139,7 @@ class Foreground:
         self._pause(0.0)
         self._prechecks.finish()
         # It gets ready while the task is opened; without a scheduler nobody gives it work.
-        self._children.start(roles.stream_worker(settings))
+        self._children.start(roles.stream_worker(settings, _streams(self._request.source)))
         store = self._open_store(settings)
         task_id = self._open_task(store)
         store.record_precheck(task_id, self._found, ignored_by="keyferry sync")

@@ -9,6 +9,7 @@ from typing import Any
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.precheck.facts import Facts, gather, opened
+from sync_tasks.topology import shards
 
 PINGS = 5
 
@@ -38,6 +39,8 @@ class Connectivity:
 
 def probe(endpoint: Endpoint) -> Connectivity:
     """Ask it. Raises KeyferryError: why it cannot be used, with what to do."""
+    if endpoint.is_cluster:
+        return _cluster(endpoint)
     client = opened(endpoint)
     try:
         facts = gather(client, endpoint)
@@ -51,6 +54,18 @@ def probe(endpoint: Endpoint) -> Connectivity:
     return Connectivity(
         endpoint.address(), facts.name, _topology(facts), round(statistics.median(trips), 2), sum(facts.keys.values()),
         len(facts.keys), endpoint.tls,
+    )  # fmt: skip
+
+
+def _cluster(endpoint: Endpoint) -> Connectivity:
+    """Each of its masters; the longest way counts."""
+    found = shards(endpoint)
+    each = [probe(endpoint.at(*shard.master)) for shard in found]
+    replicas = sum(len(shard.replicas) for shard in found)
+    return Connectivity(
+        endpoint.address(), min(one.version for one in each), f"cluster of {len(found)} masters, {replicas} replicas",
+        max(one.round_trip_ms for one in each), sum(one.keys for one in each), max(one.databases for one in each),
+        endpoint.tls,
     )  # fmt: skip
 
 

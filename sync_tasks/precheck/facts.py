@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sync_tasks.answers import classify
@@ -103,6 +103,26 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
         saved=given.get("rdb_last_bgsave_status", "ok") == "ok",
         written_per_s=float(given.get("instantaneous_input_kbps", 0)) * 1024,
         settings=settings,
+    )
+
+
+def together(masters: Sequence[Facts]) -> Facts:
+    """A cluster as one server: what its masters have together, the oldest version, the least of what they let us do."""
+    oldest = min(masters, key=lambda facts: facts.version)
+    keys: dict[int, int] = {}
+    for facts in masters:
+        for db, count in facts.keys.items():
+            keys[db] = keys.get(db, 0) + count
+    times = [facts.field_times for facts in masters]
+    return replace(
+        oldest,
+        keys=keys,
+        field_times=None if None in times else sum(time for time in times if time is not None),
+        libraries=max((facts.libraries or 0 for facts in masters), default=None),
+        used_memory=sum(facts.used_memory for facts in masters),
+        maxmemory=sum(facts.maxmemory for facts in masters) if all(facts.maxmemory for facts in masters) else 0,
+        modules=frozenset().union(*(facts.modules for facts in masters)),
+        written_per_s=sum(facts.written_per_s for facts in masters),
     )
 
 

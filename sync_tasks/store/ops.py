@@ -15,7 +15,7 @@ from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import is_final_at_once, pause
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import BESIDE, ENDED, MAY, RUNNING, ChunkState, OpKind, OpState, TaskState
-from sync_tasks.store import ended, extents, grants, locks, prechecks, rows
+from sync_tasks.store import ended, extents, grants, locks, prechecks, rows, shards
 from sync_tasks.store.ended import Ended
 from sync_tasks.store.jobs import due
 from sync_tasks.store.runs import begin, stop, take_up
@@ -269,6 +269,7 @@ def _modified(session: Session, task: Task, op: Op) -> None:
 def _restarted(session: Session, task: Task, op: Op) -> None:
     """The old run is fenced and its keys are gone: another begins under names of its own."""
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
+    shards.forget(session, task)
     task.uid = secrets.token_hex(8)
     task.finishing = not rows.spec_of(task).follows
     task.extents = task.lanes = None

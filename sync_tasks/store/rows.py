@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from sync_tasks import lanes
 from sync_tasks.models import Big, Chunk, Event, Lease, Node, Op, Task
+from sync_tasks.slots import read
 from sync_tasks.spec import TaskSpec, mapping
 from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
 from sync_tasks.store import leases
-from sync_tasks.views import ChunkView, EventView, LoadState, NodeView, OpView, TaskView
+from sync_tasks.views import ChunkView, EventView, LoadState, NodeView, OpView, ShardView, TaskView
 
 # A chunk voided within its own snapshot is on the target already: the stream had begun there.
 _keys = case((Chunk.state == ChunkState.VOID, Chunk.keys), else_=Chunk.keys_done)
@@ -86,9 +87,17 @@ def nodes(session: Session, where: Select[Any]) -> list[NodeView]:
             keys_done=int(keys),
             bytes_done=int(size),
             epoch=epoch,
+            shard=shard_view(node.shard),
         )
         for node, epoch, keys, size in session.execute(query)
     ]
+
+
+def shard_view(row: dict[str, Any] | None) -> ShardView | None:
+    """Which shard of a cluster a node is, of its column."""
+    if row is None:
+        return None
+    return ShardView(tuple(row["members"]), row["address"], read(row["slots"]), read(row["holds"]))
 
 
 def chunk_view(row: Chunk) -> ChunkView:

@@ -24,6 +24,7 @@ from sync_tasks.store.database import Database
 from sync_tasks.store.lanes import LanesHandle
 from sync_tasks.store.query import Query
 from sync_tasks.store.receiving import Patience
+from sync_tasks.store.shards import Shards
 from sync_tasks.throttle import Limits, stream_limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 
@@ -56,7 +57,7 @@ def _setting(columns: frozenset[str]) -> Query:
     return Query(update(Node).where(Node.id == bindparam("node"), leases.HELD).values(given).returning(Node.id))
 
 
-class StreamHandle(LanesHandle):
+class StreamHandle(LanesHandle, Shards):
     """One owner's hold on one node. Usable from several threads of a process.
 
     Args:

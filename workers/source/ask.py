@@ -12,11 +12,12 @@ from typing import Any
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import SOCKET_TIMEOUT_S, Endpoint
-from sync_tasks.errors import KeyferryError, Side, SourceError
+from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError
 from workers.aside import Aside, Kept
 from workers.codec.programs import is_nothing
 from workers.codec.resp_cy import ReplyError
 from workers.link import Link
+from workers.source.together import KEYLESS, together
 
 Hashes = Sequence[tuple[bytes, list[bytes]]]
 """Hashes, and some fields of each."""
@@ -26,6 +27,9 @@ OLD_POSITION: Command = (b"INFO",)
 """Before 4.0 the stream has the run id for its replication id, and that stands in another section."""
 KEYS = re.compile(r"keys=(\d+)")
 SERIALIZED = re.compile(rb"serializedlength:(\d+)")
+
+ELSEWHERE = (b"-MOVED ", b"-ASK ", b"-TRYAGAIN", b"-CROSSSLOT", b"non local key")
+"""Answers of a node of a cluster about a key that it does not serve, or not alone."""
 
 GONE = -2
 NO_HASH = -3
@@ -111,15 +115,21 @@ class Source:
             if link is None:
                 link = self._links[db] = Link(self._endpoint, "keyferry-ask", db, SOCKET_TIMEOUT_S)
                 self._where = POSITION if b"master_replid:" in link.ask(*POSITION) else OLD_POSITION
-            return link.try_all(
-                [list(self._where if command == POSITION else command) for command in commands], aside
-            )
+            return link.try_all([list(self._here(command)) for command in commands], aside)
         except KeyferryError:
             self.close()
             raise
 
+    def _here(self, command: Command) -> Command:
+        return self._where if command == POSITION else command
+
     def _refused(self, answer: ReplyError) -> KeyferryError:
         self.close()
+        if self._endpoint.shard and any(words in answer.line for words in ELSEWHERE):
+            return ConnectionLost(
+                "slots of the source's cluster are on their way to another node", side=Side.SOURCE, code="slots-move",
+                hint="it goes on by itself once they are there",
+            )  # fmt: skip
         return classify(answer.line, Side.SOURCE)
 
     def _info(self, section: bytes) -> dict[str, str]:
@@ -135,6 +145,13 @@ class Source:
     def position(self) -> Position:
         """Up to where the source has written now."""
         return _position(self._info(b"replication"))
+
+    def cluster(self) -> str:
+        """CLUSTER NODES: who serves which slots, as this node of a cluster sees it."""
+        (answer,) = self._ask(0, [(b"CLUSTER", b"NODES")])
+        if isinstance(answer, ReplyError):
+            raise self._refused(answer)
+        return str(answer.decode(errors="replace"))
 
     def is_replica(self) -> bool:
         """Whether it hides keys whose time has passed for as long as its master has not deleted them."""
@@ -310,7 +327,11 @@ class Source:
         name = newest or commands[0][0]
         if name in self._unknown:
             return None
-        *queued, answers = self._ask(db, [(b"MULTI",), *commands, (b"EXEC",)], aside)
+        if self._endpoint.shard and commands[0][0] not in KEYLESS:
+            (answers,) = self._ask(db, [together(map(self._here, commands))], aside)
+            queued: list[Any] = []
+        else:
+            *queued, answers = self._ask(db, [(b"MULTI",), *commands, (b"EXEC",)], aside)
         said = [*queued, *(answers if isinstance(answers, list) else [answers])]
         refused = next((a for a in said if isinstance(a, ReplyError) and b"WRONGTYPE" not in a.line), None)
         if refused is None:
@@ -329,7 +350,8 @@ class Source:
 
 
 def _is_unknown(answer: ReplyError) -> bool:
-    return b"unknown command" in answer.line.lower()
+    line = answer.line.lower()
+    return b"unknown command" in line or b"unknown redis command" in line  # from a script
 
 
 def _serialized(answer: bytes | ReplyError) -> int:

@@ -1,39 +1,60 @@
-"""Item, for each side: no cluster, a source that can be followed, a target that takes writes."""
+"""Item, for each side: a source that can be followed, a target that takes writes; a cluster is whole and at rest."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from sync_tasks.errors import Side
+from sync_tasks.errors import KeyferryError, Side
 from sync_tasks.precheck.facts import Facts, refusal
 from sync_tasks.precheck.item import Answer, Item, passed, warning
 from sync_tasks.precheck.scene import Scene
 from sync_tasks.topology import shards
 
+SHOWN = 5
+"""So many slots are named."""
+
 
 def _ask(scene: Scene, side: Side) -> Answer:
     facts = scene.facts(side)
-    if side is Side.TARGET and scene.target.is_cluster:
-        return _cluster(scene)
+    if scene.endpoint(side).is_cluster:
+        return _cluster(scene, side)
     if facts.cluster:
-        raise refusal(
-            side,
-            f"{facts.endpoint.address()} is a member of a cluster, which is not supported yet",
-            "name a server that runs without cluster-enabled",
-            "cluster",
-        )
+        raise _member(facts, side)
     _source(facts) if side is Side.SOURCE else _target(facts)
     return passed("a master" if facts.role == "master" else f"a replica of {facts.master}, in touch with it")
 
 
-def _cluster(scene: Scene) -> Answer:
-    found = shards(scene.target)
-    if moving := sum(len(one.moving) for one in found):
+def _member(facts: Facts, side: Side) -> KeyferryError:
+    place = facts.endpoint.address()
+    scheme = "rediss+cluster" if facts.endpoint.tls else "redis+cluster"
+    return refusal(
+        side,
+        f"{place} is a member of a cluster, and has a part of its keys alone",
+        f"write {scheme}://{place} for the whole cluster",
+        "cluster",
+    )
+
+
+def _cluster(scene: Scene, side: Side) -> Answer:
+    """Whole it is, or it would not have answered."""
+    masters = scene.masters[side]
+    for facts in masters:
+        if facts.role != "master":
+            raise refusal(
+                side,
+                f"{facts.endpoint.address()} was a master a moment ago, and is a replica now",
+                "wait until the cluster has failed over",
+                "cluster-fails-over",
+            )
+    moving = sorted({slot for one in masters for shard in shards(one.endpoint) for slot in shard.moving})
+    if moving:
+        some = ", ".join(map(str, moving[:SHOWN])) + (", ..." if len(moving) > SHOWN else "")
         return warning(
-            f"{moving} slots of the cluster are on their way from one node to another",
-            "wait until they have arrived: redis-cli --cluster check HOST:PORT, or CLUSTER NODES",
+            f"{len(moving)} slots of the cluster are on their way from one node to another: {some}",
+            "let the resharding end, or mend it (redis-cli --cluster fix): keys on their way are on the target only"
+            " once they have arrived",
         )
-    return passed(f"a cluster of {len(found)} masters, which serve all slots")
+    return passed(f"a cluster of {len(masters)} masters, which serve all slots; none is on its way to another")
 
 
 def _source(facts: Facts) -> None:
@@ -57,15 +78,14 @@ def _target(facts: Facts) -> None:
 
 
 def _item(side: Side, title: str, why: str) -> Item:
-    ask, warns = partial(_ask, side=side), side is Side.TARGET
-    return Item(f"{side}-topology", title, why, ask, needs=frozenset({side}), warns=warns)
+    return Item(f"{side}-topology", title, why, partial(_ask, side=side), needs=frozenset({side}), warns=True)
 
 
 ITEMS = {
     Side.SOURCE: _item(
         Side.SOURCE,
-        "The source stands alone, or is a replica in touch with its master",
-        "A replica that has lost its master says nothing new.",
+        "The source stands alone, is a replica in touch with its master, or a cluster that is whole and at rest",
+        "A replica that has lost its master says nothing new; a member of a cluster has a part of the keys alone.",
     ),
     Side.TARGET: _item(
         Side.TARGET,

@@ -1,0 +1,129 @@
+"""Which shard of a source cluster each node of a task is, and how slots pass from one node to another.
+
+A slot is carried to the target by one node at a time. Its node gives it up when the cluster says that another serves it
+now, and holds it until its own stream has committed on the target that it does not act on it any more; only then may
+the node of the shard that serves it now take it: its stream copies the slot's keys as they are there, and carries it
+from a proven offset on (`workers.adding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from sync_tasks import lifecycle, names
+from sync_tasks.models import Lease, Node, Task
+from sync_tasks.slots import Ranges, members, ranges, read, written
+from sync_tasks.topology import Shard, same
+
+
+class Shards:
+    """What the stream job of a cluster's node says and asks of shards."""
+
+    def _write(self) -> AbstractContextManager[tuple[Session, Node, Task]]:
+        raise NotImplementedError
+
+    def lay_out(self, found: Sequence[Shard]) -> None:
+        """The cluster is like this now: each node learns its shard, and one is made for each shard that has none."""
+        with self._write() as (session, _node, task):
+            lay_out(session, task, found)
+
+    def reshard(self, found: Sequence[Shard], serves: Ranges) -> bool:
+        """The cluster, as the master of the job's own shard sees it; whether that changes what its stream carries.
+
+        Args:
+            serves: slots of that master. What it serves no more is given up, once the stream has begun; what it serves
+                is taken, if no other node holds it.
+        """
+        with self._write() as (session, node, task):
+            lay_out(session, task, found)
+            if not node.begun or node.shard is None:
+                return False
+            mine, now = members(read(node.shard["slots"])), members(serves)
+            gained = now - mine - _held(session, node)
+            if mine <= now and not gained:
+                return False
+            held = members(read(node.shard["holds"])) | gained
+            slots = (mine & now) | gained
+            _say(session, node, "gives up", "the cluster has moved them", mine - now)
+            _say(session, node, "takes over", "its shard serves them now", gained)
+            node.shard = node.shard | {"slots": written(ranges(slots)), "holds": written(ranges(held))}
+            node.turn, node.in_sync = True, False
+            return True
+
+    def holds(self, slots: Ranges) -> None:
+        """The target says that this stream acts on no other slots any more: others may take those that it gave up."""
+        with self._write() as (_session, node, _task):
+            if node.shard is not None:
+                held = members(slots) | members(read(node.shard["slots"]))
+                node.shard = node.shard | {"holds": written(ranges(held))}
+
+
+def lay_out(session: Session, task: Task, found: Sequence[Shard]) -> None:
+    """Each node of a task that is held learns its shard; shards without one get one."""
+    nodes = list(session.scalars(select(Node).where(Node.task_id == task.id).order_by(Node.number)))
+    first = next((node for node in nodes if node.shard is None), None)
+    left = {shard.node_id: shard for shard in found}
+    for node in nodes:
+        if node.shard is not None and (shard := _of(node.shard, left.values())) is not None:
+            del left[shard.node_id]
+            now = node.shard | {"members": sorted(shard.members), "address": _address(shard)}
+            if now != node.shard:
+                node.shard = now
+    for shard in sorted(left.values(), key=lambda shard: shard.slots):
+        if first is not None:
+            node, first = first, None
+        else:
+            node = _another(session, nodes)
+            nodes.append(node)
+        # One that comes later has yet to be given what it serves.
+        slots = written(ranges(members(shard.slots) - _held(session, node)))
+        node.shard = {"members": sorted(shard.members), "address": _address(shard), "slots": slots, "holds": slots}
+        lifecycle.note(session, task.id, "shard", f"node {node.number}: the shard of {_address(shard)}, slots {slots}")
+    session.flush()
+
+
+def _another(session: Session, nodes: Sequence[Node]) -> Node:
+    """A node beside those that there are, which runs as they do."""
+    one = nodes[0]
+    node = Node(
+        task_id=one.task_id, number=max(node.number for node in nodes) + 1, wanted=one.wanted, fresh=True,
+    )  # fmt: skip
+    session.add(node)
+    session.flush()
+    session.add(Lease(name=names.node_lease(node.id)))
+    return node
+
+
+def forget(session: Session, task: Task) -> None:
+    """The task begins anew: which shards there are is found out again."""
+    others = session.scalars(select(Node.id).where(Node.task_id == task.id, Node.number > 0)).all()
+    session.execute(delete(Lease).where(Lease.name.in_([names.node_lease(node) for node in others])))
+    session.execute(delete(Node).where(Node.id.in_(others)))
+    for node in session.scalars(select(Node).where(Node.task_id == task.id)):
+        node.shard = None
+
+
+def _of(row: dict[str, Any], found: Iterable[Shard]) -> Shard | None:
+    return same(row["members"], (), found)
+
+
+def _held(session: Session, node: Node) -> set[int]:
+    """Slots that other nodes of the task may still carry to the target."""
+    others = session.scalars(select(Node).where(Node.task_id == node.task_id, Node.id != node.id))
+    return {slot for one in others if one.shard is not None for slot in members(read(one.shard["holds"]))}
+
+
+def _say(session: Session, node: Node, what: str, why: str, slots: set[int]) -> None:
+    if slots:
+        text = f"node {node.number} {what} slots {written(ranges(slots))}: {why}"
+        lifecycle.note(session, node.task_id, "slots", text[:500])
+
+
+def _address(shard: Shard) -> str:
+    host, port = shard.master
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
