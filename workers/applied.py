@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.moment import now_ms
+
 
 @dataclass(slots=True)
 class Progress:
@@ -16,3 +18,12 @@ class Progress:
     held: int | None = None
     settled_at: int | None = None  # all holds on writes up to this offset are settled
     prunable: int = 0  # the log is of no more use to the target up to here
+
+    @property
+    def delay_ms(self) -> float | None:
+        """From the receipt of a write to its commit; None: nothing streams, or nothing has come yet."""
+        if not self.streaming:
+            return None
+        if self.oldest_ms:
+            return max(self.latency_ms or 0.0, float(now_ms() - self.oldest_ms))
+        return self.latency_ms

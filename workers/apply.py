@@ -79,7 +79,7 @@ class Applier(Part):
         known: Known,
     ) -> None:
         super().__init__(endpoint, port, source, scope, home)
-        self.log, self.directory, self.known = log, directory, known
+        self.log, self.directory, self.known, self.slots = log, directory, known, port.node().slot_ranges
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         blind = self.blind = self.task.spec.transform.active  # a key of the target may be any of the source
         self.clock = Clock(0 if blind else self.task.spec.extend_expiry_s * 1000, blind=blind)
@@ -318,6 +318,8 @@ class Applier(Part):
         try:
             repair = self._repair(chain, found, suspects, rewriter)
             self.extending.say(chain, found, scope)
+            if self.slots is not None:
+                self.port.holds(self.slots)
             adding = self.extending.adding(chain, found, expiries, scope, self.home, known)
             translator = Translator(found.offset, found.db, rewriter, self.log)
             end = CutOver(chain, settler, inquiry)

@@ -9,6 +9,8 @@ from typing import Any
 
 from sync_tasks.errors import KeyferryError
 from sync_tasks.lanes import Lane
+from sync_tasks.slots import Ranges
+from sync_tasks.topology import Shard
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 from workers.ports import StreamPort
 
@@ -26,12 +28,19 @@ class Together:
         self._lock = threading.Lock()
         self._begun: set[int] = set()
         self._ailing: set[tuple[int, str]] = set()  # lane, and the side that it has found at fault
+        self._let_go: set[int] = set()
 
     def begun(self, lane: int) -> bool:
         """One more streams; whether all do."""
         with self._lock:
             self._begun.add(lane)
             return len(self._begun) == self._lanes
+
+    def let_go(self, lane: int) -> bool:
+        """One more acts on no slots but those that the job has; whether none does."""
+        with self._lock:
+            self._let_go.add(lane)
+            return len(self._let_go) == self._lanes
 
     def ails(self, lane: int, side: str) -> None:
         """A lane waits for a side of the task to recover."""
@@ -145,3 +154,13 @@ class LanePort:
 
     def event(self, kind: str, text: str) -> None:
         self._port.event(kind, text)
+
+    def lay_out(self, found: Sequence[Shard]) -> None:
+        self._port.lay_out(found)
+
+    def reshard(self, found: Sequence[Shard], serves: Ranges) -> bool:
+        return self._port.reshard(found, serves)
+
+    def holds(self, slots: Ranges) -> None:
+        if self._together.let_go(self.lane.number):
+            self._port.holds(slots)

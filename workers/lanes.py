@@ -75,13 +75,13 @@ class Lanes:
         source: Callable[[], Source],
     ) -> None:
         spec, self._port = port.task.spec, port
-        self.scope = Scope(port.task.databases, spec.filter)
+        self.scope = Scope(port.task.databases, spec.filter, port.node().slot_ranges)
         given = [one for one in given if one.slots]
         together = Together(port, len(given))
         self._each = [
             make(
                 target.serving(one.home), LanePort(together, one),
-                Scope(port.task.databases, spec.filter, None, one), source(),
+                Scope(port.task.databases, spec.filter, port.node().slot_ranges, one), source(),
             )
             for one in given
         ]  # fmt: skip

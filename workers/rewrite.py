@@ -15,6 +15,7 @@ from workers.codec.slots_cy import slot
 from workers.compose import emit, select
 from workers.crossing import MOVES, SECOND, divide, taken_from, written
 from workers.expiry import hold
+from workers.libraries import repeatable
 from workers.older import Older, refuse
 from workers.scope import Scope
 from workers.single import SINGLE
@@ -124,7 +125,8 @@ class Rewriter:
         elif kind == "server-wide":
             if argv[0].upper() == b"SCRIPT" and argv[1].upper() == b"LOAD":
                 self._scripts.add(argv[2])
-            for command in self.older.rewrite(argv) or []:
+            given = repeatable(argv) if self.scope.apart else [argv]
+            for command in [done for one in given for done in self.older.rewrite(one) or []]:
                 if self.scope.one_slot:  # a script may not say it; what it says twice changes nothing
                     window.plain.append(command)
                 else:

@@ -91,6 +91,11 @@ class Scope:
         """The same of all databases of the target, for FLUSHALL."""
         return self._crowded
 
+    @property
+    def apart(self) -> bool:
+        """Whether other source nodes write to the target beside this one: those of a cluster."""
+        return self._apart
+
     def filter(self, db: int) -> Filter | None:
         """Of the keys of a source database; None: all of them are in scope."""
         return self._own.get(db, self._usual)

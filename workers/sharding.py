@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, Side
-from sync_tasks.slots import Ranges
-from sync_tasks.topology import Shard, read, shards
+from sync_tasks.slots import members, ranges
+from sync_tasks.topology import read, shards
 from workers.ports import StreamPort
 from workers.source.ask import Source
 
@@ -28,22 +26,54 @@ def of_node(port: StreamPort, source: Endpoint) -> Endpoint:
     return source.of_shard(shard.members, shard.slots)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What the master of a shard said of itself, in one answer.
+class Slots:
+    """Of one job: whether its stream carries what its shard serves, and none of that is on its way.
 
-    found: the cluster as it sees it. serves: its own slots. steady: none of them is on its way, in or out.
+    Of a server that stands alone that is always so.
+
+    Args:
+        port: told of what has changed: the job then ends at a checkpoint, and the next shift carries other slots.
+        source: of our own, to the master of the shard.
+        endpoint: of that.
     """
 
-    found: tuple[Shard, ...]
-    serves: Ranges
-    steady: bool
+    def __init__(self, port: StreamPort, source: Source, endpoint: Endpoint) -> None:
+        self._port, self._source, self._endpoint = port, source, endpoint
+        mine = port.node().slot_ranges
+        self._mine = None if mine is None else members(mine)
+        self.steady = mine is None  # as of the last look
+        self._seen: object = None
+        self._over: dict[int, int] = {}  # slots that are another's now: the offset behind all that ours had of them
 
+    def look(self, committed: int | None) -> None:
+        """Ask, behind the question for an offset: if all is steady now, it was when that was asked.
 
-def place(source: Source, endpoint: Endpoint) -> Place:
-    """Ask it. Raises KeyferryError, also while some slots are served by nobody."""
-    text = source.cluster()
-    found = read(text, (endpoint.host, endpoint.port), Side.SOURCE)
-    line = next((line for line in text.splitlines() if "myself" in line.split()[2].split(",")), "")
-    mine = next((shard for shard in found if line.startswith(shard.node_id)), None)
-    return Place(tuple(found), mine.slots if mine else (), "[" not in line)
+        Args:
+            committed: offset up to which the target has the stream. A slot that has gone to another shard is given up
+                only when the target has all that came of it here, its end too: each key that moved away is deleted.
+        Raises KeyferryError, also while some slots are served by nobody.
+        """
+        if self._mine is None:
+            return
+        self.steady = False
+        text = self._source.cluster()
+        line = next(line for line in text.splitlines() if "myself" in line.split()[2].split(","))
+        if "master" not in line.split()[2].split(","):
+            self._source.close()  # the next connection is to whoever has its place
+            return
+        found = read(text, (self._endpoint.host, self._endpoint.port), Side.SOURCE)
+        serves = next((shard.slots for shard in found if line.startswith(shard.node_id)), ())
+        seen = [(shard.slots, shard.master, shard.members) for shard in found]
+        now = members(serves)
+        right = now == self._mine
+        if not right or seen != self._seen:
+            self._port.reshard(found, ranges(now | self._undrained(self._mine - now, committed)))
+            self._seen = seen
+        self.steady = right and "[" not in line
+
+    def _undrained(self, lost: set[int], committed: int | None) -> set[int]:
+        """Slots that are another's now, and of which the target has not all that came here."""
+        self._over = {slot: end for slot, end in self._over.items() if slot in lost}
+        if new := lost - self._over.keys():
+            self._over |= dict.fromkeys(new, self._source.offset())
+        return {slot for slot, end in self._over.items() if committed is None or committed < end}

@@ -19,12 +19,11 @@ from workers.beat import Beat
 from workers.census import Census
 from workers.intake import Intake
 from workers.lanes import Lanes
-from workers.moment import now_ms
 from workers.ports import StreamPort
 from workers.pruning import Pruning
 from workers.receive import Receiver
 from workers.scope import Scope
-from workers.sharding import of_node
+from workers.sharding import Slots, of_node
 from workers.source.ask import Source
 from workers.source.sources import Sources
 from workers.spool.known import Known
@@ -70,12 +69,12 @@ class StreamJob:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.port, self.target, self.home = port, target, home
-        self.clustered = source.is_cluster
         source = of_node(port, source)
         self.node = port.node()
         self.directory = spool / port.task.uid / str(self.node.number)
         self._source, self._sources = source, Sources(source)
         self.source = self._sources.new()
+        self.slots = Slots(port, self.source, source)
         limits = stream_limits(port.task.spec.throttle, port.task.spec.instance_class, 1)
         self.orders = Orders(receive_bytes=self.node.receive_bytes, limits=limits)  # as of the last beat
         self.applier: Applier | Lanes  # of the present run; a task that is suspended and resumed gets another
@@ -217,6 +216,8 @@ class StreamJob:
             scope = Scope(self.port.task.databases, self.port.task.spec.filter, self.node.slot_ranges)
             made = self._make(self.target, self.port, scope, self._sources.new())
         made.limit(self.orders.limits)
+        if not self.slots.steady:
+            made.finishing.clear()  # what its shard serves is not known yet
         return made
 
     def _make(self, target: Endpoint, port: StreamPort, scope: Scope, source: Source) -> Applier:
@@ -240,7 +241,7 @@ class StreamJob:
         if not self._may_go_on() or self.orders.receive_bytes is not None:
             return False
         self.applier.limit(self.orders.limits)
-        if self.orders.finishing:
+        if self.orders.finishing and self.slots.steady:
             self.applier.finishing.set()
             self.log.wake()
         self.port.healed("control", QUIET_S)
@@ -327,12 +328,13 @@ class StreamJob:
             self._in_sync = False
         try:
             offset = self.source.offset()
+            self.slots.look(progress.committed if progress.streaming else None)
         except KeyferryError:
             self._sample, self._in_sync = None, False
             return
         self._sample = offset
         deadline = time.monotonic() + ASK_S
-        while progress.streaming and time.monotonic() < deadline:
+        while progress.streaming and self.slots.steady and time.monotonic() < deadline:
             committed, settled = progress.committed, progress.settled_at
             if committed is not None and committed >= offset and settled is not None and settled >= offset:
                 self._in_sync = True
@@ -342,6 +344,7 @@ class StreamJob:
         committed, settled = progress.committed, progress.settled_at
         if committed is None or settled is None or offset - committed > IDLE_BYTES or settled < min(offset, committed):
             self._in_sync = False
+        self._in_sync = self._in_sync and self.slots.steady
 
     def _report(self) -> None:
         progress = self.applier.progress
@@ -352,7 +355,7 @@ class StreamJob:
             "in_sync": self._is_in_sync(),
             "held": progress.held,
             "settled": progress.streaming and progress.settled_at is not None,
-            "delay_ms": self._delay(),
+            "delay_ms": self.applier.progress.delay_ms,
         }
         now = time.monotonic()
         if not self._calm() or values != self._values or now - self._reported_all >= REPORT_ALL_S:
@@ -367,17 +370,9 @@ class StreamJob:
         if not self.applier.progress.streaming:
             node = self.port.node()
             return f"snapshot {node.gen}: {node.keys_done} of {node.keys_total or 'unknown'} keys loaded"
-        delay = self._delay()
+        delay = self.applier.progress.delay_ms
         late = "" if delay is None else f", {delay:.0f} ms behind"
         return f"offset {self.applier.progress.committed}{late}{', in sync' if self._is_in_sync() else ''}"
-
-    def _delay(self) -> float | None:
-        progress = self.applier.progress
-        if not progress.streaming:
-            return None
-        if progress.oldest_ms:
-            return max(progress.latency_ms or 0.0, float(now_ms() - progress.oldest_ms))
-        return progress.latency_ms
 
     def _end(self) -> None:
         """Stop at a checkpoint: the receiver first, then what is in flight."""

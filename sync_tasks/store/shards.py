@@ -113,8 +113,9 @@ def _of(row: dict[str, Any], found: Iterable[Shard]) -> Shard | None:
 
 
 def _held(session: Session, node: Node) -> set[int]:
-    """Slots that other nodes of the task may still carry to the target."""
-    others = session.scalars(select(Node).where(Node.task_id == node.task_id, Node.id != node.id))
+    """Slots that other nodes of the task may still carry to the target: one that is cut over carries none."""
+    mine = select(Node).where(Node.task_id == node.task_id, Node.id != node.id, Node.finished.is_(False))
+    others = session.scalars(mine)
     return {slot for one in others if one.shard is not None for slot in members(read(one.shard["holds"]))}
 
 

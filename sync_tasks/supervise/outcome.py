@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sync_tasks.errors import EXIT_CODES, KeyferryError, Side
+from sync_tasks.slots import SLOTS
 from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.supervise.until import Until
 from sync_tasks.views import DatabaseLoad, NodeView, RetryView, TaskView
@@ -34,8 +35,14 @@ class Reading:
 
     @property
     def in_sync(self) -> bool:
-        """Nothing is behind and held expiries are settled."""
-        return self.settled and all(node.in_sync for node in self.nodes)
+        """Nothing is behind and held expiries are settled; of a cluster, every slot is somebody's."""
+        return self.settled and all(node.in_sync for node in self.nodes) and self._carried
+
+    @property
+    def _carried(self) -> bool:
+        """Whether no slot of a cluster is on its way from one node's stream to another's."""
+        shards = [node.shard for node in self.nodes if node.shard is not None]
+        return not shards or sum(last - first + 1 for shard in shards for first, last in shard.slots) >= SLOTS
 
 
 PENDING = (ChunkState.READY, ChunkState.RUNNING)
