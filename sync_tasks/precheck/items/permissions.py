@@ -10,6 +10,7 @@ from sync_tasks import names
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CredentialsRefused, KeyferryError, Side, SourceError
+from sync_tasks.lanes import tags
 from sync_tasks.precheck.facts import located
 from sync_tasks.precheck.item import Answer, Item, passed
 from sync_tasks.precheck.scene import Scene
@@ -90,17 +91,26 @@ def _target(scene: Scene) -> Answer:
     return scene.ask(Side.TARGET, partial(_takes_writes, scene.target))
 
 
+def _served(client: Any) -> bytes:
+    """A key of ours that a master of a cluster serves: of another one's it would say nothing but where that is."""
+    text: str = client.execute_command("CLUSTER", "NODES").decode()
+    mine = next(line for line in text.splitlines() if "myself" in line.split()[2])
+    slots = [part for part in mine.split()[8:] if not part.startswith("[")]
+    return b"keyferry:{%s}:none" % tags()[int(slots[0].split("-")[0])].encode()
+
+
 def _takes_writes(endpoint: Endpoint, client: Any) -> Answer:
     """Permissions, read-only, out of memory, a failed save: raises its own answer."""
+    key = _served(client) if endpoint.is_cluster else PROBE
+    commands = [tuple(key if word == PROBE else word for word in command) for command in WRITES]
     connection: Any = client.connection_pool.get_connection()
     try:
         connection.send_command(b"MULTI")
         _raise_refusal(connection, endpoint)
-        for command in WRITES:
+        for command in commands:
             connection.send_command(*command)
-        refusals = [
-            refusal for command in WRITES if (refusal := _refusal(connection, endpoint)) and _matters(command, refusal)
-        ]
+        answers = [(command, _refusal(connection, endpoint)) for command in commands]
+        refusals = [refusal for command, refusal in answers if refusal and _matters(command, refusal)]
         connection.send_command(b"DISCARD")
         _refusal(connection, endpoint)
     finally:
