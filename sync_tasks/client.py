@@ -24,6 +24,7 @@ from sync_tasks.asking import Ask, each
 from sync_tasks.changes import Config, SpecTable, changed
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side, UsageError
+from sync_tasks.finishing import Finishing
 from sync_tasks.places import named
 from sync_tasks.prechecking import Prechecking
 from sync_tasks.preview import Preview
@@ -42,7 +43,7 @@ Tasks = builtins.list[Task]
 WAIT_S = 30.0
 
 
-class Client(Registering, Accounting, Prechecking):
+class Client(Registering, Accounting, Prechecking, Finishing):
     """An installation of Keyferry, by its database. Safe to use from several threads, and after a fork.
 
     Every verb that changes a task takes one (its id, uid, name, or a `Task`) or several (any iterable of those; the
@@ -308,29 +309,6 @@ class Client(Registering, Accounting, Prechecking):
         return self._tasks(task, ask, wait_s)
 
     # -- ending
-
-    @overload
-    def finish(self, task: One, wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]
-    @overload
-    def finish(self, task: Iterable[One], wait_s: float | None = ...) -> Tasks: ...
-    @needs(OPERATE)
-    def finish(self, task: One | Iterable[One], wait_s: float | None = None) -> Task | Tasks:
-        """Cut over. Once your applications write to the source no more: everything it has is brought to the
-        target, every expiry set to the source's own, and the target closed to the task for good.
-
-        Args:
-            wait_s: seconds to wait until that is done; 0: only ask; None: as long as it takes.
-
-        Raises:
-            KeyferryError: why it failed; `transition`: it does not run; `timeout`: it is not done within
-                `wait_s`, and goes on.
-        """
-
-        def ask(view: TaskView) -> Check:
-            self._store.finish(view.id)
-            return waiting.cut_over(self._store, view.id)
-
-        return self._tasks(task, ask, wait_s)
 
     @overload
     def release(self, task: One, force: bool = ..., wait_s: float | None = ...) -> Task: ...  # type: ignore[overload-overlap]

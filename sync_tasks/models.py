@@ -88,6 +88,7 @@ class Task(Base):
     error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
     finishing: Mapped[bool] = mapped_column(default=False, server_default=false())  # the cut-over was asked for
+    cutover: Mapped[str | None] = mapped_column(String(16))  # its stage (`states.Stage`); None: none is under way
     extents: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see `store.extents`; None: one
     lanes: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))  # of a target that is a cluster
 
@@ -214,6 +215,11 @@ class Node(Base):
     receive_bytes: Mapped[int | None] = mapped_column(Big)  # it only receives, until so much waits on disk; None: both
     resting: Mapped[bool] = mapped_column(default=False, server_default=false())  # its owner has ended at a checkpoint
     shard: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # of a cluster: see `store.shards`
+    unextended: Mapped[bool] = mapped_column(default=False, server_default=false())  # every expiry is the source's own
+    changed_offset: Mapped[int | None] = mapped_column(Big)  # behind the last command in scope
+    changed_by: Mapped[str | None] = mapped_column(String(64))  # its name, when a cut-over asks
+    way_back: Mapped[str | None] = mapped_column(String(100))  # `point.Point` of the target when it was closed
+    begins_at: Mapped[str | None] = mapped_column(String(100))  # of the source: it begins there, not where that stands
 
 
 class Chunk(Base):

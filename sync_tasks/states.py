@@ -64,6 +64,16 @@ class OpKind(StrEnum):
     RESTART = "restart"
     RELEASE = "release"
     MODIFY = "modify"
+    FINISH = "finish"
+    LATE = "late"
+
+
+class Stage(StrEnum):
+    """How far a cut-over is. Up to SETTLE it can be taken back, and is if anything fails."""
+
+    ASKED = "asked"
+    SETTLE = "settle"  # its streams give every expiry the source's own time, and go on
+    CLOSE = "close"  # its streams close the target
 
 
 class OpState(StrEnum):
@@ -82,7 +92,9 @@ MAY: dict[OpKind, frozenset[TaskState]] = {
     OpKind.RELEASE: UNBEGUN | RESTING | {T.FINISHED},
     # It looks at both servers, and stops nothing.
     OpKind.MODIFY: RUNNING | RESTING,
+    OpKind.FINISH: RUNNING,
+    OpKind.LATE: frozenset({T.FINISHED}),
 }
-BESIDE = frozenset({OpKind.PRECHECK, OpKind.MODIFY})
-"""Operations that only look, so that a stream may be at work meanwhile, and that end with the first failure."""
 """In which states an operation may be asked for."""
+BESIDE = frozenset({OpKind.PRECHECK, OpKind.MODIFY, OpKind.FINISH, OpKind.LATE})
+"""Operations beside which a stream may be at work, and that end with the first failure."""

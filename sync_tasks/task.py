@@ -50,7 +50,7 @@ class Task:
             target=view.target,
             settings=settings,
             error=Problem.held(view.error),
-            finishing=view.finishing,
+            finishing=view.finishing or view.cutover is not None,
             created_at=view.created_at,
             connection_window=view.shared or Shortest(view.spec.retry.connection_min),
         )

@@ -11,7 +11,7 @@ from sync_tasks.lanes import Lane
 from sync_tasks.sharing import Shortest
 from sync_tasks.slots import Ranges, written
 from sync_tasks.spec import TaskSpec
-from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
+from sync_tasks.states import ChunkState, OpKind, OpState, Stage, TaskState
 from sync_tasks.throttle import NO_LIMITS, Limits
 
 
@@ -39,6 +39,7 @@ class TaskView:
     home: int = 0  # target database of Keyferry's own keys
     former: tuple[str, ...] = ()
     lanes: tuple[Lane, ...] = ()  # of a target that is a cluster, once it was first written to
+    cutover: Stage | None = None  # how far the cut-over is that was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,11 @@ class NodeView:
     def slot_ranges(self) -> Ranges | None:
         """The same as ranges; None: it is no cluster, all keys are its own."""
         return self.shard.slots if self.shard else None
+    unextended: bool = False  # in its cut-over: every expiry is the source's own, but for what was just written
+    changed_offset: int | None = None  # of the stream, behind the last command in scope that was committed
+    changed_by: str | None = None  # in its cut-over: that command's name
+    way_back: str | None = None  # cut over: where the target's own stream stood then, as `sync_tasks.point.Point`
+    begins_at: str | None = None  # where its stream begins, as `Point`; None: as the task's settings say
 
     @property
     def receiving(self) -> bool:
@@ -180,6 +186,7 @@ class Orders:
     wanted: bool = True  # else: stop at a checkpoint
     turn: bool = False  # stop at a checkpoint, another shift begins
     finishing: bool = False  # drain, settle, close the target for good
+    settling: bool = False  # settle as for that, and go on; no more of it: back to how it was
     receive_bytes: int | None = None  # apply nothing; receive until so many bytes wait on disk
     resting: bool = False  # that was acknowledged
     limits: Limits = NO_LIMITS  # how fast it may write

@@ -18,6 +18,8 @@ LONGEST_S = 0.5
 PATIENCE_S = 60.0
 """A database that cannot be reached for so long is an error; for less, a pause."""
 
+LAST_WORDS_S = 5.0
+
 T = TypeVar("T")
 
 Check = Callable[[], bool]
@@ -142,11 +144,24 @@ def at_rest(store: Store, task_id: int) -> Check:
     return lambda: not store.at_work(task_id)
 
 
-def cut_over(store: Store, task_id: int) -> Check:
-    """The task is finished. Raises why it will not be."""
+def cut_over(store: Store, task_id: int, op: OpView, tell: Callable[[OpView], None]) -> Check:
+    """The task is finished, and all is told of it. Raises why it will not be.
+
+    Args:
+        tell: is shown the operation as it is, again and again.
+    """
+    over_at: list[float] = []
 
     def check() -> bool:
+        found = store.op(op.id)
+        tell(found)
         task = store.task(task_id)
+        if task.state in (TaskState.FINISHED, TaskState.RELEASED):
+            over_at.append(time.monotonic())
+            late = time.monotonic() - over_at[0] > LAST_WORDS_S  # whoever carries it out may be gone with the task
+            return late or found.state in (OpState.DONE, OpState.FAILED)
+        if found.state is OpState.FAILED:
+            raise (Problem.held(found.error) or Problem.of(ControlError("it failed"))).exception()
         _raise_failure(task)
         if task.state is TaskState.SUSPENDED:
             raise ControlError(
@@ -154,7 +169,7 @@ def cut_over(store: Store, task_id: int) -> Check:
                 code="suspended",
                 hint="resume it: it goes on with the cut-over",
             )
-        return task.state in (TaskState.FINISHED, TaskState.RELEASED)
+        return False
 
     return check
 
@@ -169,7 +184,7 @@ def late(store: Store, task_id: int, waited_s: float) -> ControlError:
     within = f"within {waited_s:.0f} s"
     op = next((op for op in reversed(store.ops(task_id)) if op.state in (OpState.READY, OpState.RUNNING)), None)
     task, owned = store.task(task_id), store.owned(task_id)
-    if op is not None and op.state is OpState.READY and not op.attempts and (op.kind in BESIDE or not owned):
+    if op is not None and op.state is OpState.READY and not op.epoch and (op.kind in BESIDE or not owned):
         return _no_worker(f"its {op.kind.value}", within)
     if op is None and task.state in RUNNING and not owned:
         return _no_worker("its stream", within)

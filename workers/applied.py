@@ -17,6 +17,9 @@ class Progress:
     streaming: bool = False
     held: int | None = None
     settled_at: int | None = None  # all holds on writes up to this offset are settled
+    unextended: bool = False  # the cut-over is near: every expiry is the source's own, but for what was just written
+    changed_offset: int | None = None  # behind the last command in scope that was committed
+    changed_by: str | None = None  # its name, if the cut-over is near
     prunable: int = 0  # the log is of no more use to the target up to here
 
     @property

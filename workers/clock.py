@@ -28,7 +28,7 @@ class Clock:
     """
 
     def __init__(self, extend_ms: int, now_ms: Callable[[], int] = now_ms, *, blind: bool = False) -> None:
-        self.extend_ms = self._usual_ms = extend_ms
+        self.extend_ms = self.usual_ms = extend_ms
         self.now_ms = now_ms
         self.skew_ms = 0  # target's clock minus ours, rather too much than too little
         self.margin_ms = MARGIN_MS  # how far ahead of the target's now a time must lie to be written as it is
@@ -53,7 +53,7 @@ class Clock:
 
     def live(self, finishing: bool) -> None:
         """A life begins, in the cut-over or before."""
-        self.extend_ms, self.to_the_end = (0 if finishing else self._usual_ms), self.blind and not finishing
+        self.extend_ms, self.to_the_end = (0 if finishing else self.usual_ms), self.blind and not finishing
 
     @property
     def lag_ms(self) -> int:

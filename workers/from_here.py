@@ -1,5 +1,7 @@
 """Following without a load: the source says where its stream stands, and the task begins there.
 
+The way back of a cut-over begins at a place of the stream that is known, if the source still has it from there on.
+
 The source is asked for a snapshot as ever, and left as soon as it has said at which offset that begins: with its next
 write it says in which database it is, and it keeps the stream from there on for who comes back.
 """
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, ConnectionLost, Side
+from sync_tasks.point import Point
 from workers.source.psync import Full, ReplicaLink
 from workers.spool.tables import write_tables
 
@@ -17,16 +20,35 @@ NO_VERSION = 0
 """In place of the RDB version of a snapshot that nobody reads."""
 
 
-def ask(endpoint: Endpoint) -> Full:
-    """Where the stream stands. Raises ConnectionLost, SourceError, CredentialsRefused."""
+def ask(endpoint: Endpoint, begins_at: str | None = None) -> tuple[Full, int]:
+    """Where the stream begins, and its database there: where it stands, unless something else is wanted.
+
+    Args:
+        begins_at: a `Point`.
+    Raises ConnectionLost, SourceError, CredentialsRefused; CannotContinue if the source has it no more from there on.
+    """
+    point = Point.parse(begins_at)
     link = ReplicaLink(endpoint)
     try:
-        answer = link.psync(None, 0)
+        answer = link.psync(point.replid, point.offset) if point is not None else link.psync(None, 0)
     finally:
         link.close()
+    if point is not None:
+        if isinstance(answer, Full):
+            raise _overtaken(point)
+        return Full(point.replid, point.offset), point.db
     if not isinstance(answer, Full):
         raise ConnectionLost("the source continued a stream that was not asked for", side=Side.SOURCE)
-    return answer
+    return answer, 0
+
+
+def _overtaken(point: Point) -> CannotContinue:
+    return CannotContinue(
+        f"the source no longer has its stream from offset {point.offset} on, where the cut-over was",
+        side=Side.SOURCE,
+        hint='make a task with sync_types = ["full", "incremental"] that copies everything back; a larger'
+        " repl-backlog-size there, or finish --reverse, keeps the way back open next time",
+    )
 
 
 def empty(directory: Path) -> None:

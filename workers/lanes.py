@@ -87,10 +87,10 @@ class Lanes:
         ]  # fmt: skip
         first = self._each[0]
         self.stop_event, self.loaded, self.finishing = first.stop_event, first.loaded, first.finishing
-        self.border = first.border
+        self.border, self.settling = first.border, first.settling
         for one in self._each[1:]:
             one.stop_event, one.loaded, one.finishing = self.stop_event, self.loaded, self.finishing
-            one.border = self.border
+            one.border, one.settling = self.border, self.settling
 
     def start(self) -> None:
         """All of them."""
@@ -149,6 +149,7 @@ class Lanes:
         """Of all: as far as the last one is."""
         found = [one.progress for one in self._each]
         settled = [one.settled_at for one in found]
+        last = max(found, key=lambda one: one.changed_offset or 0)
         return Progress(
             committed=_least([one.committed for one in found]),
             latency_ms=max((one.latency_ms for one in found if one.latency_ms is not None), default=None),
@@ -156,6 +157,9 @@ class Lanes:
             streaming=all(one.streaming for one in found),
             held=None if None in [one.held for one in found] else sum(one.held or 0 for one in found),
             settled_at=_least(settled),
+            unextended=all(one.unextended for one in found),
+            changed_offset=last.changed_offset,
+            changed_by=last.changed_by,
             prunable=min(one.prunable for one in found),
         )
 

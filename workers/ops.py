@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from sync_tasks.cutover import Asked
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError
 from sync_tasks.extent import Extent
@@ -18,12 +19,16 @@ from sync_tasks.states import OpKind
 from sync_tasks.views import ChunkView, NodeView
 from workers.beat import Beat
 from workers.fence import fence, remove_keys
+from workers.finish import Finish
+from workers.finish_dry import DryFinish
+from workers.finish_steps import Later
 from workers.lanes import each
-from workers.ports import OpPort
+from workers.late import watch
+from workers.ports import CutOverPort, OpPort
 
 
 def carry_out(
-    port: OpPort,
+    port: CutOverPort,
     ends: Callable[[], tuple[Endpoint, Endpoint]],
     nodes: list[NodeView],
     chunks: list[ChunkView],
@@ -47,6 +52,9 @@ def carry_out(
         Fenced: the operation was taken away.
         KeyferryError: why it failed.
     """
+    if port.op.kind in (OpKind.FINISH, OpKind.LATE):
+        cut_over(port, ends)
+        return
     with Beat(port.renew):
         if port.op.kind is OpKind.PRECHECK:
             _precheck(port, ends, spool, routes(), grants)
@@ -55,6 +63,22 @@ def carry_out(
         else:
             _end(port, ends, nodes, chunks, home)
             shutil.rmtree(spool / port.task.uid, ignore_errors=True)
+    port.done()
+
+
+def cut_over(port: CutOverPort, ends: Callable[[], tuple[Endpoint, Endpoint]]) -> None:
+    """On with a cut-over, or with watching the source behind it; given back if there is more to do. Raises as above."""
+    try:
+        with Beat(port.renew) as beat:
+            if port.op.kind is OpKind.LATE:
+                watch(port, ends()[0])
+            elif Asked.of(port.op.options).dry_run:
+                DryFinish(port, beat, ends()).turn()
+            else:
+                Finish(port, beat, ends()).turn()
+    except Later as later:
+        port.later(later.seconds)
+        return
     port.done()
 
 

@@ -38,6 +38,7 @@ class Part(threading.Thread):
         self.task, self.number = port.task, port.node().number
         self.stop_event, self.loaded = threading.Event(), threading.Event()
         self.finishing = threading.Event()  # the cut-over is asked for
+        self.settling = threading.Event()  # it is near: expiries become the source's own, and the stream goes on
         self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
         self.border = threading.Lock()
         self.at: str | None = None  # address of the connection that there is, or was last

@@ -9,6 +9,7 @@ from sync_tasks.errors import KeyferryError
 from sync_tasks.lanes import Lane
 from sync_tasks.precheck.item import Result
 from sync_tasks.slots import Ranges
+from sync_tasks.states import Stage
 from sync_tasks.throttle import Limits
 from sync_tasks.topology import Shard
 from sync_tasks.views import ChunkView, LoadState, NodeView, OpView, Orders, TaskView
@@ -148,3 +149,25 @@ class OpPort(Protocol):
         """Keep what a precheck has found of some items."""
 
     def event(self, kind: str, text: str) -> None: ...
+
+
+class CutOverPort(OpPort, Protocol):
+    """One claimed operation that cuts a task over, or watches its source afterwards."""
+
+    def state(self) -> tuple[TaskView, list[NodeView]]:
+        """The task and its nodes as they are now."""
+
+    def keep(self, options: dict[str, Any]) -> None:
+        """Remember how far it is."""
+
+    def later(self, seconds: float, error: KeyferryError | None = None) -> None:
+        """Give it back: somebody goes on with it after a pause."""
+
+    def order(self, stage: Stage | None) -> None:
+        """What the streams are to do. Once they are to close the target, that cannot be taken back."""
+
+    def watch(self, options: dict[str, Any]) -> None:
+        """Have the source watched from now on."""
+
+    def reverse(self) -> str:
+        """Make and start the task that goes back; its name."""

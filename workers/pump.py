@@ -120,7 +120,7 @@ class Pump:
         window = self.translator.window
         done = not window.commands and self.cursor.offset == window.end == self.chain.tip[0]
         holding = self.settler.dirty or self.applier.clock.holding
-        busy = (holding and not self.applier.clock.to_the_end) or self.applier.finishing.is_set()
+        busy = (holding and not self.applier.clock.to_the_end) or self.applier.finishing.is_set() or self.cutover.near
         return done and not busy and self.feed.repair is None and self.adding is None
 
     def _work(self, now: float) -> None:
@@ -140,9 +140,8 @@ class Pump:
         if self._add_now():
             self._add()
             return
-        if self.applier.finishing.is_set() and self.adding is None:
-            self.applier.clock.to_the_end = False
-            self.cutover.begin(self.translator.offset)
+        if self.adding is None:
+            self.cutover.obey(self.applier, self.translator.offset)
         if self.cutover.due(now):
             if not self.chain.flying:
                 self.cutover.close(now)
@@ -316,7 +315,7 @@ class Pump:
         window = self.translator.window
         if not window.commands:
             # What is out of scope is passed over: the source is to hear of that, and who watches.
-            much = window.end - window.start > MUCH_BYTES and now - self._committed_at > SOON_S
+            much = (window.end - window.start > MUCH_BYTES or self.cutover.near) and now - self._committed_at > SOON_S
             return much or now - self._committed_at > CHECKPOINT_S
         if not self.chain.flying:
             self._gather_until = 0.0
@@ -348,6 +347,7 @@ class Pump:
             self.progress.held = self.progress.settled_at = None  # before it is told how far the target is
         self.applier.port.healed("target")
         last = done[-1]
+        self.cutover.saw(done, self.progress)
         if any(self.applier.clock.is_late(w.received_ms) and w.end > self.suspects.covered for w in done):
             raise Behind(-1)
         self.progress.committed = last.end
@@ -361,6 +361,7 @@ class Pump:
         flying = self.chain.flying
         oldest = next((w.received_ms for w in flying if w.received_ms), 0) or self.translator.window.received_ms
         self.progress.oldest_ms = oldest or None
+        self.progress.unextended = self.cutover.unextended
         unsure = self.chain.refused is not None or self.adding is not None
         self.progress.held, self.progress.settled_at = (None, None) if unsure else self.settler.state()
         self.applier.left_out.tell()

@@ -237,14 +237,14 @@ class Receiver(threading.Thread):
         if node.begun or (found is not None and found.state == STREAMING):
             raise from_here.lost(self.log.end)
         if node.snapshot_done and node.replid is not None and node.snapshot_offset is not None:
-            self._reset(node.replid, node.snapshot_offset, 0)  # it began there, and the spool was lost since
+            self._reset(node.replid, node.snapshot_offset, node.stream_db)  # it began so; its spool is lost
             return
-        answer = from_here.ask(self.place.choose(None))
+        answer, db = from_here.ask(self.place.choose(None), node.begins_at)
         gen = self._new_generation(answer, 0)
         from_here.empty(self.snapshots / f"gen-{gen}")
-        self._known.begin(answer.offset, 0)
+        self._known.begin(answer.offset, db)
         self.log.reset(answer.replid, answer.offset)
-        self.port.progress({"stream_db": 0})
+        self.port.progress({"stream_db": db})
         self.port.end_snapshot(gen, 0, 0)
 
     def _take(self, link: ReplicaLink, answer: Full) -> None:

@@ -172,7 +172,7 @@ class Rewriter:
 
     def _keyed(self, argv: list[bytes], db: int, target: int, before: int, window: Window) -> None:
         """A command of several keys, where there is a filter."""
-        commands = self._divide(argv, db)
+        commands = self._divide(argv, db) if self.scope.filtered else [argv]
         if commands == []:
             return
         select(window, target, before)

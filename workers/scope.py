@@ -6,8 +6,12 @@ from sync_tasks import slots as hash_slots
 from sync_tasks.extent import ALL, Extent, Names
 from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.lanes import Lane
+from sync_tasks.names import KEY_PREFIX
 from sync_tasks.slots import Ranges
 from workers.codec.filter_cy import Filter
+
+NOT_OURS = Names((), (KEY_PREFIX,))
+"""All names but those of Keyferry's own keys."""
 
 
 class Scope:
@@ -36,7 +40,7 @@ class Scope:
         self.extent = Extent.of(databases, spec, both)
         self.lane, self.one_slot = lane, lane is not None
         self._apart = slots is not None and hash_slots.meet(slots, there) != there
-        self._crowded = spec.keys_filtered or self._apart
+        self._crowded = _filters(self.extent) or self._apart
         self.blocked = frozenset(name.encode() for name in spec.block_commands)  # commands
         self._usual = self._compiled(Names.given(spec))
         self._own = {int(db): self._compiled(Names.given(one)) for db, one in spec.db.items()}
@@ -56,8 +60,7 @@ class Scope:
         """
         made = cls(extent.databases, FilterSpec(), None, whole.lane)
         made.extent, made.blocked, made._to_be = extent, whole.blocked, whole
-        made._crowded = extent.usual != ALL or any(one != ALL for one in extent.own.values()) or whole._apart
-        made._apart = whole._apart
+        made._crowded, made._apart = _filters(extent) or whole._apart, whole._apart
         made._usual = made._compiled(extent.usual)
         made._own = {db: made._compiled(one) for db, one in extent.own.items()}
         return made
@@ -114,3 +117,9 @@ class Scope:
         if slots is None:
             return None if one == ALL else Filter([*one.allow], [*one.block])
         return Filter([*one.allow], [*one.block], hash_slots.table(slots))
+
+
+def _filters(extent: Extent) -> bool:
+    """Whether keys of the user's are left out. Without Keyferry's own keys alone, nothing has to be divided: those that
+    come along with others are passed on, and do no harm."""
+    return any(one not in (ALL, NOT_OURS) for one in (extent.usual, *extent.own.values()))

@@ -13,7 +13,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, KeyferryError, is_away
 from sync_tasks.throttle import stream_limits
 from sync_tasks.views import Orders
-from workers import relaning
+from workers import ending, relaning
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.census import Census
@@ -79,7 +79,7 @@ class StreamJob:
         self.orders = Orders(receive_bytes=self.node.receive_bytes, limits=limits)  # as of the last beat
         self.applier: Applier | Lanes  # of the present run; a task that is suspended and resumed gets another
         self.receiver: Receiver
-        self._beat = Beat(self._renew, patient=True)
+        self._beat = Beat(self.renew, patient=True)
         self._sample: int | None = None  # the source's offset when last asked
         self._in_sync = False
         self._reported = self._asked = self._reported_all = 0.0
@@ -129,7 +129,7 @@ class StreamJob:
                     return self._apply_again()
                 if not self.orders.resting and not applier.is_alive():
                     intake.begin()
-                    self._renew()
+                    self.renew()
                 if not intake.goes_on(limit):
                     return False
             except ControlError as error:
@@ -168,7 +168,9 @@ class StreamJob:
     def _finish(self, offset: int) -> None:
         """The target is closed: say so, and up to where the source was followed."""
         self._take_up()  # a task that is being modified must go on before it can end
-        self.port.progress({"held": 0, "settled": True, "source_offset": offset, "applied_offset": offset})
+        found = self.applier.checkpoint()
+        last = {"held": 0, "settled": True, "source_offset": offset, "applied_offset": offset}
+        self.port.progress({**last, "way_back": (found.back if found is not None else None) or None})
         self.port.event("closed", f"node {self.node.number}: closed at offset {offset}; what follows is not carried")
         self.port.finished()
 
@@ -223,7 +225,8 @@ class StreamJob:
     def _make(self, target: Endpoint, port: StreamPort, scope: Scope, source: Source) -> Applier:
         return Applier(target, port, self.log, source, self.directory, scope, self.home, self.known)
 
-    def _renew(self) -> Orders:
+    def renew(self) -> Orders:
+        """A beat; what is asked of the job by now."""
         self.orders = self.port.renew()
         return self.orders
 
@@ -241,9 +244,7 @@ class StreamJob:
         if not self._may_go_on() or self.orders.receive_bytes is not None:
             return False
         self.applier.limit(self.orders.limits)
-        if self.orders.finishing and self.slots.steady:
-            self.applier.finishing.set()
-            self.log.wake()
+        ending.obey(self)
         self.port.healed("control", QUIET_S)
         self.relaning.turn(self.applier.progress.streaming)
         now = time.monotonic()
@@ -264,7 +265,7 @@ class StreamJob:
         if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
             self._asked, self._heard = now, self.log.end
             self._ask()
-        if now - self._reported >= REPORT_S:
+        if now - self._reported >= REPORT_S or self.orders.settling:
             self._reported = now
             self._report()
         return True
@@ -277,7 +278,7 @@ class StreamJob:
 
     def _calm(self) -> bool:
         """Whether nothing has come since the source was last asked, and all of it is on the target."""
-        return self._is_in_sync() and self.log.end == self._heard and not self.orders.finishing
+        return self._is_in_sync() and self.log.end == self._heard and not ending.is_near(self.orders)
 
     def _is_in_sync(self) -> bool:
         """What the last question found, if it still holds: a target may have fallen back since, a link be cut."""
@@ -355,7 +356,10 @@ class StreamJob:
             "in_sync": self._is_in_sync(),
             "held": progress.held,
             "settled": progress.streaming and progress.settled_at is not None,
-            "delay_ms": self.applier.progress.delay_ms,
+            "delay_ms": progress.delay_ms,
+            "unextended": progress.unextended and self.orders.settling,
+            "changed_offset": progress.changed_offset,
+            "changed_by": progress.changed_by,
         }
         now = time.monotonic()
         if not self._calm() or values != self._values or now - self._reported_all >= REPORT_ALL_S:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sync_tasks.cli import check_command, precheck_verbs, previews, task_verbs, task_views
+from sync_tasks.cli import check_command, finish_verbs, precheck_verbs, previews, task_verbs, task_views
 
 EXAMPLES = """
 Tasks of the service: make, start, watch, end.
@@ -41,7 +41,8 @@ for _verb in (
     task_verbs.resume,
     task_verbs.modify,
     task_verbs.restart,
-    task_verbs.finish,
+    finish_verbs.finish,
+    finish_verbs.reverse,
     task_verbs.release,
 ):
     task.command(_verb.__name__.rstrip("_"))(_verb)

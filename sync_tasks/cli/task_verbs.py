@@ -1,4 +1,4 @@
-"""`keyferry task create|start|suspend|resume|modify|restart|finish|release`."""
+"""`keyferry task create|start|suspend|resume|modify|restart|release`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from sync_tasks.task import Task
 
 WAIT_S = 30.0
-FOREVER = Annotated[
-    float | None,
-    typer.Option(
-        "--wait", metavar="SECONDS", min=0, help="how long to wait; 0: only ask [default: as long as it takes]"
-    ),
-]
 
 
 def create(
@@ -75,7 +69,7 @@ def create(
                 client.start([task], wait)
             finally:  # whatever became of the start, it is made
                 task = client.get(task)
-                put(task.as_dict()) if json else typer.echo(_line(task))
+                put(task.as_dict()) if json else typer.echo(line(task))
         elif json:
             put(task.as_dict())
         else:
@@ -101,7 +95,7 @@ def _asked(given: dict[str, Any], wait: float, state: Path | None) -> int:
         task = client.create(source, target, **settings)
         typer.echo(f"{task.name}: task {task.id} is made")
         if typer.confirm("Precheck and start it now?", default=False, err=True):
-            typer.echo(_line(client.start([task], wait)[0]))
+            typer.echo(line(client.start([task], wait)[0]))
     return 0
 
 
@@ -199,20 +193,6 @@ def restart(tasks: Which, wait: Wait = WAIT_S, json: Json = False, state: State 
         return _report(client.restart(tasks, wait), json)
 
 
-def finish(tasks: Which, wait: FOREVER = None, json: Json = False, state: State = None) -> int:
-    """Cut over.
-
-    Stop your applications' writes to the source first. Everything it has is then brought to the target, every expiry
-    set to the source's own, and the target closed to the task for good; then let your applications write to the target.
-
-    \b
-    Examples:
-      keyferry task finish orders-move && keyferry task release orders-move
-    """
-    with connected(state) as client:
-        return _report(client.finish(tasks, wait), json)
-
-
 def release(
     tasks: Which,
     force: Annotated[
@@ -241,11 +221,11 @@ def _report(tasks: Sequence[Task], json: bool) -> int:
         put([task.as_dict() for task in tasks])
         return 0
     for task in tasks:
-        typer.echo(_line(task))
+        typer.echo(line(task))
     return 0
 
 
-def _line(task: Task) -> str:
+def line(task: Task) -> str:
     from sync_tasks.states import RUNNING
 
     return f"{task.name}: {task.state.value}{', being finished' if task.finishing and task.state in RUNNING else ''}"

@@ -1,4 +1,4 @@
-"""Operations that a worker carries out: precheck, restart, release. A row says what; a message says where to look."""
+"""Operations that a worker carries out: precheck, restart, release, ... A row says what, a message where to look."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
+from sync_tasks.cutover import Asked
 from sync_tasks.errors import ControlError, Fenced, KeyferryError
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import is_final_at_once, pause
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import BESIDE, ENDED, MAY, RUNNING, ChunkState, OpKind, OpState, TaskState
-from sync_tasks.store import ended, extents, grants, locks, prechecks, rows, shards
+from sync_tasks.store import cutover_rows, ended, extents, grants, locks, prechecks, rows, shards
 from sync_tasks.store.ended import Ended
 from sync_tasks.store.jobs import due
-from sync_tasks.store.runs import begin, stop, take_up
+from sync_tasks.store.op_rows import OPEN, add, busy, open_op, refuse_paused
+from sync_tasks.store.runs import begin, take_up
 from sync_tasks.store.tasks import set_spec
 from sync_tasks.views import OpView, TaskView
 
@@ -28,12 +30,13 @@ if TYPE_CHECKING:
 MOST_ATTEMPTS = 8
 """Failures that a retry may heal, after which an operation is given up: with their pauses about a minute."""
 
-OPEN = (OpState.READY, OpState.RUNNING)
 DONE_TO = {
     OpKind.PRECHECK: "prechecked",
     OpKind.RESTART: "restarted",
     OpKind.RELEASE: "released",
     OpKind.MODIFY: "modified",
+    OpKind.FINISH: "finished",
+    OpKind.LATE: "watched",
 }
 LIVE = {"name", "environment", "resource_group", "retry", "throttle", "instance_class"}
 """Settings that scheduler and workers look at all the while."""
@@ -62,6 +65,8 @@ class Ops(Ended, prechecks.Prechecks):
             ControlError: the task's state does not allow it, or another operation is open.
         """
         with self._task(task_id) as (session, task):
+            if kind is OpKind.RELEASE:
+                refuse_paused(session, task_id, self._clock(), both=False)
             found = open_op(session, task_id)
             if found is not None:
                 return rows.op_view(_same(found, kind, start=start, force=force, items=items))
@@ -98,7 +103,7 @@ class Ops(Ended, prechecks.Prechecks):
             return OpHandle(self, rows.task_view(task), rows.op_view(op), owner)
 
 
-class OpHandle:
+class OpHandle(cutover_rows.CutOverHandle):
     """One worker's hold on one operation; every write is fenced by its epoch."""
 
     def __init__(self, store: Ops, task: TaskView, op: OpView, owner: str) -> None:
@@ -135,8 +140,10 @@ class OpHandle:
             if op.kind == OpKind.PRECHECK:
                 lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "the precheck failed", error)
                 return
-            lifecycle.note(session, task.id, f"{op.kind}-failed", error.line())
-            if op.kind != OpKind.MODIFY and task.state != TaskState.FAILED:
+            cutover_rows.given_up(session, task, op)
+            if not Asked.of(op.options).dry_run:
+                lifecycle.note(session, task.id, f"{op.kind}-failed", error.line())
+            if op.kind not in BESIDE and task.state != TaskState.FAILED:
                 # What made it fail decides what may be done with it: that stays.
                 task.error = lifecycle.as_dict(error)
 
@@ -163,11 +170,6 @@ class OpHandle:
         return op
 
 
-def open_op(session: Session, task_id: int) -> Op | None:
-    """The operation of a held task that is not over."""
-    return session.scalar(select(Op).where(Op.task_id == task_id, Op.state.in_(OPEN)))
-
-
 def revoke(session: Session, task: Task, op_id: int) -> None:
     """End an operation of a held task that somebody revoked, unless it is over."""
     op = session.get(Op, op_id, with_for_update=True)
@@ -175,15 +177,11 @@ def revoke(session: Session, task: Task, op_id: int) -> None:
         return
     error = ControlError(f"its {op.kind} was revoked", hint="ask for it again", code="revoked")
     op.state, op.owner, op.error = OpState.FAILED, None, lifecycle.as_dict(error)
+    cutover_rows.given_up(session, task, op)
     if op.kind == OpKind.PRECHECK:
         lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "revoked", error)
     else:
         lifecycle.note(session, task.id, "revoked", error.line())
-
-
-def busy(op: Op) -> ControlError:
-    """What is said to whoever comes in between."""
-    return ControlError(f"its {op.kind} is not over yet", hint="wait for it: see the task's events", code="busy")
 
 
 def _ask(session: Session, task: Task, kind: OpKind, **options: Any) -> Op:
@@ -191,7 +189,7 @@ def _ask(session: Session, task: Task, kind: OpKind, **options: Any) -> Op:
     if state not in MAY[kind]:
         hint = "suspend or finish it first" if kind is OpKind.RELEASE else "see its events"
         raise ControlError(f"a task that is {state} cannot be {DONE_TO[kind]}", hint=hint, code="transition")
-    return _add(session, task, kind, **options)
+    return add(session, task, kind, **options)
 
 
 def ask_modify(session: Session, task: Task, spec: TaskSpec) -> Op:
@@ -207,19 +205,6 @@ def modified(session: Session, task: Task, spec: TaskSpec) -> None:
     lifecycle.note(session, task.id, "modified", ", ".join(changed) or "nothing changed")
     if task.state in RUNNING and not LIVE.issuperset(changed):
         take_up(session, task)
-
-
-def _add(session: Session, task: Task, kind: OpKind, **options: Any) -> Op:
-    if kind is not OpKind.MODIFY:
-        stop(session, task, f"for its {kind}")
-    op = Op(task_id=task.id, kind=kind, state=OpState.READY, options=options)
-    session.add(op)
-    if kind is OpKind.PRECHECK:
-        lifecycle.move(session, task, TaskState.PRECHECKING, "asked")
-    else:
-        lifecycle.note(session, task.id, kind, "asked")
-    session.flush()
-    return op
 
 
 def _same(op: Op, kind: OpKind, *, start: bool, force: bool, items: Sequence[str] | None) -> Op:
@@ -272,7 +257,7 @@ def _restarted(session: Session, task: Task, op: Op) -> None:
     shards.forget(session, task)
     task.uid = secrets.token_hex(8)
     task.finishing = not rows.spec_of(task).follows
-    task.extents = task.lanes = None
+    task.extents = task.lanes = task.cutover = None
     session.execute(
         update(Node)
         .where(Node.task_id == task.id)
@@ -280,19 +265,32 @@ def _restarted(session: Session, task: Task, op: Op) -> None:
             begun=False, gen=0, replid=None, snapshot_offset=None, stream_db=0, snapshot_done=False, spool=None,
             received_offset=None, applied_offset=None, source_offset=None, held=None, keys_total=None,
             bytes_total=None, finished=False, turn=False, in_sync=False, settled=False, delay_ms=None,
+            unextended=False, changed_offset=None, changed_by=None, way_back=None, begins_at=None,
         )
     )  # fmt: skip
     session.flush()
-    _add(session, task, OpKind.PRECHECK, start=True, force=False, items=None)
+    add(session, task, OpKind.PRECHECK, start=True, force=False, items=None)
 
 
 def _released(session: Session, task: Task, op: Op) -> None:
     """What is secret is forgotten; the row stays for those who look up what was."""
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
+    session.execute(update(Op).where(Op.task_id == task.id, Op.kind == OpKind.LATE).values(state=OpState.DONE))
     task.source = task.target = b""
     task.source_server = task.target_server = None
     grants.drop(session, task.id)
     lifecycle.move(session, task, TaskState.RELEASED, "released")
 
 
-_DONE = {OpKind.PRECHECK: _prechecked, OpKind.RESTART: _restarted, OpKind.RELEASE: _released, OpKind.MODIFY: _modified}
+def _watched(_session: Session, _task: Task, _op: Op) -> None:
+    """Nothing of it is the task's."""
+
+
+_DONE = {
+    OpKind.PRECHECK: _prechecked,
+    OpKind.RESTART: _restarted,
+    OpKind.RELEASE: _released,
+    OpKind.MODIFY: _modified,
+    OpKind.FINISH: cutover_rows.ended,
+    OpKind.LATE: _watched,
+}

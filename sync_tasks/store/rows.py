@@ -11,7 +11,7 @@ from sync_tasks import lanes
 from sync_tasks.models import Big, Chunk, Event, Lease, Node, Op, Task
 from sync_tasks.slots import read
 from sync_tasks.spec import TaskSpec, mapping
-from sync_tasks.states import ChunkState, OpKind, OpState, TaskState
+from sync_tasks.states import ChunkState, OpKind, OpState, Stage, TaskState
 from sync_tasks.store import leases
 from sync_tasks.views import ChunkView, EventView, LoadState, NodeView, OpView, ShardView, TaskView
 
@@ -30,6 +30,7 @@ NODE_FIELDS = (
     "id", "task_id", "number", "wanted", "fresh", "begun", "gen", "replid", "snapshot_offset", "stream_db",
     "snapshot_done", "received_offset", "applied_offset", "source_offset", "delay_ms", "in_sync", "settled",
     "held", "keys_total", "bytes_total", "spool", "turn", "finished", "receive_bytes", "resting",
+    "unextended", "changed_offset", "changed_by", "way_back", "begins_at",
 )  # fmt: skip
 CHUNK_FIELDS = (
     "id", "node_id", "task_id", "gen", "seq", "db", "shard", "huge", "path", "keys", "bytes",
@@ -63,6 +64,7 @@ def task_view(row: Task) -> TaskView:
         home=extents["home"],
         former=tuple(extents["former"]),
         lanes=lanes.read(row.lanes),
+        cutover=Stage(row.cutover) if row.cutover else None,
     )
 
 

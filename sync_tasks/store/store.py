@@ -6,6 +6,7 @@ from sync_tasks.secrets import SecretBox
 from sync_tasks.settings import Settings
 from sync_tasks.store.accounts import Accounts
 from sync_tasks.store.base import Sender
+from sync_tasks.store.cutovers import CutOvers
 from sync_tasks.store.database import Database
 from sync_tasks.store.instances import Instances
 from sync_tasks.store.jobs import Jobs
@@ -19,7 +20,7 @@ from sync_tasks.store.tasks import Tasks
 from sync_tasks.store.verbs import Verbs
 
 
-class Store(Tasks, Accounts, Instances, Runs, Verbs, Ops, Jobs, Owners, Progress, Seen):
+class Store(Tasks, Accounts, Instances, Runs, Verbs, CutOvers, Ops, Jobs, Owners, Progress, Seen):
     """One database of tasks. Opens it at first use, in each process anew; see `StoreBase` for the arguments.
 
     Raises:

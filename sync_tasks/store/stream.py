@@ -18,8 +18,8 @@ from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, TaskRests, is_away
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.spec import TaskSpec
-from sync_tasks.states import RUNNING, ChunkState, TaskState
-from sync_tasks.store import leases, receiving, rows, windows
+from sync_tasks.states import RUNNING, ChunkState, Stage, TaskState
+from sync_tasks.store import grants, leases, receiving, rows, windows
 from sync_tasks.store.database import Database
 from sync_tasks.store.lanes import LanesHandle
 from sync_tasks.store.query import Query
@@ -31,7 +31,7 @@ from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 PROGRESS = frozenset(
     {
         "received_offset", "applied_offset", "source_offset", "delay_ms", "in_sync", "settled", "held",
-        "keys_total", "bytes_total", "replid", "stream_db",
+        "keys_total", "bytes_total", "replid", "stream_db", "unextended", "changed_offset", "changed_by", "way_back",
     }
 )  # fmt: skip
 """Columns that `progress` may set; keys and bytes done are counted from the chunks."""
@@ -42,7 +42,7 @@ AWAY_S = 1.0
 _others = aliased(Node)
 ORDERS = Query(
     select(
-        Node.wanted, Node.turn, Task.finishing, Node.receive_bytes, Node.resting, Task.spec,
+        Node.wanted, Node.turn, Task.finishing, Task.cutover, Node.receive_bytes, Node.resting, Task.spec,
         select(func.count(_others.id)).where(_others.task_id == Task.id, _others.wanted).scalar_subquery(),
     )
     .join(Task, Task.id == Node.task_id)
@@ -112,9 +112,11 @@ class StreamHandle(LanesHandle, Shards):
         """Beat of the lease; what is asked of the job. Raises Fenced when the lease is lost."""
         with self._lock, self._db.rows() as rows:
             leases.renew(rows, self._lease, self.owner, self.epoch)
-            ((wanted, turn, finishing, receive_bytes, resting, spec, streams),) = rows(ORDERS, node=self.node_id)
+            ((wanted, turn, finishing, stage, receive_bytes, resting, spec, streams),) = rows(ORDERS, node=self.node_id)
         limits = self._limits(spec, streams)
-        orders = Orders(bool(wanted), bool(turn), bool(finishing), receive_bytes, bool(resting), limits)
+        orders = Orders(
+            bool(wanted), bool(turn), bool(finishing), stage == Stage.SETTLE, receive_bytes, bool(resting), limits
+        )
         self._patience.on = orders.receive_bytes is not None
         return orders
 
@@ -273,6 +275,7 @@ class StreamHandle(LanesHandle, Shards):
             left = session.scalar(select(func.count()).where(Node.task_id == task.id, Node.finished.is_(False)))
             if not left:
                 lifecycle.move(session, task, TaskState.FINISHED, "cut over: it never writes to the target again")
+                grants.drop(session, task.id)
 
     def progress(self, values: Mapping[str, Any]) -> None:
         """Set columns of the node.

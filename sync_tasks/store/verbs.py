@@ -11,10 +11,11 @@ from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, Side
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.spec import TaskSpec
-from sync_tasks.states import ENDED, RESTING, RUNNING, UNBEGUN, OpKind, OpState, TaskState
+from sync_tasks.states import ENDED, RESTING, RUNNING, UNBEGUN, OpState, TaskState
 from sync_tasks.store import extents, leases, rows, sharing
 from sync_tasks.store.grants import Grants
-from sync_tasks.store.ops import ask_modify, busy, modified, open_op, revoke
+from sync_tasks.store.op_rows import MAY_GO_ON, busy, open_op
+from sync_tasks.store.ops import ask_modify, modified, revoke
 from sync_tasks.store.receiving import receive
 from sync_tasks.store.runs import begin, stop
 from sync_tasks.views import OpView, TaskView
@@ -87,7 +88,7 @@ class Verbs(Grants):
             if task.state in ENDED:
                 raise _illegal(task, "be modified")
             op = open_op(session, task_id)
-            if op is not None and (op.state == OpState.RUNNING or op.kind == OpKind.MODIFY):
+            if op is not None and (op.state == OpState.RUNNING or op.kind in MAY_GO_ON):
                 raise busy(op)  # it works by the settings that it began with
             before = rows.spec_of(task)
             after = spec(before) if callable(spec) else spec
@@ -97,7 +98,8 @@ class Verbs(Grants):
             return None
 
     def finish(self, task_id: int) -> TaskView:
-        """Cut over: the streams drain what the source has written, settle expiries, close the target for good.
+        """Cut over at once, whoever writes: the streams drain what the source has written, settle expiries, close the
+        target for good. `ask_finish` looks first.
 
         One that is suspended in between, or fails, goes on with that when it is resumed.
         """
@@ -153,7 +155,7 @@ class Verbs(Grants):
 def _raise_busy(session: Session, task: Task) -> None:
     """An operation on the target and a stream of the same task must not meet."""
     op = open_op(session, task.id)
-    if op is not None and op.kind != OpKind.MODIFY:
+    if op is not None and op.kind not in MAY_GO_ON:
         raise busy(op)
 
 

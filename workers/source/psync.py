@@ -167,6 +167,15 @@ class ReplicaLink:
             raise _refused(line)
         raise SourceError("the source does not know PSYNC", hint="name a Redis 2.8 or later, or a Valkey server")
 
+    def ask_for_all(self) -> None:
+        """Ask for a snapshot, and wait for nothing: a server begins its backlog before it answers."""
+        self._send(b"PSYNC", b"?", b"-1")
+
+    def refused(self) -> None:
+        """Raise what stands against that, once it has been said. TimeoutError: nothing has been said so far."""
+        if (data := self.receive()).lstrip(b"\n").startswith(b"-"):
+            raise classify(data.lstrip(b"\n").split(b"\r\n")[0], Side.SOURCE)
+
     def snapshot(self) -> Iterator[bytes | int | None]:
         """The snapshot's bytes as they arrive. First comes its size in bytes, None when unknown (diskless).
 

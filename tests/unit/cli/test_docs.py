@@ -43,7 +43,7 @@ def test_the_help_in_the_docs_is_what_the_command_says() -> None:
 def test_the_verbs_of_tasks_in_the_docs_are_those_of_the_command() -> None:
     section = TEXT.partition("## `keyferry task`")[2].partition("### ")[0]
     assert " ".join(TASK_HELP.replace("\b\n", "").split()) in " ".join(section.split())
-    documented = {verb: set(re.findall("--[a-z]+", row)) for verb, row in re.findall(r"\| `([a-z]+)(.*)", section)}
+    documented = {verb: set(re.findall("--[a-z-]+", row)) for verb, row in re.findall(r"\| `([a-z]+)(.*)", section)}
     everywhere = {"--json", "--state"}
     there = {
         verb: {

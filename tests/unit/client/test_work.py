@@ -319,7 +319,7 @@ def test_a_cut_over_that_is_broken_off_says_by_what(client: Client, state: Path)
     with Worker(state):
         (task,) = running(client, "a")
         client.suspend(task, receive=False)
-    with pytest.raises(ControlError, match="no worker has taken its stream") as caught:
+    with pytest.raises(ControlError, match="no worker has taken its finish") as caught:
         client.finish(task, wait_s=SOON)
     assert client.get(task).finishing
     client.suspend(task)
