@@ -13,10 +13,10 @@ from sync_tasks.views import NodeView
 from workers.beat import Beat
 from workers.finish_steps import Steps
 from workers.hold import Hold, Holds, Means, as_state, means, undo_left, writable
+from workers.lanes import checkpoint
 from workers.link import Link
 from workers.ports import CutOverPort
-from workers.target.claim import Checkpoint, look
-from workers.target.link import TargetLink
+from workers.target.claim import Checkpoint
 from workers.writers import Writers
 
 SEEN_S = 5.0
@@ -53,7 +53,8 @@ class Turn:
         return True
 
     def _writable(self, number: int) -> Endpoint:
-        return writable(source_of(self.source, number))
+        node = next(node for node in self.nodes if node.number == number)
+        return writable(source_of(self.source, node))
 
     def _writers(self, node: NodeView) -> Writers:
         """Who writes to a source node, on a link that lasts as long as this turn."""
@@ -121,11 +122,7 @@ class Turn:
         return concerns
 
     def _checkpoint(self, node: NodeView) -> Checkpoint | None:
-        link = TargetLink(self.target, "keyferry-look", self.task.home)
-        try:
-            return look(link, self.task.uid, node.number)
-        finally:
-            link.close()
+        return checkpoint(self.task, self.target, node.number)
 
     def close(self) -> None:
         """Close the connections."""
@@ -133,9 +130,9 @@ class Turn:
             link.close()
 
 
-def source_of(source: Endpoint, _number: int) -> Endpoint:
-    """The server of one source node: there is one."""
-    return source
+def source_of(source: Endpoint, node: NodeView) -> Endpoint:
+    """The server of one source node: of a cluster the master of its shard, found anew for each connection."""
+    return source if node.shard is None else source.of_shard(node.shard.members, node.shard.slots)
 
 
 def delay_of(node: NodeView) -> float | None:

@@ -20,7 +20,7 @@ from workers.ports import ChunkPort, StreamPort
 from workers.scope import Scope
 from workers.source.ask import Source
 from workers.takeover import STRIDE
-from workers.target.claim import FINISHED, LOADING, Checkpoint, peek_epoch
+from workers.target.claim import FINISHED, LOADING, Checkpoint, look, peek_epoch
 from workers.target.link import TargetLink
 
 MOST = 256
@@ -52,7 +52,30 @@ def each(task: TaskView, target: Endpoint) -> list[tuple[Endpoint, TaskView]]:
     """Every place where keys of a task's own are, and the task under the names that they have there."""
     if not task.lanes:
         return [] if target.is_cluster else [(target, task)]
-    return [(target.serving(lane.home), replace(task, uid=lane.uid(task.uid))) for lane in task.lanes]
+    return [(target.serving(lane.home), replace(task, uid=lane.uid(task.uid))) for lane in task.lanes if lane.slots]
+
+
+def checkpoint(task: TaskView, target: Endpoint, number: int) -> Checkpoint | None:
+    """Of a source node's stream, of the part of the target that is behind all others; None: one has none. Raises what
+    the target answers."""
+    found = []
+    for place, mine in each(task, target):
+        link = TargetLink(place, "keyferry-look", task.home)
+        try:
+            found.append(look(link, mine.uid, number))
+        finally:
+            link.close()
+    return behind(found)
+
+
+def behind(found: Sequence[Checkpoint | None]) -> Checkpoint | None:
+    """The one that is behind all others: as long as some part is open, or is being loaded, one of these."""
+    there = [one for one in found if one is not None]
+    if not there or len(there) < len(found):
+        return None
+    open_ = [one for one in there if one.state != FINISHED]
+    loading = [one for one in open_ if one.state == LOADING]
+    return min(loading or open_ or there, key=lambda one: one.offset)
 
 
 class Lanes:
@@ -186,13 +209,7 @@ class Lanes:
 
     def checkpoint(self) -> Checkpoint | None:
         """Of the part that is behind all others; None: one has none."""
-        found = [one.checkpoint() for one in self._each]
-        there = [one for one in found if one is not None]
-        if len(there) < len(found):
-            return None
-        open_ = [one for one in there if one.state != FINISHED]
-        loading = [one for one in open_ if one.state == LOADING]
-        return min(loading or open_ or there, key=lambda one: one.offset)
+        return behind([one.checkpoint() for one in self._each])
 
     def reopen(self, gen: int, former: str | None, replid: str, source_keys: int | None) -> None:
         """As of an applier, in every part: either in all, or in those that come before one that stands against it; they

@@ -27,9 +27,10 @@ def watch(port: CutOverPort, source: Endpoint) -> None:
     """One look. Raises Later unless it was the last one; what the source answers only makes the next one later."""
     options: dict[str, Any] = copy.deepcopy(port.op.options)
     over = time.time() > options["held_until"] + WATCH_S
+    nodes = {str(node.number): node for node in port.state()[1]}
     try:
         for number, baseline in options["baseline"].items():
-            endpoint = writable(source_of(source, int(number)))
+            endpoint = writable(source_of(source, nodes[number]))
             if time.time() > options["held_until"] and number in options["held"]:
                 left = options["held"].pop(number)
                 if not left["pause"]:  # the other one is over by itself

@@ -60,8 +60,14 @@ def keep(endpoint: Endpoint) -> bool:
     It begins its backlog when a replica asks for the first time. We ask, and are gone before it has taken a snapshot:
     one without a disk waits for others first (`repl-diskless-sync-delay`), one that goes by the disk may fork once.
 
-    Raises TargetError: it does not, or our user may not ask.
+    Raises TargetError: it does not, or our user may not ask; or it is a cluster, whose nodes have a stream each.
     """
+    if endpoint.is_cluster:
+        raise TargetError(
+            "there is no way back from a cluster yet",
+            code="no-way-back",
+            hint="leave --reverse and --way-back; a task with a full sync brings everything back",
+        )
     link = TargetLink(endpoint, "keyferry-way-back", 0)
     try:
         if _keeps(link):
