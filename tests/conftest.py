@@ -69,6 +69,7 @@ RARE = (
     "test_cluster_target.py::test_commands_on_keys_of_several_slots[redis-7.0",
     "test_sentinel.py::test_both_sides_fail_over[redis-6.2",
     "test_sentinel.py::test_both_sides_fail_over[valkey-9.1",
+    "test_prefer_replica.py::test_replicas_die_one_after_the_other[redis-7.0",
     "test_transformed.py::test_every_write_is_transformed_exactly_once[redis-6.2",
     "test_transformed.py::test_every_write_is_transformed_exactly_once[valkey-9.1",
     "test_transformed.py::test_a_chunk_is_gone_on_with_where_its_loader_died[whole worker]",

@@ -341,11 +341,10 @@ class StreamJob:
                 self._in_sync = True
                 return
             time.sleep(0.01)
-        # Bytes that change nothing (PING) are committed a little later: one miss says nothing by itself.
-        committed, settled = progress.committed, progress.settled_at
-        if committed is None or settled is None or offset - committed > IDLE_BYTES or settled < min(offset, committed):
-            self._in_sync = False
-        self._in_sync = self._in_sync and self.slots.steady
+        # Bytes that change nothing (PING) are committed a little later: one miss says nothing, if all has come.
+        committed, settled = progress.committed or 0, progress.settled_at
+        done = settled is not None and settled >= min(offset, committed) and offset - committed <= IDLE_BYTES
+        self._in_sync = self._in_sync and done and (self.log.end or 0) >= offset and self.slots.steady
 
     def _report(self) -> None:
         progress = self.applier.progress

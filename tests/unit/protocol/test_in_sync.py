@@ -11,12 +11,13 @@ from workers import stream
 from workers.stream import StreamJob
 
 
-def asked(committed: int, settled: int) -> bool:
+def asked(committed: int, settled: int, received: int = 1000) -> bool:
     """What a job that was in sync says with the source at 1000."""
     job: Any = SimpleNamespace(
         applier=SimpleNamespace(progress=SimpleNamespace(streaming=True, committed=committed, settled_at=settled)),
         receiver=SimpleNamespace(connected=True),
         source=SimpleNamespace(offset=lambda: 1000),
+        log=SimpleNamespace(end=received),
         _in_sync=True,
     )
     StreamJob._ask(cast("StreamJob", job))
@@ -24,12 +25,15 @@ def asked(committed: int, settled: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("committed", "settled", "said"),
-    [(1000, 1000, True), (990, 990, True), (1000, 500, False), (990, 500, False)],
-    ids=["all is there", "a PING is missing", "an expiry is held", "both"],
+    ("committed", "settled", "received", "said"),
+    [
+        (1000, 1000, 1000, True), (990, 990, 1000, True), (1000, 500, 1000, False), (990, 500, 1000, False),
+        (990, 990, 990, False),
+    ],
+    ids=["all is there", "a PING is missing", "an expiry is held", "both", "it has not come"],
 )
 def test_it_is_in_sync_only_while_nothing_is_held(
-    monkeypatch: pytest.MonkeyPatch, committed: int, settled: int, said: bool
+    monkeypatch: pytest.MonkeyPatch, committed: int, settled: int, received: int, said: bool
 ) -> None:
     monkeypatch.setattr(stream, "ASK_S", 0.02)
-    assert asked(committed, settled) is said
+    assert asked(committed, settled, received) is said
