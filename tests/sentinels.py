@@ -20,6 +20,7 @@ from typing import Any
 import redis
 
 from tests.servers import Server, binary, die_with_parent, free_port, start
+from tests.unit.control.tls import Authority
 from tests.waiting import until
 
 COUNT = 3
@@ -74,7 +75,7 @@ class Group:
         if len(said) != 1:
             return None
         port = int(said.pop())
-        return next(one for one in self.servers if one.port == port)
+        return next(one for one in self.servers if known_by(one) == port)
 
 
 class Sentinels:
@@ -85,6 +86,7 @@ class Sentinels:
         names: of the groups.
         replicas: of each master.
         config: of every server.
+        tls: an authority, with whose certificates all of them speak TLS; servers speak in the clear, too, for tests.
         settings: of every Sentinel and group, `sentinel <name> <group> <value>`.
         lines: of every Sentinel's configuration.
     """
@@ -95,10 +97,11 @@ class Sentinels:
         *names: str,
         replicas: int = 1,
         config: Mapping[str, str] | None = None,
+        tls: Authority | None = None,
         settings: Mapping[str, str] | None = None,
         lines: tuple[str, ...] = (),
     ) -> None:
-        self.kind, self._settings, self._lines = kind, settings or {}, lines
+        self.kind, self._settings, self._lines, self._tls = kind, settings or {}, lines, tls
         self._stack = ExitStack()
         self._dir = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="keyferry-test-")))
         self.ports: list[int] = []
@@ -115,12 +118,14 @@ class Sentinels:
         return ",".join(f"127.0.0.1:{port}" for port in self.ports)
 
     def _group(self, name: str, replicas: int, config: dict[str, str]) -> Group:
-        master = self._stack.enter_context(start(self.kind, config=config))
-        copies = [
-            self._stack.enter_context(start(self.kind, config={**config, "replicaof": f"127.0.0.1 {master.port}"}))
-            for _ in range(replicas)
-        ]
-        return Group(self, name, [master, *copies])
+        master = self._server(config)
+        of = {"replicaof": f"127.0.0.1 {known_by(master)}"}
+        return Group(self, name, [master, *(self._server({**config, **of}) for _ in range(replicas))])
+
+    def _server(self, config: dict[str, str]) -> Server:
+        if self._tls is not None:
+            config = {**config, **self._tls.config(), "tls-port": str(free_port()), "tls-replication": "yes"}
+        return self._stack.enter_context(start(self.kind, config=config))
 
     def _begin(self, number: int) -> None:
         port = free_port()
@@ -128,9 +133,12 @@ class Sentinels:
         home = self._dir / str(number)
         home.mkdir()
         lines = [f"port {port}", "bind 127.0.0.1", "protected-mode no", f"dir {home}", *self._lines]
+        if self._tls is not None:
+            lines[0] = f"port 0\ntls-port {port}\ntls-replication yes"
+            lines += [f"{setting} {value}" for setting, value in self._tls.config().items()]
         for name, group in self.groups.items():
             lines += [
-                f"sentinel monitor {name} 127.0.0.1 {group.master.port} 2",
+                f"sentinel monitor {name} 127.0.0.1 {known_by(group.master)} 2",
                 f"sentinel down-after-milliseconds {name} {DOWN_AFTER_MS}",
                 f"sentinel failover-timeout {name} {FAILOVER_MS}",
                 *(f"sentinel {setting} {name} {value}" for setting, value in self._settings.items()),
@@ -146,7 +154,8 @@ class Sentinels:
 
     def ask(self, number: int, *words: str) -> Any:
         """SENTINEL ... of one of them."""
-        with redis.Redis(port=self.ports[number], protocol=2, driver_info=None, socket_timeout=5) as client:
+        kw: dict[str, Any] = {} if self._tls is None else {"ssl": True, "ssl_cert_reqs": "none"}
+        with redis.Redis(port=self.ports[number], protocol=2, driver_info=None, socket_timeout=5, **kw) as client:
             return client.execute_command("SENTINEL", *words)
 
     def _whole(self) -> bool:
@@ -182,6 +191,11 @@ class Sentinels:
         for number in range(COUNT):
             self.kill(number)
         self._stack.__exit__(kind, error, where)
+
+
+def known_by(server: Server) -> int:
+    """The port that others reach it by."""
+    return int(server.config.get("tls-port", server.port))
 
 
 def _has(replica: Server, offset: int) -> bool:

@@ -32,7 +32,7 @@ Exit: 0 done, 2 usage, 3 source, 4 target, 5 control, 130 after Ctrl-C, 143 afte
 def sync(
     source_url: Annotated[
         str,
-        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"),
+        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db]; others: docs/addresses.md"),
     ],
     target_url: Annotated[str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db goes")],
     state: Annotated[

@@ -22,7 +22,7 @@ def create(
         str | None,
         typer.Argument(
             metavar="SOURCE_URL",
-            help="redis://[user:password@]host:port[/db], rediss://, unix:///path, instance://NAME [asked for]",
+            help="redis://[user:password@]host:port[/db], others as in docs/addresses.md, instance://NAME [asked for]",
         ),
     ] = None,
     target_url: Annotated[

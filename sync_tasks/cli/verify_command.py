@@ -56,7 +56,7 @@ class Outcome(Protocol):
 def verify(
     source_url: Annotated[
         str,
-        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db], rediss://, unix:///path"),
+        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db]; others: docs/addresses.md"),
     ],
     target_url: Annotated[str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db went")],
     config: Annotated[

@@ -20,7 +20,8 @@ def line(side: Side, version: tuple[int, int] = (7, 0), password: str = PASSWORD
     """
     words = ["ACL", "SETUSER", USER, "reset", "on", f">{password}"]
     if side is Side.SOURCE:
-        words += ["%R~*" if version >= (7, 0) else "~*", *SOURCE, *([LATER] if version >= (7, 0) else [])]
+        keys = ["%R~*", "%R~"] if version >= (7, 0) else ["~*"]  # a * does not stand for the empty name
+        words += [*keys, *SOURCE, *([LATER] if version >= (7, 0) else [])]
     else:
         words += ["~*", *TARGET]
     return " ".join(words)

@@ -33,6 +33,15 @@ class Authority:
             )
         )
 
+    def config(self, clients: bool = False) -> dict[str, str]:
+        """Of a server that shows the certificate. `clients`: it wants to see theirs."""
+        return {
+            "tls-ca-cert-file": str(self.ca),
+            "tls-cert-file": str(self.cert),
+            "tls-key-file": str(self.key),
+            "tls-auth-clients": "yes" if clients else "no",
+        }
+
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
