@@ -35,6 +35,7 @@ LONG = (
     "tests/unit/codec/test_servers.py",
     "tests/unit/control/test_claims.py",
     "tests/unit/control/test_races.py",
+    "tests/unit/cutover/test_writers.py",
     "tests/unit/protocol/test_anew.py",
     "tests/unit/protocol/test_cutover.py",
     "tests/unit/protocol/test_finds.py",

@@ -76,11 +76,9 @@ class Writers:
 
     def between(self, before: Look, after: Look) -> dict[str, int]:
         """Commands of clients that write, and how often each was executed in between."""
-        grown = {
-            name: more
-            for name, count in after.calls.items()
-            if (more := count - (was if (was := before.calls.get(name, 0)) <= count else 0)) > 0
-        }
+        anew = any(after.calls.get(name, 0) < count for name, count in before.calls.items())  # CONFIG RESETSTAT
+        was = {} if anew else before.calls
+        grown = {name: more for name, count in after.calls.items() if (more := count - was.get(name, 0)) > 0}
         return {name: count for name, count in grown.items() if self._is_write(name)}
 
     def _is_write(self, name: str) -> bool:
