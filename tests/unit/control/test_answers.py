@@ -53,11 +53,11 @@ BUSY = (
     b"-OOM command not allowed when used memory > 'maxmemory'.",
     b"-NOREPLICAS Not enough good replicas to write.",
     b"-MISCONF Redis is configured to save RDB snapshots",
+    b"-MOVED 3999 127.0.0.1:6381",
+    b"-ASK 3999 127.0.0.1:6381",
 )
 LOST = (b"-ERR max number of clients reached",)
 REFUSED = (
-    b"-MOVED 3999 127.0.0.1:6381",
-    b"-ASK 3999 127.0.0.1:6381",
     b"-CROSSSLOT Keys in request don't hash to the same slot",
     b"-WRONGTYPE Operation against a key holding the wrong kind of value",
     b"-NOSCRIPT No matching script.",
@@ -129,8 +129,8 @@ ROWS: dict[str, tuple[bytes | BaseException, Retry, str, str, Side | None]] = {
     "MISCONF": (b"-MISCONF Redis is configured to save", LATER, "target-refuses", "source-refuses", None),
     "NOMASTERLINK": (b"-NOMASTERLINK Can't SYNC", LATER, "target-refuses", "source-refuses", None),
     "MAXCLIENTS": (b"-ERR max number of clients reached", CUT, "connection", "connection", None),
-    "MOVED": (b"-MOVED 3999 127.0.0.1:6381", NEVER, "target", "source", None),
-    "ASK": (b"-ASK 3999 127.0.0.1:6381", NEVER, "target", "source", None),
+    "MOVED": (b"-MOVED 3999 127.0.0.1:6381", LATER, "target-refuses", "source-refuses", None),
+    "ASK": (b"-ASK 3999 127.0.0.1:6381", LATER, "target-refuses", "source-refuses", None),
     "CROSSSLOT": (b"-CROSSSLOT Keys in request don't hash", NEVER, "target", "source", None),
     "WRONGTYPE": (b"-WRONGTYPE Operation against a key", NEVER, "target", "source", None),
     "NOSCRIPT": (b"-NOSCRIPT No matching script.", NEVER, "target", "source", None),

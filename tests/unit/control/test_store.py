@@ -179,7 +179,7 @@ def test_a_start_sends_open_chunks_anew(store: Store, task_id: int) -> None:
 
 
 def test_views_have_every_column_but_the_computed(store: Store) -> None:
-    assert {f.name for f in fields(NodeView)} - set(NODE_FIELDS) == {"keys_done", "bytes_done", "epoch"}
+    assert {f.name for f in fields(NodeView)} - set(NODE_FIELDS) == {"keys_done", "bytes_done", "epoch", "shard"}
     assert {f.name for f in fields(ChunkView)} - set(CHUNK_FIELDS) == {"state"}
 
 

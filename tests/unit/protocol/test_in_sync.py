@@ -18,6 +18,7 @@ def asked(committed: int, settled: int, received: int = 1000) -> bool:
         receiver=SimpleNamespace(connected=True),
         source=SimpleNamespace(offset=lambda: 1000),
         log=SimpleNamespace(end=received),
+        slots=SimpleNamespace(look=lambda _: None, steady=True),
         _in_sync=True,
     )
     StreamJob._ask(cast("StreamJob", job))
