@@ -64,6 +64,11 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_cluster_source.py::test_owners_and_loaders_die_under_traffic[redis-7.0",
+    "test_cluster_source.py::test_owners_and_loaders_die_under_traffic[redis-6.2",
+    "test_cluster_source.py::test_owners_and_loaders_die_under_traffic[valkey-8.1",
+    "test_cluster_source.py::test_slots_move_under_traffic[redis-6.2",
+    "test_cluster_source.py::test_a_user_with_the_least_and_a_script_that_is_forbidden[redis-6.2",
     "test_cluster_target.py::test_owners_and_loaders_die_under_traffic[redis-8.2",
     "test_cluster_target.py::test_owners_and_loaders_die_under_traffic[redis-6.2",
     "test_cluster_target.py::test_owners_and_loaders_die_under_traffic[valkey-8.1",
@@ -239,6 +244,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 SLOW = (
     "test_cluster_target.py",
+    "test_cluster_source.py",
     "test_transformed.py",
     "test_objects_changed.py",
     "test_places.py",

@@ -79,7 +79,7 @@ class Applier(Part):
         known: Known,
     ) -> None:
         super().__init__(endpoint, port, source, scope, home)
-        self.log, self.directory, self.known, self.slots = log, directory, known, port.node().slot_ranges
+        self.log, self.directory, self.known, self.slots = log, directory, known, scope.slots
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         blind = self.blind = self.task.spec.transform.active  # a key of the target may be any of the source
         self.clock = Clock(0 if blind else self.task.spec.extend_expiry_s * 1000, blind=blind)

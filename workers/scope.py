@@ -33,7 +33,7 @@ class Scope:
         slots: Ranges | None = None,
         lane: Lane | None = None,
     ) -> None:
-        self.databases = databases
+        self.databases, self.slots = databases, slots
         spec = filter_spec or FilterSpec()
         there = hash_slots.ALL if lane is None else lane.slots
         both = slots if lane is None else hash_slots.meet(slots, lane.slots)
@@ -59,7 +59,7 @@ class Scope:
             extent: of that; `whole` covers it.
         """
         made = cls(extent.databases, FilterSpec(), None, whole.lane)
-        made.extent, made.blocked, made._to_be = extent, whole.blocked, whole
+        made.extent, made.blocked, made._to_be, made.slots = extent, whole.blocked, whole, whole.slots
         made._crowded, made._apart = _filters(extent) or whole._apart, whole._apart
         made._usual = made._compiled(extent.usual)
         made._own = {db: made._compiled(one) for db, one in extent.own.items()}

@@ -42,6 +42,7 @@ class Slots:
         mine = port.node().slot_ranges
         self._mine = None if mine is None else members(mine)
         self.steady = mine is None  # as of the last look
+        self.stale = False  # the node's slots are others than those that the job carries: it is to end
         self._seen: object = None
         self._over: dict[int, int] = {}  # slots that are another's now: the offset behind all that ours had of them
 
@@ -69,6 +70,8 @@ class Slots:
         if not right or seen != self._seen:
             self._port.reshard(found, ranges(now | self._undrained(self._mine - now, committed)))
             self._seen = seen
+            mine = self._port.node().slot_ranges
+            self.stale = mine is not None and members(mine) != self._mine
         self.steady = right and "[" not in line
 
     def _undrained(self, lost: set[int], committed: int | None) -> set[int]:

@@ -272,7 +272,7 @@ class StreamJob:
 
     def _may_go_on(self) -> bool:
         """Whether nothing has ended the job yet."""
-        if self.receiver.error is not None or self.applier.error is not None:
+        if self.receiver.error is not None or self.applier.error is not None or self.slots.stale:
             return False
         return self.applier.closed_at is None and self.orders.wanted and not self.orders.turn
 

@@ -12,11 +12,18 @@ LATER = "+function|list"
 """Of a source from 7.0 on."""
 
 
-def line(side: Side, version: tuple[int, int] = (7, 0), password: str = PASSWORD) -> str:
+CLUSTER = {Side.SOURCE: ("+cluster", "+eval"), Side.TARGET: ("+cluster",)}
+"""Of a cluster, besides: who serves what; and keys of several slots are read at one moment by a script alone."""
+
+
+def line(
+    side: Side, version: tuple[int, int] = (7, 0), password: str = PASSWORD, *, cluster: bool = False
+) -> str:
     """The command that makes the user of one side.
 
     Args:
         version: of the server; before 7.0 keys cannot be granted for reading alone.
+        cluster: for each node of a cluster.
     """
     words = ["ACL", "SETUSER", USER, "reset", "on", f">{password}"]
     if side is Side.SOURCE:
@@ -24,4 +31,4 @@ def line(side: Side, version: tuple[int, int] = (7, 0), password: str = PASSWORD
         words += [*keys, *SOURCE, *([LATER] if version >= (7, 0) else [])]
     else:
         words += ["~*", *TARGET]
-    return " ".join(words)
+    return " ".join([*words, *(CLUSTER[side] if cluster else ())])

@@ -40,8 +40,6 @@ FOLLOWING: tuple[tuple[bytes, ...], ...] = (
     (b"PSYNC", b"?", b"-1"),
     (b"REPLCONF", b"capa", b"eof"),
 )
-
-
 def _source(scene: Scene) -> Answer:
     return scene.ask(Side.SOURCE, partial(may_follow, scene.source))
 
@@ -57,6 +55,8 @@ def may_follow(endpoint: Endpoint, client: Any) -> Answer:
             hint="ask the provider to allow it, or name a replica of yours",
             code="no-psync",
         )
+    if endpoint.is_cluster:
+        _may_read_at_once(endpoint, client)
     try:
         user = client.execute_command("ACL", "WHOAMI")
         answers = [client.execute_command("ACL", "DRYRUN", user, *command) for command in FOLLOWING]
@@ -70,6 +70,20 @@ def may_follow(endpoint: Endpoint, client: Any) -> Answer:
                 hint="grant +psync +replconf and the reading commands on all keys: `keyferry task check` shows how",
             )
     return passed("the user may replicate")
+
+
+def _may_read_at_once(endpoint: Endpoint, client: Any) -> None:
+    """Of a cluster keys of several slots are read at one moment by a script; this one does nothing."""
+    from redis.exceptions import NoPermissionError, ResponseError
+
+    try:
+        client.execute_command("EVAL", "return 1", 0)
+    except (NoPermissionError, ResponseError) as error:
+        raise CredentialsRefused(
+            f"{endpoint.address()}: the user may not run EVAL: {error}",
+            side=Side.SOURCE,
+            hint="of a cluster grant +cluster and +eval, too, on each node",
+        ) from error
 
 
 def _described(client: Any) -> bool | None:
@@ -109,7 +123,7 @@ def _takes_writes(endpoint: Endpoint, client: Any) -> Answer:
         _raise_refusal(connection, endpoint)
         for command in commands:
             connection.send_command(*command)
-        answers = [(command, _refusal(connection, endpoint)) for command in commands]
+        answers = [(command, _refusal(connection, endpoint)) for command in FOLLOWING]
         refusals = [refusal for command, refusal in answers if refusal and _matters(command, refusal)]
         connection.send_command(b"DISCARD")
         _refusal(connection, endpoint)
