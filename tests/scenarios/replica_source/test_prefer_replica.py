@@ -6,9 +6,11 @@ import time
 
 import pytest
 
+from tests.compare import same
 from tests.dataset import fill
 from tests.run_keyferry import Keyferry
 from tests.scenarios.conftest import StartFerry
+from tests.scenarios.cutover.test_cutover import ends, finish
 from tests.scenarios.judge import equal, snapshots
 from tests.scenarios.replica_source.test_replica_source import replicate
 from tests.sentinels import Sentinels
@@ -107,3 +109,22 @@ def test_a_replica_that_is_promoted(ferry: StartFerry, server: StartServer) -> N
         equal(source.master, target)
         assert lost not in source.replicas
         assert snapshots(source.master) <= 1, "its own replica's, perhaps"
+
+
+def test_the_cut_over_waits_for_what_the_master_has_written(server: StartServer, ferry: StartFerry) -> None:
+    master, replica, target = server("redis-7.0"), server("redis-7.0"), server("redis-7.0")
+    replicate(master, replica)
+    run = ferry(master, target, config=PREFERRED)
+    goes_on(run, master)
+    assert read_from(replica)
+    replica.pause()
+    try:
+        master.client().set("last", 1, ex=1000)
+        finish(run)
+        time.sleep(3)
+        assert run.alive, "it has ended without the last write"
+    finally:
+        replica.resume()
+    ends(run)
+    assert target.client().get("last") == b"1"
+    same(master.url(), target.url())
