@@ -28,8 +28,8 @@ class Reading:
 def choose(endpoint: Endpoint, least: int = 0, avoid: Collection[str] = ()) -> Reading:
     """A replica of what an endpoint means, or the master itself. A server that is a replica is taken as it is.
 
-    Only one counts that has the master's own stream, whole: it names the same replication id, is linked to it, and
-    has come to `least`. One that lacks what we have would take us for a stranger and send a snapshot.
+    Only one counts that has the master's own stream, whole: it names the same replication id, is linked to it, has
+    come to `least`, and has what follows. Another would take us for a stranger and send a snapshot.
 
     Args:
         least: offset up to which the stream is there already.
@@ -75,7 +75,13 @@ def _offset(said: Info, master: Info, least: int) -> int | str:
     offset = int(said.get("slave_repl_offset", 0))
     if offset < least or int(master.get("master_repl_offset", 0)) - offset > LATE_BYTES:
         return "it is late"
+    if least and not (int(said.get("repl_backlog_active", 0)) and _begins(said) <= least + 1):
+        return "its backlog does not reach back to what is here"
     return offset
+
+
+def _begins(said: Info) -> int:
+    return int(said.get("repl_backlog_first_byte_offset", 0))
 
 
 def _info(one: Endpoint) -> Info:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Fenced, KeyferryError, Side, is_away
+from sync_tasks.point import Point
 from sync_tasks.views import NodeView
 from workers import from_here
 from workers.moment import now_ms
@@ -239,7 +240,8 @@ class Receiver(threading.Thread):
         if node.snapshot_done and node.replid is not None and node.snapshot_offset is not None:
             self._reset(node.replid, node.snapshot_offset, node.stream_db)  # it began so; its spool is lost
             return
-        answer, db = from_here.ask(self.place.choose(None), node.begins_at)
+        point = Point.parse(node.begins_at)
+        answer, db = from_here.ask(self.place.choose(point.offset if point else None), node.begins_at)
         gen = self._new_generation(answer, 0)
         from_here.empty(self.snapshots / f"gen-{gen}")
         self._known.begin(answer.offset, db)

@@ -24,6 +24,7 @@ def hall() -> Iterator[Hall]:
 
 def replica(hall: Hall, offset: int = 1000, **fields: object) -> Says:
     up = {"role": "slave", "master_link_status": "up", "master_replid": STREAM, "slave_repl_offset": offset}
+    up |= {"repl_backlog_active": 1, "repl_backlog_first_byte_offset": 901}
     return hall.server(**{**up, **fields})
 
 
@@ -55,6 +56,8 @@ def test_the_one_that_has_come_furthest(hall: Hall) -> None:
         ({"master_replid": "b" * 40}, "another stream"),
         ({"slave_repl_offset": 899}, "late"),
         ({"replica_announced": 0}, "not announced"),
+        ({"repl_backlog_active": 0}, "backlog"),
+        ({"repl_backlog_first_byte_offset": 902}, "backlog"),
         ({"role": "master"}, "it is a master"),
     ],
 )
@@ -64,6 +67,11 @@ def test_who_is_passed_over(hall: Hall, fields: dict[str, object], why: str) -> 
     assert (found.endpoint.port, found.replica) == (known.port, False)
     assert found.why.startswith(f"127.0.0.1:{one.port}: ")
     assert why in found.why
+
+
+def test_a_backlog_that_just_reaches(hall: Hall) -> None:
+    assert chosen(master(hall, replica(hall).port), least=900).replica
+    assert chosen(master(hall, replica(hall, repl_backlog_active=0).port)).replica, "a snapshot is to come"
 
 
 def test_far_behind(hall: Hall) -> None:
