@@ -49,7 +49,8 @@ def test_the_runbook(server: StartServer, tmp_path: Path) -> None:
             return done.stdout
 
         with Traffic(source, clients=2, rate=500):
-            assert "synchronizing" in run(create) + run(create.splitlines()[-1])
+            run(create)
+            until(lambda: "synchronizing" in run(create.splitlines()[-1]), "it follows", 60)
             assert "writers    warning" in run(rehearse)
         said = run(finish)
         assert "orders-move: finished; writes were paused for" in said
