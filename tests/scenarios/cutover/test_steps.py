@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sync_tasks import Client, Task, TaskState
+from sync_tasks.cutover import Step
 from sync_tasks.errors import ControlError, KeyferryError, SourceError, TargetError, UsageError
 from sync_tasks.states import RUNNING
 from tests.compare import same
@@ -247,7 +248,14 @@ def test_it_is_taken_back(client: Client, server: StartServer) -> None:
     task = follows(client, source, target, databases={0: 0, 3: 4})
     with Traffic(source, clients=2, rate=500):
         time.sleep(0.5)
-    assert client.finish(task, 60, pause=True, reverse=True).state is S.FINISHED
+
+    def write(_name: str, step: Step) -> None:
+        """As soon as the target is closed, long before the task that goes back begins."""
+        if step.name == "close":
+            target.client().rpush("at once", *range(10))
+            target.client(db=4).incrby("at once", 7)
+
+    assert client.finish(task, 60, pause=True, reverse=True, told=write).state is S.FINISHED
     assert steps(client, task)["reverse"] == "passed"
     (back,) = [one for one in client.list() if one.name == f"{task.name}-back"]
     assert back.settings.databases == {0: 0, 4: 3}
@@ -258,6 +266,7 @@ def test_it_is_taken_back(client: Client, server: StartServer) -> None:
     target.client(db=4).rpush("list", *range(100))
     until(lambda: client.progress(back).in_sync, "the way back is in sync", 60)
     assert source.client(db=3).llen("list") == 100
+    assert (source.client().llen("at once"), source.client(db=3).get("at once")) == (10, b"7")
     assert client.finish(back, 60).state is S.FINISHED
     same(source.url(), target.url(), dbs={0: 0, 3: 4}, shift_ms=0)
     assert not [key for key in source.client().scan_iter(b"keyferry:*") if back.uid.encode() not in key]
