@@ -64,6 +64,9 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_cluster_target.py::test_owners_and_loaders_die_under_traffic[valkey-9.1",
+    "test_cluster_target.py::test_a_node_fails_over[redis-7.0",
+    "test_cluster_target.py::test_slots_move_under_traffic[some",
     "test_cluster_source.py::test_owners_and_loaders_die_under_traffic[redis-7.0",
     "test_cluster_source.py::test_owners_and_loaders_die_under_traffic[redis-6.2",
     "test_cluster_source.py::test_owners_and_loaders_die_under_traffic[valkey-8.1",
