@@ -1,0 +1,124 @@
+"""When a stream's slots are given up and taken, by what the master of its shard says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import Side
+from sync_tasks.slots import Ranges, members, ranges
+from workers.sharding import Slots
+
+HERE = Endpoint(Side.SOURCE, "redis", "h", 1)
+
+
+class World:
+    """A master `a` beside `b`, and the database's row of the node that follows it."""
+
+    def __init__(self) -> None:
+        self.flags, self.mark, self.written = "myself,master", "", 100
+        self.serves: Ranges = ((0, 9999),)
+        self.row: Ranges | None = self.serves
+        self.asked: list[Ranges] = []
+        self.closed = False
+
+    def cluster(self) -> str:
+        mine = " ".join(f"{first}-{last}" for first, last in self.serves)
+        rest = " ".join(f"{a}-{b}" for a, b in ranges(set(range(16384)) - members(self.serves)))
+        return f"a h:1@2 {self.flags} - 0 0 1 connected {mine} {self.mark}\nb h:3@4 master - 0 0 2 connected {rest}\n"
+
+    def offset(self) -> int:
+        return self.written
+
+    def close(self) -> None:
+        self.closed = True
+
+    def reshard(self, found: Any, serves: Ranges) -> bool:
+        self.asked.append(serves)
+        return False
+
+    def node(self) -> Any:
+        return SimpleNamespace(slot_ranges=self.row)
+
+    def slots(self) -> Slots:
+        return Slots(self, self, HERE)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_server_that_stands_alone_is_always_steady(world: World) -> None:
+    world.row = None
+    slots = world.slots()
+    slots.look(None)
+    assert slots.steady
+    assert not slots.stale
+    assert world.asked == []
+
+
+def test_steady_is_what_serves_as_it_carries_and_is_not_on_its_way(world: World) -> None:
+    slots = world.slots()
+    assert not slots.steady, "nobody has looked yet"
+    slots.look(100)
+    assert slots.steady
+    for mark in ("[17->-b]", "[12000-<-b]"):
+        world.mark = mark
+        slots.look(100)
+        assert not slots.steady
+    world.mark, world.serves = "", ((0, 10999),)
+    slots.look(100)
+    assert not slots.steady
+    assert world.asked[-1] == ((0, 10999),)
+
+
+def test_a_slot_is_given_up_behind_all_that_came_of_it(world: World) -> None:
+    slots = world.slots()
+    slots.look(90)
+    world.serves, world.written = ((0, 9989),), 150
+    slots.look(100)
+    assert world.asked[-1] == ((0, 9999),), "the target lacks what has come of them"
+    world.written = 500  # of other slots
+    slots.look(149)
+    assert world.asked[-1] == ((0, 9999),)
+    slots.look(None)
+    assert world.asked[-1] == ((0, 9999),), "it does not stream"
+    slots.look(150)
+    assert world.asked[-1] == ((0, 9989),)
+    assert not slots.steady
+
+
+def test_a_slot_that_comes_back_begins_anew(world: World) -> None:
+    slots = world.slots()
+    world.serves, world.written = ((0, 9989),), 150
+    slots.look(100)
+    world.serves = ((0, 9999),)
+    slots.look(200)
+    assert slots.steady
+    world.serves, world.written = ((0, 9989),), 300
+    slots.look(200)
+    assert world.asked[-1] == ((0, 9999),)
+
+
+def test_a_replica_says_nothing_of_slots(world: World) -> None:
+    """Else all would be given up; the next connection is to the new master."""
+    slots = world.slots()
+    world.flags, world.serves = "myself,slave", ()
+    slots.look(100)
+    assert world.closed
+    assert world.asked == []
+    assert not slots.steady
+
+
+def test_a_job_whose_node_has_other_slots_by_now_is_to_end(world: World) -> None:
+    slots = world.slots()
+    world.serves = ((0, 10999),)
+    slots.look(100)
+    assert not slots.stale
+    world.row = world.serves
+    slots.look(100)
+    assert slots.stale
