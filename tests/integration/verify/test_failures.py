@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from sync_tasks.errors import ConnectionLost, CredentialsRefused, Side
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import ConnectionLost, CredentialsRefused, Side, UsageError
 from tests.integration.verify.copies import compare, endpoints, follow
 from tests.servers import Server, StartServer
+from workers.verify import verify
 
 MEMORY_LIMIT_MB = 150
 
@@ -132,3 +134,11 @@ def test_memory_does_not_depend_on_the_size_of_values(server: StartServer) -> No
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < MEMORY_LIMIT_MB
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_cluster_is_refused_before_anything_is_read(which: int) -> None:
+    urls = ["redis://127.0.0.1:1", "redis://127.0.0.1:1"]
+    urls[which] = "redis+cluster://127.0.0.1:1"
+    with pytest.raises(UsageError, match="clusters cannot be verified yet"):
+        verify(Endpoint.parse(urls[0], Side.SOURCE), Endpoint.parse(urls[1], Side.TARGET))

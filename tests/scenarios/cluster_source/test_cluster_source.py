@@ -155,7 +155,20 @@ def to_a_new_shard(source: Cluster) -> None:
         source.move(slot(b"l%d" % number), new)
 
 
-@pytest.mark.parametrize(("kind", "how"), [("redis-7.0", few), ("valkey-9.1", to_a_new_shard), ("redis-6.2", few)])
+def at_once(source: Cluster) -> None:
+    """As Valkey 9 does by itself: slots change hands all at once, without a DEL and RESTORE for each key."""
+    giver, taker = source.masters[:2]
+    one, name = giver.client(), source.name(taker)
+    for number in range(3):
+        first, last = number * 500, number * 500 + 100
+        assert one.execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", name)
+        until(lambda slot=last: source.owner(slot) is taker, "slots that have moved", timeout=30)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("redis-7.0", few), ("valkey-9.1", to_a_new_shard), ("valkey-9.1", at_once), ("redis-6.2", few)],
+)
 def test_slots_move_under_traffic(
     kind: str, how: Callable[[Cluster], None], server: StartServer, cluster: StartCluster, sync: Sync
 ) -> None:
