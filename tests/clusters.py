@@ -140,6 +140,14 @@ class Cluster:
                     return next(node for node in self.nodes if node.port == port)
         raise AssertionError(f"nobody serves slot {slot}")
 
+    def owners(self) -> list[int]:
+        """Port of the master of each slot."""
+        found = [0] * SLOTS
+        with self.running()[0].client() as client:
+            for first, last, (_, port, *_rest), *_more in client.execute_command("CLUSTER", "SLOTS"):
+                found[first : last + 1] = [port] * (last - first + 1)
+        return found
+
     def move(self, slot: int, to: Server, between: Callable[[], object] = lambda: None) -> None:
         """Move a slot while it is in use, as redis-cli does.
 

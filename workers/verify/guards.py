@@ -23,12 +23,12 @@ SCRIPT = b"""
 local at = 2
 for i = 1, tonumber(ARGV[1]) do
   redis.call('SELECT', ARGV[at])
-  local found = redis.call('HMGET', KEYS[i], 'replid', 'offset', 'state', 'held')
+  local found = redis.call('HMGET', ARGV[at + 4], 'replid', 'offset', 'state', 'held')
   if found[1] ~= ARGV[at + 1] or found[3] ~= 'streaming' then return 'other' end
   local offset = tonumber(found[2])
   if offset < tonumber(ARGV[at + 2]) or found[4] ~= '0' then return 'behind' end
   if offset > tonumber(ARGV[at + 3]) then return 'passed' end
-  at = at + 4
+  at = at + 5
 end
 redis.call('SELECT', ARGV[at])
 at = at + 1
@@ -39,9 +39,9 @@ while at < #ARGV do
 end
 return 'done'
 """
-"""Keys: the checkpoints, then all that is written. Arguments: how many checkpoints; of each its database, replication
-id, and the offsets between which the values are true; the database; the commands, each behind the number of its words.
-"""
+"""Keys: the checkpoints, then all that is written; in a cluster none, for they have several slots, all of one node.
+Arguments: how many checkpoints; of each its database, replication id, the offsets between which the values are true,
+and its key; the database; the commands, each behind the number of its words."""
 
 DONE, BEHIND, PASSED, OTHER = b"done", b"behind", b"passed", b"other"
 """What the script answers: written; the stream is to come to where the values are true, and to settle its expiries; it
@@ -119,22 +119,24 @@ def standing(link: Link, watched: list[Guard]) -> int | None:
 
 
 def written(
-    link: Link, watched: list[Guard], since: int, until: int, db: int, commands: list[tuple[bytes, list[bytes]]]
-) -> bytes:
+    link: Link, watched: list[Guard], since: int, until: int, db: int, commands: list[tuple[bytes, list[bytes]]],
+    apart: bool = False,
+) -> bytes:  # fmt: skip
     """Write what is true between two offsets of the source's stream, if the target's streams stand there.
 
     Args:
         db: of the target.
         commands: each with the key that it writes.
+        apart: the keys have several slots, since the target is a node of a cluster.
     Returns DONE, BEHIND, PASSED or OTHER. Raises what the target answers.
     """
     words: list[bytes | int] = [len(watched)]
     for guard in watched:
-        words += [guard.db, guard.replid.encode(), since, until]
+        words += [guard.db, guard.replid.encode(), since, until, guard.key]
     words.append(db)
     for _, argv in commands:
         words += [len(argv), *argv]
-    keys = [guard.key for guard in watched] + [key for key, _ in commands]
+    keys = [] if apart else [guard.key for guard in watched] + [key for key, _ in commands]
     answer = link.ask(b"EVAL", SCRIPT, len(keys), *keys, *words)
     assert isinstance(answer, bytes)
     return answer

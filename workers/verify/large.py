@@ -43,7 +43,28 @@ OTHER = ((Kind.VALUE, Payload),)
 """Types of modules cannot be read in pieces."""
 
 
+MOVES = 5
+"""That the node of a key may change while it is walked: its cursors mean nothing to the next one."""
+
+
 def compare_large(
+    sides: Sides, outlived: Outlived, pair: Pair, key: bytes, type_name: bytes, size: int
+) -> list[Finding]:
+    """`_compare_large`, once more if the key has moved to another node of a cluster meanwhile."""
+
+    def where() -> tuple[object, object]:
+        return sides.source.link.node_of(pair.source, key), sides.target.link.node_of(pair.target, key)
+
+    before = where()
+    found = _compare_large(sides, outlived, pair, key, type_name, size)
+    for _ in range(MOVES):
+        if (after := where()) == before:
+            break
+        before, found = after, _compare_large(sides, outlived, pair, key, type_name, size)
+    return found
+
+
+def _compare_large(
     sides: Sides, outlived: Outlived, pair: Pair, key: bytes, type_name: bytes, size: int
 ) -> list[Finding]:
     """What differs for good in one large value; its findings are proven.

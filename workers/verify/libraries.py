@@ -17,9 +17,16 @@ FIELD = b"functions"
 
 
 def libraries(server: Server) -> dict[bytes, Token]:
-    """Each library's name and a token of its engine and code."""
-    found = [table(library) for library in server.link.ask(0, LIST, 1)[0]]
-    return {item[b"library_name"]: digest((item[b"engine"], item[b"library_code"])) for item in found}
+    """Each library's name and a token of its engine and code; of a cluster, of what each of its masters has there."""
+    nodes = [
+        {item[b"library_name"]: digest((item[b"engine"], item[b"library_code"])) for item in map(table, said)}
+        for said in server.link.everywhere(LIST)
+    ]
+    found: dict[bytes, Token] = {}
+    for name in {name for node in nodes for name in node}:
+        all_same = {node.get(name, b"") for node in nodes}
+        found[name] = all_same.pop() if len(all_same) == 1 else b"differs %s" % server.endpoint.side.value.encode()
+    return found
 
 
 def differing_libraries(sides: Sides) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from sync_tasks.answers import classify
@@ -19,6 +20,9 @@ READ_TIMEOUT_S = 60.0  # one batch, on a server that is busy with others
 PAUSES_S = (0.2, 1.0, 3.0, 6.0)  # between attempts to connect again
 NAME = b"keyferry-verify"
 
+UNKNOWN = b"ERR unknown command"
+ELSEWHERE = (b"MOVED", b"ASK", b"CLUSTERDOWN", b"TRYAGAIN")
+"""What a node of a cluster says of a key that it does not have."""
 # Not errors of the server, but answers about a key that changed under us.
 ABOUT_KEYS = (b"WRONGTYPE", b"ERR no such key", b"NOGROUP")
 
@@ -64,9 +68,9 @@ class Link:
         Args:
             loose: leave `Refusal`s that say something about a key among them; else they are raised too.
         """
-        answers = self._collect()
-        for refusal in self._answers.refused:
-            if not (loose and refusal.line.startswith(ABOUT_KEYS)):
+        answers = self.collect()
+        for refusal in self.refused:
+            if not (loose and about_key(refusal)):
                 raise classify(refusal.line, self.endpoint.side)
         return answers
 
@@ -78,7 +82,38 @@ class Link:
     def probe(self, db: int, *words: bytes) -> Any:
         """The answer to one command, a `Refusal` too."""
         self.start(db, pack(*words), 1)
-        return self._collect()[0]
+        return self.collect()[0]
+
+    def knows(self, *command: bytes) -> bool:
+        """Whether the server knows a command."""
+        answer = self.probe(0, *command)
+        if isinstance(answer, Refusal) and not answer.line.startswith((UNKNOWN, *ELSEWHERE)):
+            raise classify(answer.line, self.endpoint.side)
+        return not (isinstance(answer, Refusal) and answer.line.startswith(UNKNOWN))
+
+    def everywhere(self, request: bytes) -> list[Any]:
+        """What the one server answers to one command: a cluster gives several."""
+        return self.ask(0, request, 1)
+
+    def by_node(self, args: Sequence[bytes]) -> list[list[int]]:
+        """Keys, by their numbers, that can be asked about in one go: here all."""
+        return [list(range(len(args)))]
+
+    def owner(self, key: bytes) -> tuple[str, int] | None:
+        """Of a cluster, who has the slot of a key; None: it is one server."""
+        return None
+
+    def look_patiently(self) -> None:
+        """Of a cluster: ask anew who has which slots."""
+
+    @property
+    def masters(self) -> Sequence[tuple[str, int] | None]:
+        """Of a cluster, its masters; None: it is one server."""
+        return [None]
+
+    def node_of(self, db: int, key: bytes) -> tuple[str, int] | None:
+        """Who answers about a key; None: always the same one."""
+        return None
 
     def has(self, db: int) -> bool:
         """Whether the server has a database of that number."""
@@ -94,7 +129,13 @@ class Link:
                 self._sock.close()
             self._sock = None
 
-    def _collect(self) -> list[Any]:
+    @property
+    def refused(self) -> list[Refusal]:
+        """The errors among the answers read last."""
+        return self._answers.refused
+
+    def collect(self) -> list[Any]:
+        """The answers to what was started, with all `Refusal`s among them."""
         before = self._received
         try:
             if self._broken:
@@ -190,3 +231,8 @@ def _fields(info: bytes) -> dict[str, str]:
     """INFO's text as a table."""
     lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
     return {name: value for name, _, value in lines}
+
+
+def about_key(refusal: Refusal) -> bool:
+    """Whether an error says something about a key, not about the server."""
+    return refusal.line.startswith(ABOUT_KEYS)

@@ -7,17 +7,22 @@
 
 So a write that is on its way is neither lost nor done twice, and no process of the task need be asked. Where no task
 follows, there is nothing to be in step with. What is touched meanwhile is tried again, by itself.
+
+In a target that is a cluster the key's node tells: there is the checkpoint of what it serves, and there the script
+goes. The other nodes' are to have come to `since` as well: the slot may have been theirs, with writes on their way.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sync_tasks.endpoints import SOCKET_TIMEOUT_S
-from sync_tasks.errors import TargetError
+from sync_tasks.errors import ConnectionLost, KeyferryError, SourceError, TargetError
 from sync_tasks.names import KEY_PREFIX
+from sync_tasks.topology import Address
 from workers.codec.programs import is_nothing
 from workers.codec.reads import Reads
 from workers.link import Link
@@ -26,7 +31,7 @@ from workers.source.ask import Source
 from workers.target.knows import reads_of
 from workers.times import fitting
 from workers.verify.findings import Finding, Pair
-from workers.verify.guards import DONE, OTHER, guards, standing, written
+from workers.verify.guards import DONE, OTHER, Guard, guards, standing, written
 from workers.verify.server import NO_EXPIRY, NO_KEY, UNKNOWN, Server
 from workers.verify.sides import Sides
 from workers.verify.values import DUMP
@@ -42,7 +47,15 @@ PATIENCE_S = 30.0
 POLL_S = 0.02
 PROBE = KEY_PREFIX + b"mend"
 
+REPLIDS = re.compile(rb"^master_replid2?:(\w+)", re.MULTILINE)
+MOVING_S = 0.2
+"""Until it is asked anew who has which slots."""
+AWAY = re.compile(r"^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|READONLY)\b|(?i:non local key|slot not served|cluster is down)")
+"""In the error of a node that does not serve a key."""
+
 Key = tuple[Pair, bytes]
+Node = Address | None
+"""A node of a cluster; None: it is one server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +78,57 @@ class Mender:
     def __init__(self, sides: Sides, scope: Scope, progress: Callable[[int, int], None]) -> None:
         self._sides, self._shift, self._progress = sides, sides.shift, progress
         self._scope = scope
-        self._source = Source(sides.source.endpoint)
-        self._watch = Link(sides.source.endpoint, "keyferry-mend", 0, SOCKET_TIMEOUT_S)
-        self._target = Link(sides.target.endpoint, "keyferry-mend", 0, SOCKET_TIMEOUT_S)
-        self._reads = self._ask_reads()
-        self._guards = guards(self._target, _replids(sides.source), sides.shift.ms)
-        self._replica = self._source.is_replica()  # it hides keys that its master may still renew
+        self._sources: dict[Node, tuple[Source, Link]] = {}
+        self._targets: dict[Node, Link] = {}
+        self._guards: dict[Node, list[Guard]] = {}
+        try:
+            self._reads = self._ask_reads()
+            for node in sides.target.link.masters:
+                self._guard(node)
+            # A replica hides keys that its master may still renew; of a cluster the masters are asked.
+            self._replica = not sides.source.endpoint.is_cluster and self._asked(None)[0].is_replica()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        for one in (self._source, self._watch, self._target):
-            one.close()
+        for source, watch in self._sources.values():
+            source.close()
+            watch.close()
+        for target in self._targets.values():
+            target.close()
+
+    def _asked(self, node: Node) -> tuple[Source, Link]:
+        """A node of the source."""
+        if node not in self._sources:
+            endpoint = self._sides.source.endpoint
+            endpoint = endpoint if node is None else endpoint.at(*node)
+            self._sources[node] = Source(endpoint), Link(endpoint, "keyferry-mend", 0, SOCKET_TIMEOUT_S)
+        return self._sources[node]
+
+    def _target(self, node: Node) -> Link:
+        if node not in self._targets:
+            endpoint = self._sides.target.endpoint
+            endpoint = endpoint if node is None else endpoint.at(*node)
+            self._targets[node] = Link(endpoint, "keyferry-mend", 0, SOCKET_TIMEOUT_S)
+        return self._targets[node]
+
+    def _guard(self, node: Node) -> None:
+        """Look for the checkpoints of a node of the target."""
+        found = guards(self._target(node), _replids(self._sides.source), self._shift.ms)
+        if found and self._sides.source.endpoint.is_cluster:
+            raise SourceError(
+                "a task follows this cluster, and no key can be copied in step with the streams of its shards yet",
+                hint="repair while no task follows: keys that differ are named without --repair",
+                code="repair-cluster",
+            )
+        self._guards[node] = found
 
     def _ask_reads(self) -> Reads:
         """By a key of ours that comes and goes in one transaction."""
         commands: list[list[bytes | int]] = [[b"MULTI"], [b"SET", PROBE, b"1"], [b"DUMP", PROBE], [b"UNLINK", PROBE]]
-        answers = self._target.ask_all([*commands, [b"EXEC"]])
+        node = self._sides.target.link.owner(PROBE)
+        answers = self._target(node).ask_all([*commands, [b"EXEC"]])
         return reads_of(answers[-1][1])
 
     def mend(self, findings: Sequence[Finding]) -> list[Key]:
@@ -90,19 +139,33 @@ class Mender:
             by_pair.setdefault(pair, []).append(key)
         done: list[Key] = []
         for pair, some in by_pair.items():
-            for batch in self._batches(pair, some):
-                if self._try(pair, batch):
-                    done += [(pair, key) for key in batch]
-                else:
-                    done += [(pair, key) for key in batch if self._insist(pair, key)]
-                self._progress(len(done), len(keys))
+            for nodes, together in self._by_nodes(some).items():
+                for batch in self._batches(pair, together, nodes):
+                    if self._try(pair, batch):
+                        done += [(pair, key) for key in batch]
+                    else:
+                        done += [(pair, key) for key in batch if self._insist(pair, key)]
+                    self._progress(len(done), len(keys))
         return done
 
-    def _batches(self, pair: Pair, keys: list[bytes]) -> list[list[bytes]]:
+    def _by_nodes(self, keys: list[bytes]) -> dict[tuple[Node, Node], list[bytes]]:
+        """Keys by who has them, of the source and of the target."""
+        ours, theirs = self._sides.source.link, self._sides.target.link
+        found: dict[tuple[Node, Node], list[bytes]] = {}
+        for key in keys:
+            found.setdefault((ours.owner(key), theirs.owner(key)), []).append(key)
+        return found
+
+    def _batches(self, pair: Pair, keys: list[bytes], nodes: tuple[Node, Node]) -> list[list[bytes]]:
         """Of keys that are small enough to be held together; a larger one comes alone, too large a one not at all."""
         out: list[list[bytes]] = []
         size = BATCH_BYTES
-        for key, bytes_ in zip(keys, self._source.sizes([(pair.source, key) for key in keys]), strict=True):
+        try:
+            sizes = self._asked(nodes[0])[0].sizes([(pair.source, key) for key in keys])
+        except KeyferryError as error:
+            self._look(error)
+            return [batch for one in self._by_nodes(keys).items() for batch in self._batches(pair, one[1], one[0])]
+        for key, bytes_ in zip(keys, sizes, strict=True):
             if bytes_ > MOST_BYTES:
                 continue
             if not out or len(out[-1]) == BATCH or size + bytes_ > BATCH_BYTES:
@@ -118,14 +181,44 @@ class Mender:
 
     def _try(self, pair: Pair, keys: list[bytes]) -> bool:
         """Whether all of them were written."""
-        read = self._read(pair, keys)
+        by_nodes = list(self._by_nodes(keys))
+        if len(by_nodes) > 1:
+            return False  # slots have moved
+        ((ours, theirs),) = by_nodes
+        try:
+            return self._written(pair, keys, ours, theirs)
+        except KeyferryError as error:
+            self._look(error)
+            return False
+
+    def _look(self, error: KeyferryError) -> None:
+        """After an error: raise it, unless slots of a cluster have moved, or a node of one is gone."""
+        clusters = [s for s in (self._sides.source, self._sides.target) if s.endpoint.is_cluster]
+        if not clusters or not (isinstance(error, ConnectionLost) or AWAY.search(error.message)):
+            raise error
+        time.sleep(MOVING_S)
+        for side in clusters:
+            side.link.look_patiently()
+        self.close()
+        self._sources.clear()
+        self._targets.clear()
+        self._guards.clear()
+        for node in self._sides.target.link.masters:
+            self._guard(node)
+
+    def _written(self, pair: Pair, keys: list[bytes], ours: Node, theirs: Node) -> bool:
+        """`_try`, while a node of the source has the keys, and one of the target."""
+        source, watch = self._asked(ours)
+        read = self._read(pair, keys, source, watch)
         if read is None:
             return False
-        self._reach(read.since)
-        offset = self._source.offset()
-        if not self._is_untouched():
+        self._reach(read.since, theirs)
+        offset = source.offset()
+        *_, untouched = watch.ask_all([[b"MULTI"], [b"TIME"], [b"EXEC"]])
+        if untouched is None:
             return False
-        answer = written(self._target, self._guards, read.since, offset, pair.target, read.commands)
+        link, apart = self._target(theirs), theirs is not None
+        answer = written(link, self._guards[theirs], read.since, offset, pair.target, read.commands, apart)
         if answer == OTHER:
             raise TargetError(
                 "the task that follows was ended, or has another source now",
@@ -134,13 +227,16 @@ class Mender:
             )
         return answer == DONE
 
-    def _reach(self, since: int) -> None:
-        """Wait until the target stands where the values are true."""
+    def _reach(self, since: int, node: Node) -> None:
+        """Wait until the target stands where the values are true, in each of its nodes, that of the keys for one."""
         until = time.monotonic() + PATIENCE_S
-        while self._guards:
-            offset = standing(self._target, self._guards)
-            if offset is not None and offset >= since:
+        while watched := {one: some for one, some in self._guards.items() if some}:
+            offsets = [standing(self._target(one), some) for one, some in watched.items()]
+            if node in watched and all(offset is not None and offset >= since for offset in offsets):
                 break
+            if node not in watched:  # a new master: its checkpoint is to come
+                time.sleep(MOVING_S)
+                self._guard(node)
             if time.monotonic() > until:
                 raise TargetError(
                     "the task that follows does not come to where the source stands: it rests, or is far behind",
@@ -149,23 +245,24 @@ class Mender:
                 )
             time.sleep(POLL_S)
 
-    def _read(self, pair: Pair, keys: list[bytes]) -> _Read | None:
+    def _read(self, pair: Pair, keys: list[bytes], asked: Source, watch: Link) -> _Read | None:
         """Watch and read; None: an expiry could not be read exactly; or a key is not there, but another database
         that is merged into the same one has it, or a replica only hides it, perhaps."""
         source, args = self._sides.source, [arg(key) for key in keys]
         siblings = [db for db in self._scope.sources(pair.target) if db != pair.source]
         watched: list[list[bytes | int]] = [[b"UNWATCH"]]
         for db in (pair.source, *siblings):
-            watched += [[b"SELECT", db], [b"WATCH", *keys]]
-        self._watch.ask_all(watched)
-        since = self._source.offset()
+            watched.append([b"SELECT", db])
+            watched += [[b"WATCH", key] for key in keys]
+        watch.ask_all(watched)
+        since = asked.offset()
         payloads = source.link.ask(pair.source, each(DUMP, args), len(args))
         expiries = source.expiries(pair.source, args)
         commands: list[tuple[bytes, list[bytes]]] = []
         for key, payload, expiry in zip(keys, payloads, expiries, strict=True):
             if payload is not None and is_nothing(payload):
                 payload = None
-            if payload is None and (self._replica or self._is_there(siblings, key)):
+            if payload is None and (self._replica or self._is_there(asked, siblings, key)):
                 return None
             if payload is None:
                 commands.append((key, [b"UNLINK", key]))
@@ -178,16 +275,13 @@ class Mender:
             commands.append((key, [b"RESTORE", key, *when, value, b"REPLACE", *tail]))
         return _Read(since, commands)
 
-    def _is_there(self, databases: list[int], key: bytes) -> bool:
+    @staticmethod
+    def _is_there(asked: Source, databases: list[int], key: bytes) -> bool:
         """Whether one of these databases of the source has it, which go to the same one of the target."""
-        return any(self._source.there(db, [key])[0] for db in databases)
-
-    def _is_untouched(self) -> bool:
-        *_, answer = self._watch.ask_all([[b"MULTI"], [b"TIME"], [b"EXEC"]])
-        return answer is not None
+        return any(asked.there(db, [key])[0] for db in databases)
 
 
 def _replids(source: Server) -> list[str]:
-    """Replication ids of a source: its own, and the one from before it was promoted."""
-    info = dict(line.split(":", 1) for line in source.info(b"REPLICATION").decode().splitlines() if ":" in line)
-    return [info[name] for name in ("master_replid", "master_replid2") if name in info] or [source.link.info["run_id"]]
+    """Replication ids of a source, or of all masters of one: its own, and the one from before it was promoted."""
+    found = [said.decode() for said in REPLIDS.findall(source.info(b"REPLICATION"))]
+    return found or [source.link.info["run_id"]]

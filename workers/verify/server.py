@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.names import KEY_PREFIX
 from sync_tasks.throttle import NO_LIMITS, Limits
 from workers.pace import Pace
+from workers.verify.cluster import ClusterLink
 from workers.verify.link import Link
 from workers.verify.wire import Refusal, arg, each, head, pack
 
@@ -37,7 +38,7 @@ TRIES = 300  # of reading a group, or a single key, within one millisecond
 
 
 class Server:
-    """One server and what it is able to tell.
+    """One server, or a cluster as if it were one, and what it is able to tell.
 
     Args:
         endpoint: where it is.
@@ -51,12 +52,12 @@ class Server:
         self.endpoint = endpoint
         pace = Pace()
         pace.limits = limits
-        self.link = Link(endpoint, pace)
+        self.link: Link | ClusterLink = ClusterLink(endpoint, pace) if endpoint.is_cluster else Link(endpoint, pace)
         info = self.link.info
         # Valkey also gives a redis_version, for the clients' sake, that stays where the two parted.
         self.version = _version(info.get("valkey_version") or info.get("redis_version", ""))
-        self.exact_expiry = self._knows(b"PEXPIRETIME", PROBE)  # 7.0
-        self.field_expiry = self._knows(b"HPEXPIRETIME", PROBE, b"FIELDS", b"1", b"f")  # Valkey 9, Redis 7.4
+        self.exact_expiry = self.link.knows(b"PEXPIRETIME", PROBE)  # 7.0
+        self.field_expiry = self.link.knows(b"HPEXPIRETIME", PROBE, b"FIELDS", b"1", b"f")  # Valkey 9, Redis 7.4
         self.says_memory = self.version >= (4, 0)
         self.whole_streams = self.version >= (6, 0)  # XINFO STREAM FULL
         self.stream_counters = self.version >= (7, 0)
@@ -64,25 +65,20 @@ class Server:
         self.functions = self.version >= (7, 0)
         self._said = (self.now_ms(), time.monotonic())  # its clock in ms, and ours in s when it had said so
 
-    def _knows(self, *command: bytes) -> bool:
-        answer = self.link.probe(0, *command)
-        if isinstance(answer, Refusal) and not answer.line.startswith(b"ERR unknown command"):
-            raise classify(answer.line, self.endpoint.side)
-        return not isinstance(answer, Refusal)
-
     def info(self, section: bytes) -> bytes:
-        """INFO of one section."""
-        answer: bytes = self.link.ask(0, pack(b"INFO", section), 1)[0]
-        return answer
+        """INFO of one section; of a cluster that of all its masters."""
+        return b"\n".join(self.link.everywhere(pack(b"INFO", section)))
 
     def keys_by_db(self) -> dict[int, int]:
         """Number of keys of each database that holds any, expired ones included."""
-        found = re.findall(rb"^db(\d+):keys=(\d+)", self.info(b"KEYSPACE"), re.MULTILINE)
-        return {int(db): int(keys) for db, keys in found}
+        found: Counter[int] = Counter()
+        for db, keys in re.findall(rb"^db(\d+):keys=(\d+)", self.info(b"KEYSPACE"), re.MULTILINE):
+            found[int(db)] += int(keys)
+        return dict(found)
 
     def now_ms(self) -> int:
-        """The server's clock."""
-        now_ms = in_ms(self.link.ask(0, TIME, 1)[0])
+        """The server's clock; of a cluster the one that is furthest behind."""
+        now_ms = min(map(in_ms, self.link.everywhere(TIME)))
         self._said = (now_ms, time.monotonic())
         return now_ms
 
@@ -149,11 +145,13 @@ class Server:
         for attempt in range(TRIES):
             if not todo:
                 break
-            size = GROUP if attempt < 3 else 1
-            groups = [todo[i : i + size] for i in range(0, len(todo), size)]
-            request = TIME + b"".join(each(PTTL, [args[i] for i in group]) + TIME for group in groups)
-            answers = self.link.ask(db, request, 1 + len(todo) + len(groups))
-            todo = _settle(groups, answers, moments)
+            size, left = GROUP if attempt < 3 else 1, []
+            for part in self.link.by_node([args[i] for i in todo]):
+                groups = [[todo[i] for i in part[at : at + size]] for at in range(0, len(part), size)]
+                request = TIME + b"".join(each(PTTL, [args[i] for i in group]) + TIME for group in groups)
+                answers = self.link.ask(db, request, 1 + len(part) + len(groups))
+                left += _settle(groups, answers, moments)
+            todo = left
         return moments
 
     def close(self) -> None:
@@ -178,7 +176,9 @@ def _settle(groups: list[list[int]], answers: list[Any], moments: list[int]) -> 
     for group in groups:
         ttls, after = answers[pos : pos + len(group)], in_ms(answers[pos + len(group)])
         for i, ttl in zip(group, ttls, strict=True):
-            if ttl < 0:
+            if isinstance(ttl, Refusal):
+                again.append(i)  # its slot is another node's now
+            elif ttl < 0:
                 moments[i] = ttl
             elif ttl == 0 or before != after:
                 again.append(i)  # 0 also stands for a time that has just passed

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from sync_tasks.names import KEY_PREFIX
 from workers.scope import Scope
+from workers.verify.cluster import ClusterLink
 from workers.verify.compare import Comparer
 from workers.verify.findings import Finding, Kind, Pair, Report
 from workers.verify.flux import Token
 from workers.verify.outlived import Outlived
-from workers.verify.server import Server
+from workers.verify.scan import SCAN_COUNT, scan
 from workers.verify.shift import NONE
 from workers.verify.sides import Sides
 from workers.verify.states import Aspect, States, Thing
 from workers.verify.wire import arg, head, pack
 
-SCAN_COUNT = 1000
 MOST_CANDIDATES = 100_000  # differing keys that wait for their re-checks together
 MOST_CANDIDATE_BYTES = 32 << 20  # of their names
 EXISTS_GROUP = 64  # keys asked for by one EXISTS
 
 Progress = Callable[[str, int, int], None]
 """Called with the phase, the keys done and the keys expected."""
-
-
-def scan(server: Server, db: int) -> Iterator[list[bytes]]:
-    """Keys of a database, a batch at a time, without ours; some may come twice, never in one batch.
-
-    A batch is of no more than a limit of the server's commands allows for at a time.
-    """
-    cursor = b"0"
-    while True:
-        request = pack(b"SCAN", cursor, b"COUNT", b"%d" % server.link.pace.most(SCAN_COUNT, 1)[0])
-        cursor, found = server.link.ask(db, request, 1)[0]
-        keys = [key for key in dict.fromkeys(found) if not key.startswith(KEY_PREFIX)]
-        if keys:
-            yield keys
-        if cursor == b"0":
-            return
 
 
 class Walk:
@@ -123,7 +106,8 @@ class Walk:
     def _absent(self, db: int, keys: list[bytes]) -> list[bytes]:
         """Those of `keys` that the source lacks. One EXISTS counts many; short counts are asked again."""
         link = self.sides.source.link
-        groups = [keys[i : i + EXISTS_GROUP] for i in range(0, len(keys), EXISTS_GROUP)]
+        most = 1 if isinstance(link, ClusterLink) else EXISTS_GROUP  # there keys of one command have one slot
+        groups = [keys[i : i + most] for i in range(0, len(keys), most)]
         request = b"".join(head(len(group) + 1, b"EXISTS") + b"".join(map(arg, group)) for group in groups)
         counts = link.ask(db, request, len(groups))
         unsure = [key for group, count in zip(groups, counts, strict=True) if count < len(group) for key in group]

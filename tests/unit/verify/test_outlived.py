@@ -109,7 +109,7 @@ def test_a_clock_that_is_not_asked_goes_on_and_never_ahead(monkeypatch: pytest.M
     server = Server.__new__(Server)
 
     class Link:
-        def ask(self, db: int, request: bytes, count: int) -> list[Any]:
+        def everywhere(self, request: bytes) -> list[Any]:
             assert request == TIME
             heard[0] += 0.25  # the answer's way back
             return [[b"1700000000", b"5999"]]
