@@ -17,7 +17,7 @@ from typing import Self, Unpack, overload
 
 from sqlalchemy.engine import make_url
 
-from sync_tasks import waiting
+from sync_tasks import reading, waiting
 from sync_tasks.access.scopes import ADMIN, OPERATE, READ, needs
 from sync_tasks.accounting import Accounting
 from sync_tasks.asking import Ask, each
@@ -30,7 +30,6 @@ from sync_tasks.prechecking import Prechecking
 from sync_tasks.preview import Preview
 from sync_tasks.progress import Progress
 from sync_tasks.registering import Registering
-from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ENDED, RUNNING, UNBEGUN, OpKind, TaskState
 from sync_tasks.store.overview import overview
 from sync_tasks.supervise.outcome import Reading
@@ -144,8 +143,8 @@ class Client(Registering, Accounting, Prechecking, Finishing):
 
         Args:
             source: `instance://NAME[/db]`, or a URL, as in `redis://[user:password@]host:port[/db]`, rediss:// or
-                unix:///path. A password may come from `?password_file=` (a path on the workers' machines too) or
-                KEYFERRY_SOURCE_PASSWORD.
+                unix:///path; or an RDB file that the workers see, or its URL. A password may come from
+                `?password_file=` (a path on the workers' machines too) or KEYFERRY_SOURCE_PASSWORD.
             target: the same, with KEYFERRY_TARGET_PASSWORD.
             config: a file of settings (TOML), or a `TaskSpec`.
             settings: by the names of that file; they count more than it.
@@ -154,8 +153,8 @@ class Client(Registering, Accounting, Prechecking, Finishing):
             UsageError: a URL or a setting is not allowed; an unknown name is told with the nearest known one.
             ControlError: the secret key that seals the addresses is missing.
         """
-        spec = changed(TaskSpec(), config, settings, "create")
-        ends = self._end(source, Side.SOURCE), self._end(target, Side.TARGET)
+        ends = self._end(source, Side.SOURCE, files=True), self._end(target, Side.TARGET)
+        spec = changed(reading.usual(ends[0]), config, settings, "create")
         names = named(source, Side.SOURCE), named(target, Side.TARGET)
         return Task.of(self._sealing().create_task(spec, *ends, self._account, names))
 

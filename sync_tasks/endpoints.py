@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from sync_tasks import urls
+from sync_tasks import dumps, urls
 from sync_tasks.answers import classify
 from sync_tasks.errors import Retry, Side, UsageError
 from sync_tasks.server_identity import identity
@@ -49,6 +49,7 @@ class Endpoint:
     slot: int | None = None  # of a cluster: whichever node serves it
     shard: tuple[str, ...] = ()  # of a cluster: the master of the shard that has these members, or once had
     slots: tuple[tuple[int, int], ...] = ()  # of that shard, if none of them is left
+    query: str | None = field(default=None, repr=False)  # of an RDB file's URL; may be a secret
 
     @property
     def is_cluster(self) -> bool:
@@ -60,6 +61,11 @@ class Endpoint:
         """Whether Sentinels tell where it is."""
         return bool(self.master)
 
+    @property
+    def is_dump(self) -> bool:
+        """Whether it is no server, but an RDB file: see `dumps`."""
+        return self.scheme in dumps.SCHEMES
+
     def at(self, host: str, port: int) -> Endpoint:
         """One server of it: the same credentials, TLS and database."""
         scheme = "rediss" if self.tls else "redis"
@@ -69,6 +75,8 @@ class Endpoint:
 
     def now(self) -> Endpoint:
         """The one server that is meant at this moment. Raises as `finding.find`, if there are several."""
+        if self.is_dump:
+            raise UsageError(f"{self.safe()} is a file, and no server", hint="name a server", code="no-server")
         if not self.nodes:
             return self
         from sync_tasks.finding import find
@@ -84,7 +92,7 @@ class Endpoint:
         return replace(self, shard=members, slots=slots)
 
     @classmethod
-    def parse(cls, url: str, side: Side, password: str | None = None) -> Endpoint:
+    def parse(cls, url: str, side: Side, password: str | None = None, *, files: bool = False) -> Endpoint:
         """An endpoint of a URL. No error shows the URL: what is wrong in it may be its password.
 
         Args:
@@ -92,10 +100,15 @@ class Endpoint:
                 `password@` are a password alone.
             side: SOURCE or TARGET, named in errors.
             password: used if the URL names neither a password nor a file (KEYFERRY_SOURCE_PASSWORD, ...).
+            files: an RDB file will do, too.
 
         Raises:
             UsageError: not such a URL, or a file that it names cannot be read.
         """
+        if files and side is Side.SOURCE and dumps.is_dump(url):
+            found = cls(side=side, **dumps.read(url))
+            dumps.check(found)
+            return found
         found = cls(side=side, **urls.read(url, side, password))
         urls.check_files(found.ca, found.cert, found.key, found.password_file, side, found.sentinel_password_file)
         return found
@@ -107,6 +120,8 @@ class Endpoint:
         Raises:
             UsageError: not such a URL.
         """
+        if url.partition("://")[0] in dumps.SCHEMES:
+            return cls(side=side, **dumps.read(url))
         return cls(side=side, **urls.read(url, side, None))
 
     def __str__(self) -> str:
@@ -114,7 +129,8 @@ class Endpoint:
 
     def url(self) -> str:
         """The full URL, secrets included; `parse` of it gives an equal endpoint."""
-        return self._format(quote(self.password, safe="") if self.password is not None else None)
+        password = quote(self.password, safe="") if self.password is not None else None
+        return dumps.written(self, password, self.query) if self.is_dump else self._format(password)
 
     def safe(self) -> str:
         """The URL for showing: no password in it."""
@@ -126,6 +142,8 @@ class Endpoint:
 
     def address(self) -> str:
         """host:port or the socket's path, as people write it; of several nodes all that are named, and whose master."""
+        if self.is_dump and self.scheme != dumps.FILE:
+            return f"{self.scheme}://{self.path}"
         if self.nodes:
             return ",".join(f"{_bracketed(host)}:{port}" for host, port in self.nodes) + self._name()
         return self.path or f"{_bracketed(self.host)}:{self.port}"
@@ -135,12 +153,16 @@ class Endpoint:
 
     def is_same_place(self, other: Endpoint) -> bool:
         """Whether both mean one place, as far as their spelling tells: of several nodes one in common is enough."""
+        if self.is_dump or other.is_dump:
+            return self.is_dump == other.is_dump and self.address() == other.address()
         if self.nodes and other.nodes:
             return self.master == other.master and not set(self.nodes).isdisjoint(other.nodes)
         return not self.nodes and not other.nodes and self.address() == other.address()
 
     def identity(self) -> str:
         """The server as tasks that share one see it: see `server_identity`."""
+        if self.is_dump:
+            return identity(path=self.address())
         return identity(self.nodes or [(self.host, self.port)], path=self.path, master=self.master)
 
     def secret(self) -> str | None:
@@ -188,7 +210,7 @@ class Endpoint:
 
         Of a cluster: one of the node that serves `slot`, or else of any. Raises what finding that does.
         """
-        if self.nodes:
+        if self.nodes or self.is_dump:
             return self.now().connect(**kw)
         from redis import Redis
         from redis.backoff import NoBackoff
@@ -217,7 +239,7 @@ class Endpoint:
         Raises:
             KeyferryError: as `answers.classify` says.
         """
-        if self.nodes:
+        if self.nodes or self.is_dump:
             return self.now().open_socket(timeout)
         try:
             return self._open(timeout)
@@ -263,6 +285,8 @@ class Endpoint:
             raise
 
     def _format(self, password: str | None) -> str:
+        if self.is_dump:
+            return dumps.written(self, password, query="***")
         user = quote(self.username, safe="") if self.username else ""
         info = f"{user}:{password}@" if password is not None else f"{user}@" if user else ""
         names = ("ca", "cert", "key", "sni", "password_file", "sentinel_username", "sentinel_password_file")

@@ -76,12 +76,12 @@ class Registering(Entry):
         """
         from sync_tasks.precheck.connectivity import probe
 
-        return probe(self._end(where, side))
+        return probe(self._end(where, side, files=True))
 
-    def _end(self, text: str, side: Side) -> Endpoint:
+    def _end(self, text: str, side: Side, files: bool = False) -> Endpoint:
         if (one := named(text, side)) is not None:
             owner = one.account or self._account
             if owner != self._account:
                 self._store.may_use(owner, one.role or "", self._account, side, one.name)
             return self._sealing().instance(owner, one.name, side, one.db)
-        return Endpoint.parse(text, side, self._settings.password(side))
+        return Endpoint.parse(text, side, self._settings.password(side), files=files)

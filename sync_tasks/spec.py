@@ -30,6 +30,7 @@ from sync_tasks.verify_spec import VerifyLimits, VerifySpec
 TEN_YEARS_S = 10 * 365 * 86_400
 
 SyncType = Literal["full", "incremental"]
+Reader = Literal["psync", "rdb"]
 BOTH: tuple[SyncType, ...] = ("full", "incremental")
 Tag = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 DbNumber = Annotated[int, Field(ge=0, le=255)]
@@ -40,6 +41,7 @@ RANGES = {
     "resource_group": "text of 1 to 64 printable characters",
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
     "sync_types": 'a list of "full" and "incremental", or of one of them',
+    "reader": '"psync" or "rdb"',
     "databases": "a table of source to target database, 0..255; several may go to one",
     "prefer_replica": "true or false",
     "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
@@ -83,6 +85,7 @@ MEANING = {
     " overwritten",
     "sync_types": "full alone: what is there is copied, then the target is closed to the task; incremental alone:"
     " what is there is not copied, and writes are followed from the start of the task on",
+    "reader": "psync: as a replica does, snapshot and stream; rdb: a file. See [readers.md](readers.md)",
     "databases": "which go where; left out: all, each to its own number",
     "prefer_replica": "whether snapshot and stream are read from a replica of the source, where one is fit",
     "extend_expiry_s": "so much later keys expire on the target than at the source, while the task follows",
@@ -112,9 +115,7 @@ MEANING = {
 
 OF_ONE_DB = r"^filter\.db\.\d+\."
 
-UNBUILT: dict[str, Any] = {
-    "reader": "psync",
-}
+UNBUILT: dict[str, Any] = {}
 """Settings that exist but are not built yet, with the one value that means the same as leaving them out."""
 
 
@@ -139,6 +140,7 @@ class TaskSpec(Strict):
     resource_group: Tag | None = None
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"] = "precheck-and-report"
     sync_types: Annotated[tuple[SyncType, ...], Field(min_length=1)] = BOTH
+    reader: Reader = "psync"
     databases: dict[DbNumber, DbNumber] | None = None
     prefer_replica: StrictBool = False
     extend_expiry_s: Annotated[StrictInt, Field(ge=0, le=TEN_YEARS_S)] = 600

@@ -82,7 +82,7 @@ class Applier(Part):
         self.log, self.directory, self.known, self.slots = log, directory, known, scope.slots
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         blind = self.blind = self.task.spec.transform.active  # a key of the target may be any of the source
-        self.clock = Clock(0 if blind else self.task.spec.extend_expiry_s * 1000, blind=blind)
+        self.clock = Clock(0 if blind else self.task.spec.extend_expiry_s * 1000, blind=blind, still=source.still)
         self.clock.own_from = log.end or 0
         if self.task.finishing:
             self.finishing.set()

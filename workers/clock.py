@@ -25,9 +25,13 @@ class Clock:
         now_ms: this process' clock; `skew_ms` brings it to the target's.
         blind: the source cannot be asked for the times of keys that the target has, and a time that is only roughly
             known stays so.
+        still: no DEL of the source tells that a key's time is over: the target's clock does.
     """
 
-    def __init__(self, extend_ms: int, now_ms: Callable[[], int] = now_ms, *, blind: bool = False) -> None:
+    def __init__(
+        self, extend_ms: int, now_ms: Callable[[], int] = now_ms, *, blind: bool = False, still: bool = False
+    ) -> None:
+        self.still = still
         self.extend_ms = self.usual_ms = extend_ms
         self.now_ms = now_ms
         self.skew_ms = 0  # target's clock minus ours, rather too much than too little
@@ -120,7 +124,7 @@ class Clock:
 
     def ahead(self, plain_ms: int) -> bool:
         """Whether a time lies so far ahead of the target's now that it may be written as it is."""
-        return plain_ms > self.target_now() + self.margin_ms
+        return self.still or plain_ms > self.target_now() + self.margin_ms
 
     def write(self, time_ms: int, exact: bool) -> int:
         """The time to write for a source's time."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from sync_tasks.errors import Malformed
 from sync_tasks.lanes import Lane, table
 from workers.codec import Framer
 from workers.codec.filter_cy import Filter
 from workers.scope import Scope
-from workers.source.psync import ReplicaLink
 from workers.spool.chunks import ChunkWriter, Closed
 from workers.spool.room import when_there_is_room
 from workers.spool.sorted import keep
@@ -25,6 +25,13 @@ SMALL_BYTES = 256 << 10
 """A database with no more than this is one chunk: each costs some ten transactions and messages, however small."""
 
 
+class Ended(Protocol):
+    """What a snapshot comes by."""
+
+    def end_mark(self, rest: bytes) -> None:
+        """`rest` was read behind the RDB. Raises SourceError if it should not be there."""
+
+
 class SnapshotReader:
     """One snapshot from the link to chunk files.
 
@@ -36,6 +43,8 @@ class SnapshotReader:
         waiting: called with the error while there is no room on the disk.
         scope: its filter of keys is obeyed.
         lanes: of a target that is a cluster: what goes to different ones is in different chunks.
+        past: keys whose time is before that, in ms since the epoch, are left out: of what is no stream nobody will say
+            that they are gone. None: a stream follows, which does.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class SnapshotReader:
         waiting: Callable[[Exception], float],
         scope: Scope | None = None,
         lanes: Sequence[Lane] = (),
+        past: int | None = None,
     ) -> None:
         self._scope = scope or Scope(None)
         self.chunks = ChunkWriter(directory, closed)
@@ -56,6 +66,9 @@ class SnapshotReader:
         self.framer = Framer(self._shards, HUGE_BYTES)
         if lanes:
             self.framer.sort_by(table(lanes))
+        self._past = past
+        if past is not None:
+            self.framer.leave_out(past)
         self.functions: list[bytes] = []
         self.scripts: list[bytes] = []
         self.stream_db = 0
@@ -68,7 +81,7 @@ class SnapshotReader:
         self._huge_shard = 0
         self._passing = False  # the huge value that comes is of a key that is not in scope
 
-    def read(self, link: ReplicaLink, parts: Iterator[bytes | int | None]) -> None:
+    def read(self, link: Ended, parts: Iterator[bytes | int | None]) -> None:
         """Read to the end of the snapshot; what follows stays with the link.
 
         Raises ConnectionLost, Malformed, UnsupportedType, Stopped, Fenced.
@@ -103,7 +116,8 @@ class SnapshotReader:
                 self._select(event[1])
             elif kind == "huge":
                 _, key, expire_ms, value_type, self._huge_shard = event
-                self._passing = not self._scope.takes(self._db, key)
+                over = self._past is not None and expire_ms != -1 and expire_ms < self._past
+                self._passing = over or not self._scope.takes(self._db, key)
                 self._huge(partial(self.chunks.begin_huge, key, expire_ms, value_type))
             elif kind == "part":
                 self._huge(partial(self.chunks.part, event[1]))

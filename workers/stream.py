@@ -21,11 +21,11 @@ from workers.intake import Intake
 from workers.lanes import Lanes
 from workers.ports import StreamPort
 from workers.pruning import Pruning
+from workers.readers import receiver_of, sources_of
 from workers.receive import Receiver
 from workers.scope import Scope
 from workers.sharding import Slots, of_node
 from workers.source.ask import Source
-from workers.source.sources import Sources
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.target.claim import FINISHED
@@ -72,7 +72,7 @@ class StreamJob:
         source = of_node(port, source)
         self.node = port.node()
         self.directory = spool / port.task.uid / str(self.node.number)
-        self._source, self._sources = source, Sources(source)
+        self._source, self._sources = source, sources_of(port, source)
         self.source = self._sources.new()
         self.slots = Slots(port, self.source, source)
         limits = stream_limits(port.task.spec.throttle, port.task.spec.instance_class, 1)
@@ -193,7 +193,7 @@ class StreamJob:
             self._sources.new(), self.known, self.log, self.applier.scope, lambda: self.applier.checkpoint(),
             self.port.event,
         )  # fmt: skip
-        self.receiver = Receiver(
+        self.receiver = receiver_of(self.port)(
             self._source, self.port, self.log, self.directory, self._sources.new(),
             committed=lambda: self.applier.progress.committed, begin=lambda gen: self.applier.close_earlier(gen),
             checkpoint=lambda: self.applier.checkpoint(), border=self.applier.border,

@@ -64,7 +64,7 @@ def _told(url: str, side: Side, state: Path | None) -> Connectivity:
     from sync_tasks.settings import Settings
 
     if not url.startswith(SCHEME):
-        return probe(Endpoint.parse(url, side, Settings().password(side)))
+        return probe(Endpoint.parse(url, side, Settings().password(side), files=True))
     with connected(state) as client:
         return client.connectivity(url, side)
 

@@ -24,7 +24,7 @@ from sync_tasks.cli.watch import Watch
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, KeyferryError
 from sync_tasks.spec import TaskSpec
-from sync_tasks.supervise import broker, process
+from sync_tasks.supervise import broker, process, stdin
 from sync_tasks.supervise.children import Children, Role
 from sync_tasks.supervise.directory import Directory
 from sync_tasks.supervise.outcome import Outcome, Reading, decide
@@ -44,7 +44,7 @@ RELEASE_WITHIN_S = 5.0  # until the stream job has reached a checkpoint after be
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The command line, read. `secrets`: what no output may show."""
+    """The command line, read. `secrets`: what no output may show. `piped`: the source comes by standard input."""
 
     source: Endpoint
     target: Endpoint
@@ -55,6 +55,7 @@ class Request:
     load_workers: int
     json: bool
     secrets: tuple[str, ...] = ()
+    piped: bool = False
 
 
 SPARE_STREAMS = 2
@@ -126,6 +127,8 @@ class Foreground:
         """Start everything. The epochs of the nodes as they were before this run's jobs took them."""
         self._directory.open(self._pause)
         self._screen.open()
+        if self._request.piped:
+            stdin.spool(self._request.source, self._pause)
         path = broker.binary()
         self._children.start(Role("broker", broker.runner(self._directory, path)))
 

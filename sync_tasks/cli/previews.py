@@ -37,12 +37,15 @@ def preview(tasks: Which, json: Json = False, state: State = None) -> int:
 
 def of_words(source: str, target: str, config: Path | None, settings: Mapping[str, Any], json: bool) -> int:
     """Of a task that is not made."""
+    from sync_tasks import reading
     from sync_tasks.changes import changed
     from sync_tasks.preview import Preview
-    from sync_tasks.spec import TaskSpec, mapping
+    from sync_tasks.spec import mapping
 
-    spec = changed(TaskSpec(), config, settings, "create")
     (here, here_db), (there, there_db) = _end(source, Side.SOURCE), _end(target, Side.TARGET)
+    spec = changed(reading.usual(None if isinstance(here, str) else here), config, settings, "create")
+    if not isinstance(here, str):
+        reading.check(spec, here)
     mapping(spec.databases, here_db, there_db)
     found = Preview.of(here, there, spec)
     put(asdict(found)) if json else typer.echo(_text(found))
@@ -56,7 +59,7 @@ def _end(text: str, side: Side) -> tuple[End, int | None]:
 
     if (one := named(text, side)) is not None:
         return text, one.db
-    endpoint = Endpoint.parse(text, side)
+    endpoint = Endpoint.parse(text, side, files=True)
     return endpoint, endpoint.db
 
 

@@ -19,6 +19,8 @@ Examples:
   keyferry sync redis://old:6379 redis://:password@new:6379
   keyferry sync --until in-sync --json redis://old:6379 redis://new:6379
   keyferry sync --state /var/lib/orders --config orders.toml redis://old:6379/0 redis://new:6379/5
+  keyferry sync --until full dump.rdb redis://new:6379
+  zcat dump.rdb.gz | keyferry sync --until full - redis://new:6379
 
 \b
 Passwords need not stand on the command line: ?password_file=FILE in a URL, or KEYFERRY_SOURCE_PASSWORD
@@ -32,7 +34,10 @@ Exit: 0 done, 2 usage, 3 source, 4 target, 5 control, 130 after Ctrl-C, 143 afte
 def sync(
     source_url: Annotated[
         str,
-        typer.Argument(metavar="SOURCE_URL", help="redis://[user:password@]host:port[/db]; others: docs/addresses.md"),
+        typer.Argument(
+            metavar="SOURCE_URL",
+            help="redis://[user:password@]host:port[/db]; others: docs/addresses.md; an RDB file, or -",
+        ),
     ],
     target_url: Annotated[str, typer.Argument(metavar="TARGET_URL", help="the same; /db: where the source's /db goes")],
     state: Annotated[
@@ -50,16 +55,26 @@ def sync(
     ] = 2,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
+    from sync_tasks import reading
+    from sync_tasks.changes import changed
     from sync_tasks.cli import core, foreground
+    from sync_tasks.dumps import STDIN
     from sync_tasks.endpoints import Endpoint
     from sync_tasks.errors import Side
     from sync_tasks.settings import Settings
-    from sync_tasks.spec import TaskSpec, load_toml, mapping
+    from sync_tasks.spec import mapping
+    from sync_tasks.supervise import stdin
 
     environment = Settings()
-    source = Endpoint.parse(source_url, Side.SOURCE, environment.password(Side.SOURCE))
+    piped = source_url == STDIN
+    source = (
+        stdin.endpoint(state)
+        if piped
+        else Endpoint.parse(source_url, Side.SOURCE, environment.password(Side.SOURCE), files=True)
+    )
     target = Endpoint.parse(target_url, Side.TARGET, environment.password(Side.TARGET))
-    spec = load_toml(config) if config is not None else TaskSpec()
+    spec = changed(reading.usual(source), config, {}, str(config))
+    reading.check(spec, source)
     scope = mapping(spec.databases, source.db, target.db)
     request = foreground.Request(
         source=source,
@@ -70,7 +85,8 @@ def sync(
         until=until,
         load_workers=load_workers,
         json=json,
-        secrets=tuple(filter(None, (source.secret(), target.secret()))),
+        secrets=tuple(filter(None, (source.secret(), source.query, target.secret()))),
+        piped=piped,
     )
     core.check(environment.require_core, quiet=json)
     return foreground.run(request)

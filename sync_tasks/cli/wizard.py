@@ -12,6 +12,7 @@ from sync_tasks.errors import KeyferryError, Side
 
 if TYPE_CHECKING:
     from sync_tasks.client import Client
+    from sync_tasks.spec import TaskSpec
 
 Ask = Callable[[str, str], str]
 """A question and the answer that counts when none is given; the answer."""
@@ -46,7 +47,6 @@ def ask(client: Client, question: Ask, say: Say) -> tuple[str, str, dict[str, An
         typer.Abort: Ctrl-C, or the input ends.
     """
     from sync_tasks.changes import changed
-    from sync_tasks.spec import TaskSpec
 
     if instances := client.instances():
         say("Registered: " + ", ".join(f"instance://{one.name}" for one in instances))
@@ -60,14 +60,24 @@ def ask(client: Client, question: Ask, say: Say) -> tuple[str, str, dict[str, An
         elif advanced or (setting, text, usual) in QUESTIONS:
             _settle(pairs, setting, text, usual, question, say)
     table = settings_of(pairs)
-    changed(TaskSpec(), None, table, "settings")
+    changed(_usual(source), None, table, "settings")
     return source, target, table
+
+
+def _usual(source: str) -> TaskSpec:
+    """The settings of whoever gives none, for this source."""
+    from sync_tasks import dumps
+    from sync_tasks.endpoints import Endpoint
+    from sync_tasks.reading import usual
+
+    return usual(Endpoint(Side.SOURCE, **dumps.read(source)) if dumps.is_dump(source) else None)
 
 
 def _place(client: Client, side: Side, question: Ask, say: Say) -> str:
     """An address that answers."""
     while True:
-        given = question(f"{side.value.title()}: a URL, or instance://NAME", "").strip()
+        what = "a URL, instance://NAME, or an RDB file" if side is Side.SOURCE else "a URL, or instance://NAME"
+        given = question(f"{side.value.title()}: {what}", "").strip()
         try:
             say(f"  {client.connectivity(given, side).line()}")
         except KeyferryError as error:

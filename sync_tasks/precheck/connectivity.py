@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sync_tasks import dumps
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.precheck.facts import Facts, gather, opened
 from sync_tasks.topology import shards
@@ -21,13 +22,15 @@ class Connectivity:
     address: str
     version: str  # product and version
     topology: str  # for people
-    round_trip_ms: float
-    keys: int
-    databases: int  # that hold keys
+    round_trip_ms: float | None  # None: it is a file
+    keys: int | None  # None: not known
+    databases: int | None  # that hold keys
     tls: bool
 
     def line(self) -> str:
         """For people."""
+        if self.keys is None:
+            return self.version
         tls = ", TLS" if self.tls else ""
         keys = f"{self.keys} keys in {self.databases} databases"
         return f"{self.version}, {self.topology}{tls}; {keys}; {self.round_trip_ms} ms away"
@@ -41,6 +44,8 @@ def probe(endpoint: Endpoint) -> Connectivity:
     """Ask it. Raises KeyferryError: why it cannot be used, with what to do."""
     if endpoint.is_cluster:
         return _cluster(endpoint)
+    if endpoint.is_dump:
+        return Connectivity(endpoint.address(), dumps.look(endpoint), "file", None, None, None, False)
     client = opened(endpoint)
     try:
         facts = gather(client, endpoint)
@@ -64,7 +69,8 @@ def _cluster(endpoint: Endpoint) -> Connectivity:
     replicas = sum(len(shard.replicas) for shard in found)
     return Connectivity(
         endpoint.address(), min(one.version for one in each), f"cluster of {len(found)} masters, {replicas} replicas",
-        max(one.round_trip_ms for one in each), sum(one.keys for one in each), max(one.databases for one in each),
+        max(one.round_trip_ms or 0.0 for one in each), sum(one.keys or 0 for one in each),
+        max(one.databases or 0 for one in each),
         endpoint.tls,
     )  # fmt: skip
 

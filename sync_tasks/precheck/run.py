@@ -55,7 +55,7 @@ def ask(
     rest = [item for item in wanted if item not in meetings]
     for batch, seconds in ((meetings, meet_s), (rest, within_s)):
         ready = [item for item in batch if item.needs <= scene.known.keys()]
-        found([_unasked(item) for item in batch if item not in ready])
+        found([_unasked(item, scene) for item in batch if item not in ready])
         for some in _side_by_side(scene, ready, seconds, pause):
             found(some)
             if hasty and any(result.error for result in some):
@@ -110,5 +110,7 @@ def _late(scene: Scene, item: Item, within_s: float) -> KeyferryError:
     )
 
 
-def _unasked(item: Item) -> Result:
+def _unasked(item: Item, scene: Scene) -> Result:
+    if scene.source.is_dump and Side.SOURCE in item.needs:
+        return Result(item.id, Finding.SKIPPED, "the source is a file: there is no server to ask")
     return Result(item.id, Finding.SKIPPED, "not asked: a server that it needs has not answered")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from sync_tasks import lifecycle, names
+from sync_tasks import lifecycle, names, reading
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.models import Grant, Lease, Node, Task
@@ -34,13 +34,14 @@ class Tasks(StoreBase):
         account: str = "",
         instances: Sequence[Named | None] = (None, None),
     ) -> TaskView:
-        """A new task with one node, not started. Raises UsageError if URLs contradict `databases`.
+        """A new task with one node, not started. Raises UsageError if URLs contradict `databases`, or `reader`.
 
         Args:
             account: whose it is; "": the installation's own.
             instances: those that the ends are. Of another account they come with a grant.
         """
         mine, theirs = instances
+        reading.check(spec, source)
         mapping(spec.databases, source.db, target.db)
         with self.database.write() as session:
             task = Task(
@@ -138,7 +139,14 @@ class Tasks(StoreBase):
 
 def set_spec(session: Session, task: Task, spec: TaskSpec) -> None:
     """Give a task new settings. Raises UsageError if they contradict its URLs."""
+    reading.check(spec, Endpoint.stored(task.source_safe.partition("?")[0], Side.SOURCE))
     extents.keep(session, task, spec)
+    if spec.reader != rows.spec_of(task).reader and extents.begun(session, task):
+        raise UsageError(
+            "reader cannot change once copying has begun",
+            hint="restart the task with another, or make another task",
+            code="reader",
+        )
     if spec.sync_types != rows.spec_of(task).sync_types:
         if extents.begun(session, task):
             raise UsageError(

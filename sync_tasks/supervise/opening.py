@@ -72,8 +72,8 @@ def same(task: TaskView, wanted: Wanted) -> None:
     """
     # Without the query: files it names may be gone by now, and an address is all that is compared.
     held = (
-        Endpoint.parse(task.source.partition("?")[0], Side.SOURCE),
-        Endpoint.parse(task.target.partition("?")[0], Side.TARGET),
+        Endpoint.stored(task.source.partition("?")[0], Side.SOURCE),
+        Endpoint.stored(task.target.partition("?")[0], Side.TARGET),
     )
     for there, here in zip(held, (wanted.source, wanted.target), strict=True):
         if not there.is_same_place(here):

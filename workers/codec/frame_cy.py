@@ -33,6 +33,8 @@ _OF_ARRAY = cython.declare(cython.int, 32)
 _TEMPLATE = cython.declare(cython.int, 242)
 _KEY_META = cython.declare(cython.int, 243)
 
+NEVER = cython.declare(cython.longlong, -(1 << 62))  # ms: no key's time is before that
+
 # Phases of the framer.
 _HEADER = cython.declare(cython.int, 0)
 _TOP = cython.declare(cython.int, 1)  # between entries
@@ -59,6 +61,8 @@ class Framer(Parted):
     """
 
     db = cython.declare(cython.longlong, visibility="readonly")
+    over = cython.declare(cython.longlong, visibility="readonly")
+    _past: cython.longlong
     _phase: cython.int
     _valkey: cython.bint
     _checked: cython.bint  # whether a checksum follows
@@ -77,7 +81,8 @@ class Framer(Parted):
         self._valkey = self._checked = False
         self._expire = -1
         self._filter = None
-        self.db = 0
+        self._past = NEVER
+        self.db = self.over = 0
 
     def sort_by(self, table: bytes) -> None:
         """The shard of each hash slot, a byte each, instead of equal ranges of slots."""
@@ -88,6 +93,11 @@ class Framer(Parted):
     def filter(self, key_filter: object) -> None:
         """From here on, pass over keys that a `Filter` does not take; None: take all. Huge values are the caller's."""
         self._filter = key_filter
+
+    def leave_out(self, before_ms: int) -> None:
+        """From here on, pass over keys whose time is before that, and count them in `over`: nobody tells when they go.
+        Huge values are the caller's."""
+        self._past = before_ms
 
     def pending(self, shard: int) -> int:
         """Bytes that wait in a shard's buffer."""
@@ -260,6 +270,9 @@ class Framer(Parted):
             and cython.cast(Filter, self._filter).takes_at(self._key, 0, self._klen) == 0
         ):
             self._before = b""
+        elif self._expire < self._past and self._expire != -1:
+            self._before = b""
+            self.over += 1
         elif self._pos - self._head == 1 and self._type < 31 and self._is_empty():
             self._before = b""
         elif self._type >= _OF_LISTPACK or self._before:

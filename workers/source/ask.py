@@ -86,6 +86,9 @@ class Source:
     Every method raises ConnectionLost, CredentialsRefused or SourceError.
     """
 
+    still = False
+    """Whether nothing follows what was copied: no DEL tells that a key has expired."""
+
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._links: dict[int, Link] = {}  # by database

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from sync_tasks.endpoints import Endpoint
+from collections.abc import Callable
+
 from workers.source.ask import Source
 
 
 class Sources:
-    """Makes them, one for each thread, and knows them all. Args: the source node."""
+    """Makes them, one for each thread, and knows them all.
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    Args:
+        make: one more.
+    """
+
+    def __init__(self, make: Callable[[], Source]) -> None:
+        self._make = make
         self._made: list[Source] = []
 
     def new(self) -> Source:
         """One more."""
-        made = Source(self._endpoint)
+        made = self._make()
         self._made.append(made)
         return made
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+from sync_tasks import dumps
 from sync_tasks.errors import Side
 from sync_tasks.precheck.item import Answer, Item, passed
 from sync_tasks.precheck.scene import Scene
 
 
 def _ask(scene: Scene, side: Side) -> Answer:
+    if scene.endpoint(side).is_dump:
+        return passed(f"{scene.endpoint(side).address()} is {dumps.look(scene.endpoint(side))}")
     facts = scene.meet(side)
     tls = " with TLS" if scene.endpoint(side).tls else ""
     return passed(f"{scene.endpoint(side).address()} answers{tls}: {facts.name}")

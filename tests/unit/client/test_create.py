@@ -40,6 +40,8 @@ def test_as_dict_is_json_with_the_names_of_the_settings_file(client: Client) -> 
         "environment": None,
         "resource_group": None,
         "conflict_mode": "precheck-and-report",
+        "reader": "psync",
+        "prefer_replica": False,
         "databases": {"0": 3},
         "extend_expiry_s": 600,
         "filter": {"allow_prefixes": [], "block_prefixes": [], "block_commands": [], "db": {}},
@@ -67,8 +69,10 @@ def test_an_unknown_setting_is_told_with_the_nearest_one(client: Client) -> None
     assert caught.value.hint == "did you mean retry.other_min?"
     with pytest.raises(UsageError, match=r"create: retry\.other_min = 30 is out of range"):
         client.create(SOURCE, TARGET, retry={"connection_min": 30, "other_min": 30})
-    with pytest.raises(UsageError, match="not supported yet"):
-        client.create(SOURCE, TARGET, reader="scan")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match='reader = "mirror" is not allowed'):
+        client.create(SOURCE, TARGET, reader="mirror")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="reads a file"):
+        client.create(SOURCE, TARGET, reader="rdb")
     with pytest.raises(UsageError, match="line 1 of the transform"):
         client.create(SOURCE, TARGET, transform={"lua": "x"})
     assert client.list() == []

@@ -320,3 +320,13 @@ def test_a_string_that_expands_beyond_the_limit_comes_in_parts(codec: Any, size:
         framed = _frame(codec, rdb(entry(b"k", 0, value), entry(b"l", 0, raw(b"v"))), huge=300, sizes=iter(sizes))
         assert any(event[0] == "huge" for event in framed.events) is huge
         assert framed.entries() == {(0, b"k"): (-1, b"\x00" + value), (0, b"l"): (-1, b"\x00" + raw(b"v"))}
+
+
+def test_keys_whose_time_is_over_are_left_out_where_nobody_will_tell(codec: Any) -> None:
+    whole = _frame(codec, RDB).entries()
+    for before in (0, 1000 << 30, (1000 << 30) + 1, (1 << 41) + 1):
+        framer = codec.Framer(4, 8 << 20)
+        framer.leave_out(before)
+        left = {at: one for at, one in whole.items() if one[0] == -1 or one[0] >= before}
+        assert frame(framer, 4, RDB, ()).entries() == left
+        assert framer.over == len(whole) - len(left)

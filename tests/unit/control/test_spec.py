@@ -131,7 +131,7 @@ WRONG = [
     ("[filtr]\na = 1", "unknown setting filtr", "filter?"),
     ("[filter]\nalow_prefixes = []", "unknown setting filter.alow_prefixes", "filter.allow_prefixes?"),
     ("xyzzy = 1", "unknown setting xyzzy", "known are"),
-    ('reader = "scan"', 'reader = "scan" is not supported yet', 'leave reader out or set it to "psync"'),
+    ('reader = "scan"', 'reader = "scan" is not allowed', 'reader takes "psync" or "rdb"'),
     ('sync_types = ["full", "full"]', "sync_types", '"full" and "incremental", or of one'),
     ("sync_types = []", "sync_types", '"full" and "incremental", or of one'),
     ('sync_types = ["some"]', "sync_types", '"full" and "incremental", or of one'),

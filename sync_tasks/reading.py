@@ -1,0 +1,42 @@
+"""How a source is read: which readers go with which sources and settings."""
+
+from __future__ import annotations
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import UsageError
+from sync_tasks.spec import TaskSpec
+
+
+def usual(source: Endpoint | None) -> TaskSpec:
+    """The settings of whoever gives none: of a file, `rdb` and the full sync alone."""
+    if source is not None and source.is_dump:
+        return TaskSpec(reader="rdb", sync_types=("full",))
+    return TaskSpec()
+
+
+def check(spec: TaskSpec, source: Endpoint) -> None:
+    """Raise UsageError if the setting `reader` does not go with the source, or with other settings."""
+    if source.is_dump and spec.reader != "rdb":
+        raise _wrong(
+            f'the source {source.safe()} is a file, and reader is "{spec.reader}"',
+            'leave reader out, or set it to "rdb"',
+        )
+    if spec.reader == "rdb":
+        if not source.is_dump:
+            raise _wrong(
+                f'reader = "rdb" reads a file, and the source {source.address()} is a server',
+                "name a file, file:///path, or a URL of object storage",
+            )
+        if spec.follows:
+            raise _wrong(
+                "nothing follows an RDB file: it can only be copied", 'set sync_types = ["full"], or leave it out'
+            )
+    if spec.prefer_replica and spec.reader != "psync":
+        raise _wrong(
+            f'prefer_replica is for the reader "psync", not for "{spec.reader}"',
+            "leave prefer_replica out; to read a replica by SCAN, name it as the source",
+        )
+
+
+def _wrong(what: str, hint: str) -> UsageError:
+    return UsageError(what, hint=hint, code="reader")

@@ -1,0 +1,23 @@
+"""Which receiver a task has, and whom its other threads ask, by its setting `reader`."""
+
+from __future__ import annotations
+
+from sync_tasks.endpoints import Endpoint
+from workers.ports import StreamPort
+from workers.read_dump import DumpReceiver
+from workers.receive import Receiver
+from workers.source.ask import Source
+from workers.source.sources import Sources
+from workers.source.still import Still
+
+
+def receiver_of(port: StreamPort) -> type[Receiver]:
+    """What reads the source."""
+    return DumpReceiver if port.task.spec.reader == "rdb" else Receiver
+
+
+def sources_of(port: StreamPort, source: Endpoint) -> Sources:
+    """Makes what asks it."""
+    if port.task.spec.reader == "rdb":
+        return Sources(lambda: Still(source, port.node))
+    return Sources(lambda: Source(source))
