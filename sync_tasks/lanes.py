@@ -6,7 +6,7 @@ which one checkpoint speaks; Keyferry's own keys of a lane have a hash tag of on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import count
@@ -41,7 +41,7 @@ class Lane:
 
     def uid(self, task: str) -> str:
         """In the place of a task's uid in the names of our own keys."""
-        return f"{task}:{{{self.tag}}}"
+        return f"{task}:{self.number}:{{{self.tag}}}"  # a tag may be given to another lane later
 
 
 def lanes_of(shards: Sequence[Shard]) -> tuple[Lane, ...]:
@@ -79,7 +79,7 @@ def table(lanes: Sequence[Lane]) -> bytes:
     return bytes(found)
 
 
-def written(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
+def written(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
     """As JSON keeps them."""
     return [{**asdict(one), "slots": [list(pair) for pair in one.slots], "founded": [*one.founded]} for one in lanes]
 

@@ -111,7 +111,9 @@ class Closing:
             )
         if self.gen > 1:
             mine = marks_key(self._uid, self._node.number, self.gen)
-            chunks = [c for g in range(1, self.gen + 1) for c in self._port.chunks(g)]
+            # What was loaded to another lane may have moved to this one since, with its slot.
+            chunks = [c for g in range(1, self.gen) for c in self._port.chunks(g, every=True)]
+            chunks += self._port.chunks(self.gen)
             spec = self._port.task.spec
             made = None
             if spec.transform.active:

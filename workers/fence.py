@@ -37,12 +37,13 @@ def fence(endpoint: Endpoint, task: TaskView, nodes: list[NodeView], home: int) 
         for node in nodes:
             # The stream first: should the target go away in between, a load that is shut would never be complete.
             close_stream(link, task.uid, node.number)
-            _close_loads(link, task.uid, node)
+            close_loads(link, task.uid, node)
     finally:
         link.close()
 
 
-def _close_loads(link: TargetLink, uid: str, node: NodeView) -> None:
+def close_loads(link: TargetLink, uid: str, node: NodeView) -> None:
+    """Shut the target to every loader of a node."""
     # The database may have lost its last commits.
     begun = int(link.ask(b"HGET", checkpoint_key(uid, node.number), b"snapshots") or 0)
     for gen in range(1, max(begun, node.gen) + 1):

@@ -117,8 +117,8 @@ class LanePort:
     def change_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
         self._port.change_lanes(before, after)
 
-    def settle_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
-        self._port.settle_lanes(before, after)
+    def settle_lanes(self, numbers: Sequence[int]) -> None:
+        self._port.settle_lanes(numbers)
 
     def progress(self, values: Mapping[str, Any]) -> None:
         self._port.progress(values)

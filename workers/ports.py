@@ -62,8 +62,8 @@ class StreamPort(Protocol):
     def change_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
         """Slots of the target have moved: all jobs of the task end at a checkpoint, and go on with other lanes."""
 
-    def settle_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
-        """What is known of lanes by now; nothing if they are others meanwhile."""
+    def settle_lanes(self, numbers: Sequence[int]) -> None:
+        """The node's stream has its place in these lanes, which were made later."""
 
     def reload(self, chunk_ids: list[int]) -> None:
         """Chunks that the target has lost: READY again and sent."""

@@ -17,7 +17,7 @@ from sync_tasks.extent import Extent
 from sync_tasks.lanes import Lane, moved
 from sync_tasks.names import checkpoint_key, closed_key
 from sync_tasks.topology import shards
-from workers.fence import close_stream
+from workers.fence import close_loads, close_stream
 from workers.lanes import lanes
 from workers.ports import StreamPort
 from workers.spool.log import Log
@@ -102,11 +102,7 @@ def found(port: StreamPort, target: Endpoint, home: int) -> None:
         donor = min(streaming, key=lambda point: point.offset)
         for lane in fresh:
             _begin(port, target, lane, home, donor)
-    after = tuple(
-        Lane(one.number, one.tag, one.slots, one.later, (*one.founded, node.number)) if one in fresh else one
-        for one in known
-    )
-    port.settle_lanes(known, after)
+    port.settle_lanes([lane.number for lane in fresh])
 
 
 def _link(port: StreamPort, target: Endpoint, lane: Lane, home: int) -> TargetLink:
@@ -131,7 +127,9 @@ def _begin(port: StreamPort, target: Endpoint, lane: Lane, home: int, donor: Che
     more = [b"extent", nothing, b"adding", b"", b"windows", b"0", b"snapshots", b"%d" % donor.gen]
     link = _link(port, target, lane, home)
     try:
-        commands: list[list[bytes | int]] = [[b"MULTI"], [b"DEL", checkpoint_key(uid, number)]]
+        if link.ask_all([[b"WATCH", checkpoint_key(uid, number)], [b"HGET", checkpoint_key(uid, number), b"state"]])[1]:
+            return  # it had begun, and nobody could write that down
+        commands: list[list[bytes | int]] = [[b"MULTI"]]
         commands.append([b"HSET", checkpoint_key(uid, number), *point.fields(), *more])
         commands += [[b"SET", closed_key(uid, number, gen), b"1"] for gen in range(1, donor.gen + 1)]
         link.ask_all([*commands, [b"EXEC"]])
@@ -142,6 +140,7 @@ def _begin(port: StreamPort, target: Endpoint, lane: Lane, home: int, donor: Che
 def _end(port: StreamPort, target: Endpoint, lane: Lane, home: int) -> None:
     link = _link(port, target, lane, home)
     try:
+        close_loads(link, lane.uid(port.task.uid), port.node())
         close_stream(link, lane.uid(port.task.uid), port.node().number)
     finally:
         link.close()

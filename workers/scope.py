@@ -35,11 +35,10 @@ class Scope:
     ) -> None:
         self.databases, self.slots = databases, slots
         spec = filter_spec or FilterSpec()
-        there = hash_slots.ALL if lane is None else lane.slots
         both = slots if lane is None else hash_slots.meet(slots, lane.slots)
         self.extent = Extent.of(databases, spec, both)
         self.lane, self.one_slot = lane, lane is not None
-        self._apart = slots is not None and hash_slots.meet(slots, there) != there
+        self._apart = slots is not None and slots != hash_slots.ALL  # other nodes have their checkpoints there, too
         self._crowded = _filters(self.extent) or self._apart
         self.blocked = frozenset(name.encode() for name in spec.block_commands)  # commands
         self._usual = self._compiled(Names.given(spec))

@@ -82,7 +82,11 @@ def sweep(
     present = [c for c in chunks if c.gen == gen]
     before = [c for c in chunks if c.gen < gen and c.gen not in known.gens]
     # A stream may have flushed the marks away.
-    former = [c for c in before if c.gen in known.streamed or _has_begun(link, uid, node, c)]
+    beside = -1 if scope.lane is None else scope.lane.number
+    former = [
+        c for c in before
+        if c.gen in known.streamed or (beside >= 0 and c.shard != beside) or _has_begun(link, uid, node, c)
+    ]  # fmt: skip
     lost = [c for c in former if not _is_whole(c)]
     if lost:
         raise CannotContinue(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import update
@@ -33,11 +34,15 @@ class LanesHandle:
             self.task = rows.task_view(task)
         return self.task.lanes
 
-    def settle_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:
-        """What is known of them by now. Nothing if they are others meanwhile."""
-        with self._write() as (_, _, task):
-            if lanes.read(task.lanes) == tuple(before):
-                task.lanes = lanes.written(after)
+    def settle_lanes(self, numbers: Sequence[int]) -> None:
+        """The node's stream has its place in these lanes, which were made later."""
+        with self._write() as (_, node, task):
+            task.lanes = lanes.written(
+                replace(lane, founded=(*lane.founded, node.number))
+                if lane.number in numbers and node.number not in lane.founded
+                else lane
+                for lane in lanes.read(task.lanes)
+            )
             self.task = rows.task_view(task)
 
     def change_lanes(self, before: Sequence[Lane], after: Sequence[Lane]) -> None:

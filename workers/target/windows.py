@@ -49,7 +49,7 @@ TURNS = 3
 
 
 NOT_SENT = "it is not sent as it is: the target does not know it, or it concerns keys in scope and others"
-ALREADY = re.compile(rb"already exists|not found", re.IGNORECASE)
+ALREADY = re.compile(rb"Library .*already exists|Library not found", re.IGNORECASE)
 """What a command answers that is executed a second time."""
 UNKNOWN = re.compile(rb"-ERR unknown (command|subcommand)", re.IGNORECASE)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import UsageError
 from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.verify_spec import VerifySpec, verify_limits
 from workers.scope import Scope
@@ -57,16 +56,8 @@ def verify(
         told: called with each difference, as in the report, as soon as it is known.
 
     Raises:
-        KeyferryError: a side cannot be reached, refuses, is a cluster, or was restarted meanwhile.
+        KeyferryError: a side cannot be reached, refuses, or was restarted meanwhile.
     """
-    for end in (source, target):
-        if end.is_cluster:
-            raise UsageError(
-                f"{end.address()}: clusters cannot be verified yet",
-                hint="compare by other means; nothing was read",
-                code="cluster",
-                side=end.side,
-            )
     patience = patience or Patience()
     spec = spec or VerifySpec()
     limits = verify_limits(spec.limits)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ConnectionLost, CredentialsRefused, Side, UsageError
+from sync_tasks.errors import ConnectionLost, CredentialsRefused, Side
 from tests.integration.verify.copies import compare, endpoints, follow
 from tests.servers import Server, StartServer
 from workers.verify import verify
@@ -104,7 +103,6 @@ def test_a_missing_permission_is_named_and_no_secret(server: StartServer, user: 
     ours, theirs = endpoints(source, target)
     theirs = type(theirs).parse(f"redis://reader:very-secret@127.0.0.1:{target.port}", Side.TARGET)
 
-    from workers.verify import verify
 
     with pytest.raises(CredentialsRefused) as caught:
         verify(ours, theirs, extend_expiry_s=0)
@@ -134,11 +132,3 @@ def test_memory_does_not_depend_on_the_size_of_values(server: StartServer) -> No
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < MEMORY_LIMIT_MB
-
-
-@pytest.mark.parametrize("which", [0, 1])
-def test_a_cluster_is_refused_before_anything_is_read(which: int) -> None:
-    urls = ["redis://127.0.0.1:1", "redis://127.0.0.1:1"]
-    urls[which] = "redis+cluster://127.0.0.1:1"
-    with pytest.raises(UsageError, match="clusters cannot be verified yet"):
-        verify(Endpoint.parse(urls[0], Side.SOURCE), Endpoint.parse(urls[1], Side.TARGET))

@@ -66,3 +66,12 @@ def test_a_node_without_a_lane_gets_one_and_of_two_one_is_given_up() -> None:
     assert lanes.read(lanes.written(after)) == after
     back = lanes.moved(after, SHARDS)
     assert [one.number for one in back if one.slots] == [1, 2, 3], "what was given up stays so"
+
+
+def test_a_lane_never_has_the_names_of_one_that_was_given_up() -> None:
+    before = lanes.lanes_of(SHARDS)
+    drained = lanes.moved(before, [SHARDS[0], shard(((100, 15999),), "c")])
+    filled = lanes.moved(drained, SHARDS)
+    names = [one.uid("0123456789abcdef") for one in filled]
+    assert len(filled) > len(before)
+    assert len(set(names)) == len(names)

@@ -76,7 +76,7 @@ WRITES = {
     "lay_out": lambda h: h.lay_out([]),
     "reshard": lambda h: h.reshard([], ()),
     "holds": lambda h: h.holds(()),
-    "settle_lanes": lambda h: h.settle_lanes([], []),
+    "settle_lanes": lambda h: h.settle_lanes([1]),
     "set_lanes": lambda h: h.set_lanes([]),
     "finished": lambda h: h.finished(),
     "rests": lambda h: h.rests(),
