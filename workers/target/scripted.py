@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sync_tasks.errors import TargetBusy
+from sync_tasks.errors import ConnectionLost, Side
 from workers.codec.flat_cy import Flat
 from workers.codec.resp_cy import encode
 
@@ -51,11 +51,12 @@ return out
 
 
 def raise_away(line: bytes, scripted: bool = True) -> None:
-    """Raise TargetBusy for such an answer, of a script."""
+    """Raise ConnectionLost for such an answer, of a script: a resharding may take hours."""
     if scripted and AWAY.search(line):
         said = line.decode(errors="replace").lstrip("-")
         hint = "it goes on once the slot has arrived"
-        raise TargetBusy(f"a slot of the target cluster is on its way: {said}", hint=hint)
+        what = f"a slot of the target cluster is on its way: {said}"
+        raise ConnectionLost(what, side=Side.TARGET, code="slot-moving", hint=hint)
 
 
 def script_head(arguments: int, counting: bytes = b"") -> bytes:
