@@ -60,9 +60,9 @@ class VerifyLimitsTable(TypedDict, total=False):
 
 
 class VerifyTable(TypedDict, total=False):
-    """How closely `keyferry verify` compares."""
+    """Whether a task is compared by itself, and how closely, as by `keyferry verify`."""
 
-    mode: Literal["off"]
+    mode: Literal["off", "full"]
     depth: Literal["value", "length", "key"]
     depth_above_bytes: int  # values that take no more memory are compared whole
     sample: float  # percent of the keys

@@ -35,6 +35,7 @@ from sync_tasks.store.overview import overview
 from sync_tasks.supervise.outcome import Reading
 from sync_tasks.supervise.reading import read
 from sync_tasks.task import Event, One, Task, tagged, which
+from sync_tasks.verifying import Verifying
 from sync_tasks.views import OpView, TaskView
 from sync_tasks.waiting import Check
 
@@ -42,7 +43,7 @@ Tasks = builtins.list[Task]
 WAIT_S = 30.0
 
 
-class Client(Registering, Accounting, Prechecking, Finishing):
+class Client(Registering, Accounting, Prechecking, Finishing, Verifying):
     """An installation of Keyferry, by its database. Safe to use from several threads, and after a fork.
 
     Every verb that changes a task takes one (its id, uid, name, or a `Task`) or several (any iterable of those; the

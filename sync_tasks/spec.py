@@ -64,7 +64,7 @@ RANGES = {
     "throttle.incremental.mb_per_s": "more than 0 MB a second, -1: no limit",
     "instance_class": "one of " + ", ".join(CLASSES),
     "verify": "a table",
-    "verify.mode": '"off": a task that verifies by itself is not supported yet',
+    "verify.mode": '"off" or "full": what the stream touches is not compared by itself yet',
     "verify.depth": '"value", "length" or "key"',
     "verify.depth_above_bytes": "0 bytes and more",
     "verify.sample": "more than 0, up to 100 percent",
@@ -101,7 +101,7 @@ MEANING = {
     "throttle.full.mb_per_s": "of the load, all workers together",
     "throttle.incremental.rps": "of the stream",
     "throttle.incremental.mb_per_s": "of the stream",
-    "verify.mode": "whether a task compares by itself",
+    "verify.mode": "full: a task of the service is compared by itself, once it is in sync",
     "verify.depth": "of `keyferry verify`: all of a value, its length, or that the key is there, its type, its expiry",
     "verify.depth_above_bytes": "values that take no more memory are compared whole",
     "verify.sample": "how many of the keys are compared: the same ones in each run",
@@ -150,6 +150,12 @@ class TaskSpec(Strict):
     instance_class: Class = "unlimited"
     verify: VerifySpec = VerifySpec()
     transform: TransformSpec = TransformSpec()
+
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> Self:
+        if self.verify.mode != "off" and (self.transform.active or self.sync_types != BOTH):
+            raise ValueError("verify.mode must be off with a transform, and where sync_types are not both")
+        return self
 
     @field_validator("name", "environment", "resource_group")
     @classmethod
@@ -281,6 +287,10 @@ def _explain(error: ValidationError, where: str) -> UsageError:
     if first["type"] == "extra_forbidden":
         peers = [".".join([*known[:-1], peer]) for peer in table.model_fields]
         return _unknown(name, peers if len(known) > 1 else [*peers, *UNBUILT], where)
+    if not known and first["type"] == "value_error":
+        said = str(first["ctx"]["error"])
+        hint = "leave verify.mode out: the two sides are not to be equal, or nothing is compared before the end"
+        return UsageError(f"{where}: {said}", hint=hint, code="setting-range")
     if known == ["retry"] and first["type"] == "value_error":
         name = "retry.other_min"
         return UsageError(

@@ -66,6 +66,7 @@ class OpKind(StrEnum):
     MODIFY = "modify"
     FINISH = "finish"
     LATE = "late"
+    VERIFY = "verify"
 
 
 class Stage(StrEnum):
@@ -94,7 +95,8 @@ MAY: dict[OpKind, frozenset[TaskState]] = {
     OpKind.MODIFY: RUNNING | RESTING,
     OpKind.FINISH: RUNNING,
     OpKind.LATE: frozenset({T.FINISHED}),
+    OpKind.VERIFY: RUNNING,
 }
 """In which states an operation may be asked for."""
-BESIDE = frozenset({OpKind.PRECHECK, OpKind.MODIFY, OpKind.FINISH, OpKind.LATE})
+BESIDE = frozenset({OpKind.PRECHECK, OpKind.MODIFY, OpKind.FINISH, OpKind.LATE, OpKind.VERIFY})
 """Operations beside which a stream may be at work, and that end with the first failure."""

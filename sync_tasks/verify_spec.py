@@ -20,9 +20,9 @@ class VerifyLimits(Strict):
 
 
 class VerifySpec(Strict):
-    """Of `keyferry verify`; a task does not verify by itself yet."""
+    """Of `keyferry verify`, and of a task that is verified: `mode` full: once by itself, when it has come in sync."""
 
-    mode: Literal["off"] = "off"
+    mode: Literal["off", "full"] = "off"
     depth: Depth = "value"
     depth_above_bytes: Annotated[StrictInt, Field(ge=0, le=1 << 40)] = 0
     sample: Annotated[StrictInt | StrictFloat, Field(gt=0, le=100)] = 100

@@ -255,6 +255,7 @@ SLOW = (
     "test_objects_changed.py",
     "test_places.py",
     "test_repaired.py",
+    "test_verified.py",
     "test_sync_types.py::test_incremental",
     "test_a_steady_flow_of_them",
     "test_filtered.py::test_what_is_in_scope",

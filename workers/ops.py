@@ -25,6 +25,7 @@ from workers.finish_steps import Later
 from workers.lanes import each
 from workers.late import watch
 from workers.ports import CutOverPort, OpPort
+from workers.task_verify import compare
 
 
 def carry_out(
@@ -52,7 +53,7 @@ def carry_out(
         Fenced: the operation was taken away.
         KeyferryError: why it failed.
     """
-    if port.op.kind in (OpKind.FINISH, OpKind.LATE):
+    if port.op.kind in (OpKind.FINISH, OpKind.LATE, OpKind.VERIFY):
         cut_over(port, ends)
         return
     with Beat(port.renew):
@@ -67,10 +68,13 @@ def carry_out(
 
 
 def cut_over(port: CutOverPort, ends: Callable[[], tuple[Endpoint, Endpoint]]) -> None:
-    """On with a cut-over, or with watching the source behind it; given back if there is more to do. Raises as above."""
+    """On with a cut-over, with watching the source behind it, or a comparison; given back if there is more to do.
+    Raises as above."""
     try:
         with Beat(port.renew) as beat:
-            if port.op.kind is OpKind.LATE:
+            if port.op.kind is OpKind.VERIFY:
+                compare(port, beat, *ends())
+            elif port.op.kind is OpKind.LATE:
                 watch(port, ends()[0])
             elif Asked.of(port.op.options).dry_run:
                 DryFinish(port, beat, ends()).turn()

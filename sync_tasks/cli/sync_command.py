@@ -60,7 +60,7 @@ def sync(
     from sync_tasks.cli import core, foreground
     from sync_tasks.dumps import STDIN
     from sync_tasks.endpoints import Endpoint
-    from sync_tasks.errors import Side
+    from sync_tasks.errors import Side, UsageError
     from sync_tasks.settings import Settings
     from sync_tasks.spec import mapping
     from sync_tasks.supervise import stdin
@@ -75,6 +75,12 @@ def sync(
     target = Endpoint.parse(target_url, Side.TARGET, environment.password(Side.TARGET))
     spec = changed(reading.usual(source), config, {}, str(config))
     reading.check(spec, source)
+    if spec.verify.mode != "off":
+        raise UsageError(
+            "verify.mode is for tasks of the service: this command may end before all is compared",
+            hint="leave it out, and run keyferry verify beside it or behind it",
+            code="option",
+        )
     scope = mapping(spec.databases, source.db, target.db)
     request = foreground.Request(
         source=source,

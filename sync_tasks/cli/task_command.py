@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sync_tasks.cli import check_command, finish_verbs, precheck_verbs, previews, task_verbs, task_views
+from sync_tasks.cli import check_command, finish_verbs, precheck_verbs, previews, task_verbs, task_views, verify_verbs
 
 EXAMPLES = """
 Tasks of the service: make, start, watch, end.
@@ -41,6 +41,7 @@ for _verb in (
     task_verbs.resume,
     task_verbs.modify,
     task_verbs.restart,
+    verify_verbs.verify,
     finish_verbs.finish,
     finish_verbs.reverse,
     task_verbs.release,

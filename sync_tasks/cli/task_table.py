@@ -13,6 +13,8 @@ from sync_tasks.views import EventView, TaskView
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sync_tasks.verification import Verification
+
 HEADINGS = ("id", "name", "state", "loaded", "behind", "delay", "")
 STYLES = {
     TaskState.SYNCHRONIZING: "green",
@@ -72,7 +74,9 @@ def plain(readings: Sequence[Reading]) -> str:
     )
 
 
-def page(reading: Reading, events: Sequence[EventView]) -> Iterator[str]:
+def page(
+    reading: Reading, events: Sequence[EventView], verification: Verification | None = None
+) -> Iterator[str]:
     """All about one task, line by line."""
     task = reading.task
     yield f"{task.name}: task {task.id}, uid {task.uid}"
@@ -82,6 +86,8 @@ def page(reading: Reading, events: Sequence[EventView]) -> Iterator[str]:
         yield f"  {'error':9} {task.error['side']}: {task.error['message']}"
         if task.error["hint"]:
             yield f"  {'':9} {task.error['hint']}"
+    if verification is not None:
+        yield f"  {'verified':9} {verification.line()}"
     if events:
         yield "  last events"
         yield from (f"    {event_line(event)}" for event in events)

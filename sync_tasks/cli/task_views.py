@@ -14,6 +14,7 @@ from sync_tasks.supervise.outcome import Reading
 if TYPE_CHECKING:
     from sync_tasks.client import Client
     from sync_tasks.task import Event
+    from sync_tasks.verification import Verification
 
 LIST_EVERY_S = 1.0
 LINES_EVERY_S = 5.0  # where it is no terminal
@@ -107,15 +108,17 @@ def show(tasks: Which, json: Json = False, state: State = None) -> int:
     from sync_tasks.cli.task_table import page
 
     with connected(state) as client:
-        found = [(client.reading(one), client.events(one)[-LAST_EVENTS:]) for one in tasks]
+        found = [(client.reading(one), client.events(one)[-LAST_EVENTS:], client.verification(one)) for one in tasks]
     if json:
-        put([_detail(reading, events) for reading, events in found])
+        put([_detail(*one) for one in found])
         return 0
-    typer.echo("\n\n".join("\n".join(page(reading, events)) for reading, events in found))
+    typer.echo("\n\n".join("\n".join(page(*one)) for one in found))
     return 0
 
 
-def _detail(reading: Reading, events: Sequence[Event]) -> dict[str, Any]:
+def _detail(
+    reading: Reading, events: Sequence[Event], verification: Verification | None = None
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     from sync_tasks.progress import RetryState
@@ -125,6 +128,7 @@ def _detail(reading: Reading, events: Sequence[Event]) -> dict[str, Any]:
         **_summary(reading),
         "retries": [asdict(state) for state in retries],
         "events": [_event(event) for event in events],
+        "verification": verification.as_dict() if verification else None,
     }
 
 

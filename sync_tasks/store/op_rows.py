@@ -15,13 +15,15 @@ from sync_tasks.states import BESIDE, OpKind, OpState, TaskState
 from sync_tasks.store.runs import stop
 
 OPEN = (OpState.READY, OpState.RUNNING)
+ASIDE = (OpKind.LATE, OpKind.VERIFY)
+"""Who only looks on is in nobody's way."""
 MAY_GO_ON = frozenset({OpKind.MODIFY, OpKind.FINISH})
 """Operations during which a task may be suspended and resumed, and its streams go on."""
 
 
 def open_op(session: Session, task_id: int) -> Op | None:
     """The operation of a held task that is not over."""
-    open_ones = Op.task_id == task_id, Op.state.in_(OPEN), Op.kind != OpKind.LATE  # who watches is in nobody's way
+    open_ones = Op.task_id == task_id, Op.state.in_(OPEN), Op.kind.not_in(ASIDE)
     return session.scalar(select(Op).where(*open_ones))
 
 

@@ -16,7 +16,7 @@ from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import is_final_at_once, pause
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import BESIDE, ENDED, MAY, RUNNING, ChunkState, OpKind, OpState, TaskState
-from sync_tasks.store import cutover_rows, ended, extents, grants, locks, prechecks, rows, shards
+from sync_tasks.store import cutover_rows, ended, extents, grants, locks, prechecks, rows, shards, verifications
 from sync_tasks.store.ended import Ended
 from sync_tasks.store.jobs import due
 from sync_tasks.store.op_rows import OPEN, add, busy, open_op, refuse_paused
@@ -37,6 +37,7 @@ DONE_TO = {
     OpKind.MODIFY: "modified",
     OpKind.FINISH: "finished",
     OpKind.LATE: "watched",
+    OpKind.VERIFY: "verified",
 }
 LIVE = {"name", "environment", "resource_group", "retry", "throttle", "instance_class"}
 """Settings that scheduler and workers look at all the while."""
@@ -132,7 +133,8 @@ class OpHandle(cutover_rows.CutOverHandle):
             op = self._held(session)
             op.owner, op.error = None, lifecycle.as_dict(error)
             op.attempts += 1
-            if op.kind not in BESIDE and not is_final_at_once(error) and op.attempts < MOST_ATTEMPTS:
+            again = op.kind not in BESIDE or op.kind == OpKind.VERIFY
+            if again and not is_final_at_once(error) and op.attempts < MOST_ATTEMPTS:
                 op.state, op.dispatched_at = OpState.READY, None
                 op.next_at = self._store._clock() + pause(op.attempts, self._store._rng)
                 return
@@ -203,6 +205,8 @@ def modified(session: Session, task: Task, spec: TaskSpec) -> None:
     set_spec(session, task, spec)
     changed = sorted(name for name, value in after.items() if value != before[name])
     lifecycle.note(session, task.id, "modified", ", ".join(changed) or "nothing changed")
+    if before["verify"]["mode"] != after["verify"]["mode"]:
+        verifications.want(session, task)
     if task.state in RUNNING and not LIVE.issuperset(changed):
         take_up(session, task)
 
@@ -293,4 +297,5 @@ _DONE = {
     OpKind.MODIFY: _modified,
     OpKind.FINISH: cutover_rows.ended,
     OpKind.LATE: _watched,
+    OpKind.VERIFY: verifications.ended,
 }

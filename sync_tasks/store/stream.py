@@ -19,7 +19,7 @@ from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, 
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import RUNNING, ChunkState, Stage, TaskState
-from sync_tasks.store import grants, leases, receiving, rows, windows
+from sync_tasks.store import grants, leases, receiving, rows, verifications, windows
 from sync_tasks.store.database import Database
 from sync_tasks.store.lanes import LanesHandle
 from sync_tasks.store.query import Query
@@ -258,6 +258,7 @@ class StreamHandle(LanesHandle, Shards):
             to = lifecycle.phase(session, task.id)
             if task.state == TaskState.INITIALIZING and to is TaskState.SYNCHRONIZING:
                 lifecycle.move(session, task, to, "the snapshot is loaded, the stream begins")
+            verifications.want(session, task)
 
     def took_up(self) -> None:
         """The job works by the task's present settings: a task that was being modified goes on."""

@@ -39,6 +39,7 @@ def verify(
     spec: VerifySpec | None = None,
     repair: bool = False,
     keep_extra: bool = False,
+    own_extra: bool = False,
     told: Callable[[dict[str, Any]], None] | None = None,
 ) -> Report:
     """Compare two servers exactly, while they are written to if need be. Only reads, unless it is to repair.
@@ -53,6 +54,7 @@ def verify(
         spec: how closely, how many of the keys, and how fast; None: all of all, without limits.
         repair: copy what differs anew, and compare it again. Keys that only the target has are removed.
         keep_extra: but for those.
+        own_extra: they are the target's own, and no differences.
         told: called with each difference, as in the report, as soon as it is known.
 
     Raises:
@@ -70,7 +72,7 @@ def verify(
             if told is not None:
                 report.told = lambda finding: told(finding.as_dict())
             walk = Walk(sides, report, progress, Scope(databases, filter_spec))
-            _compare(walk)
+            _compare(walk, own_extra)
             if repair:
                 _repair(walk, keep_extra)
             return report
@@ -80,7 +82,7 @@ def verify(
         ours.close()
 
 
-def _compare(walk: Walk) -> None:
+def _compare(walk: Walk, own_extra: bool) -> None:
     """Fill the report."""
     sides, report = walk.sides, walk.report
     seen: set[Pair] = set()
@@ -92,8 +94,9 @@ def _compare(walk: Walk) -> None:
         walk.total += expected_keys(sides, new)
         for pair in new:
             walk.source_keys(pair)
-        for pair in {pair.target: pair for pair in new}.values():
-            walk.target_keys(pair)
+        if not own_extra:
+            for pair in {pair.target: pair for pair in new}.values():
+                walk.target_keys(pair)
     walk.settle()
     for finding in differing_libraries(sides):
         report.add(finding)

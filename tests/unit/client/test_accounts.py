@@ -161,7 +161,8 @@ def test_a_revoked_role_keeps_a_task_from_going_on(alpha: Client, beta: Client) 
 ASKS: dict[str, tuple[Any, ...]] = {
     "get": (), "events": (), "progress": (), "watch": (), "reading": (), "preview": (), "modify": (), "precheck": (),
     "precheck_items": (), "ignore": (["eviction"],), "start": (), "resume": (), "suspend": (), "restart": (),
-    "finish": (), "release": (), "try_finish": (), "cut_over": (), "reverse": (),
+    "finish": (), "release": (), "try_finish": (), "cut_over": (), "reverse": (), "verify": (),
+    "verification": (),
 }  # fmt: skip
 """Verbs that name a task, with what else they take."""
 OTHERS = {"list", "readings", "close", "create", "connectivity"}

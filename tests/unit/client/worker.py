@@ -33,6 +33,7 @@ class Worker(threading.Thread):
         self.wrong: dict[str, KeyferryError] = {}  # by name of task, or kind of operation: how it fails
         self.results: list[Result] = []  # that prechecks find
         self.idle = False  # operations are taken, and not carried out
+        self.leaves: set[OpKind] = set()  # operations that are not taken
         self.stuck = False  # streams do not end
         self.error: BaseException | None = None
 
@@ -59,7 +60,8 @@ class Worker(threading.Thread):
 
     def _operate(self, task_id: int, name: str) -> None:
         for op in self._store.ops(task_id):
-            handle = self._store.claim_op(op.id, "h:1:2:x") if op.state is OpState.READY else None
+            due = op.state is OpState.READY and op.kind not in self.leaves
+            handle = self._store.claim_op(op.id, "h:1:2:x") if due else None
             if handle is None or self.idle:
                 continue
             if op.kind is OpKind.PRECHECK:

@@ -164,7 +164,8 @@ WRONG = [
     ('[transform]\nfile = "none.lua"', "none.lua: No such file", "Lua"),
     ("[transform]\nfile = 5", "transform.file = 5 is not allowed", "path of a file"),
     ("[transform]\nlau = 5", "unknown setting transform.lau", "transform.lua?"),
-    ('[verify]\nmode = "full"', 'verify.mode = "full" is not allowed', '"off": a task that verifies by itself is not'),
+    ('[verify]\nmode = "full+incremental"', 'verify.mode = "full+incremental" is not allowed', '"off" or "full"'),
+    ('sync_types = ["full"]\n[verify]\nmode = "full"', "verify.mode must be off", ""),
     ("name = ", "is not TOML", "docs"),
 ]
 

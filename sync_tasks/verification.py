@@ -1,0 +1,84 @@
+"""What came of the verification of a task."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from sync_tasks.progress import Problem
+from sync_tasks.states import OpState
+from sync_tasks.views import OpView
+
+KINDS = ("missing", "extra", "type", "value", "expiry")
+MOST_KEPT = 1_000
+"""Differences that the database names; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One of a key: `kind` is one of KINDS, `field` what of it differs; of a function library `db` is None."""
+
+    db: int | None  # of the source
+    key: str  # or hex:, as `keyferry verify` has it
+    kind: str
+    field: str | None
+    repaired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One verification as it was when it was read. Counts are None until it is over."""
+
+    state: str  # asked, running, done, failed
+    by_itself: bool  # the setting verify.mode asked for it
+    repair: bool
+    phase: str | None  # what is being done
+    keys_done: int | None
+    keys_total: int | None  # of both sides, about
+    compared: int | None  # keys of the source
+    differences: int | None
+    repaired: int | None
+    counts: dict[str, int]  # of differences, by kind
+    keys: tuple[Difference, ...]  # the first MOST_KEPT
+    error: Problem | None
+
+    @classmethod
+    def of(cls, op: OpView) -> Self:
+        """Of the operation."""
+        state = {OpState.READY: "running" if op.epoch else "asked", OpState.RUNNING: "running"}.get(op.state)
+        found, phase = op.options["result"], op.options["progress"] or (None, None, None)
+        counts = {kind: found[kind] for kind in KINDS} if found else {}
+        return cls(
+            state=state or op.state.value,
+            by_itself=op.options["auto"],
+            repair=op.options["repair"],
+            phase=None if found else phase[0],
+            keys_done=phase[1],
+            keys_total=phase[2],
+            compared=found["compared"] if found else None,
+            differences=sum(counts.values()) if found else None,
+            repaired=found.get("repaired", 0) if found else None,
+            counts=counts,
+            keys=tuple(Difference(**{"repaired": False, **key}) for key in found["keys"]) if found else (),
+            error=Problem.held(op.error),
+        )
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether nothing differs, or all that did was repaired; None: that is not known."""
+        return None if self.differences is None else self.differences == self.repaired
+
+    def line(self) -> str:
+        """In a line."""
+        if self.error is not None and self.state == "failed":
+            return f"failed: {self.error.message}"
+        if self.compared is None:
+            at = f", {self.phase}: {self.keys_done:,} of {self.keys_total:,} keys" if self.phase else ""
+            return self.state + at
+        said = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items() if count) or "equal"
+        mended = f"; {self.repaired:,} repaired" if self.repair and self.differences else ""
+        return f"{self.compared:,} keys compared: {said}{mended}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `--json` has it."""
+        return asdict(self) | {"equal": self.equal, "keys": [asdict(key) for key in self.keys]}
