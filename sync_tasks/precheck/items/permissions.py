@@ -123,7 +123,7 @@ def _takes_writes(endpoint: Endpoint, client: Any) -> Answer:
         _raise_refusal(connection, endpoint)
         for command in commands:
             connection.send_command(*command)
-        answers = [(command, _refusal(connection, endpoint)) for command in FOLLOWING]
+        answers = [(command, _refusal(connection, endpoint)) for command in commands]
         refusals = [refusal for command, refusal in answers if refusal and _matters(command, refusal)]
         connection.send_command(b"DISCARD")
         _refusal(connection, endpoint)
