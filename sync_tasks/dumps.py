@@ -86,7 +86,7 @@ def written(endpoint: Endpoint, password: str | None, query: str | None) -> str:
         return f"{FILE}://{quote(endpoint.path)}"
     user = quote(endpoint.username or "", safe="")
     info = f"{user}:{password}@" if password is not None else f"{user}@" if user else ""
-    return f"{endpoint.scheme}://{info}{quote(endpoint.path)}" + (f"?{query}" if endpoint.query else "")
+    return f"{endpoint.scheme}://{info}{quote(endpoint.path, safe='/:')}" + (f"?{query}" if endpoint.query else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +179,8 @@ def _no_backend(scheme: str, error: Exception) -> SourceError:
 
 
 def _failed(error: Exception, what: str) -> KeyferryError:
+    if isinstance(error.__cause__, OSError):  # fsspec calls a server that does not answer a file that is not there
+        return _failed(error.__cause__, what)
     if isinstance(error, FileNotFoundError):
         return SourceError(
             f"{what} is not there", code="file-missing", hint="put it there again, or name another", retry=Retry.OTHER

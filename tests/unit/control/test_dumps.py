@@ -46,6 +46,7 @@ def test_objects_hide_their_secrets() -> None:
     assert found.bare() == found.safe()
     assert "abc" not in repr(found)
     assert Endpoint.stored(found.url(), Side.SOURCE) == found
+    assert parse("http://host:8080/dump.rdb").url() == "http://host:8080/dump.rdb"
     by_name = parse("sftp://user:pass@host/dir/dump.rdb")
     assert (by_name.username, by_name.password) == ("user", "pass")
     assert by_name.url() == "sftp://user:pass@host/dir/dump.rdb"
