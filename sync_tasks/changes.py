@@ -20,6 +20,7 @@ class RetryTable(TypedDict, total=False):
 class FullTable(TypedDict, total=False):
     """Of the load; -1: no limit."""
 
+    source_qps: int  # commands a second on the source, of the reader `scan`
     target_rps: int  # commands a second on the target
     mb_per_s: float
 

@@ -31,10 +31,30 @@ def check(spec: TaskSpec, source: Endpoint) -> None:
             raise _wrong(
                 "nothing follows an RDB file: it can only be copied", 'set sync_types = ["full"], or leave it out'
             )
+    if spec.reader == "scan":
+        _scannable(spec, source)
+    elif spec.throttle.full.source_qps > 0:
+        raise _wrong(
+            f'throttle.full.source_qps is for the reader "scan": "{spec.reader}" asks the source for no keys',
+            "leave throttle.full.source_qps out; see throttle.full.target_rps and mb_per_s",
+        )
     if spec.prefer_replica and spec.reader != "psync":
         raise _wrong(
             f'prefer_replica is for the reader "psync", not for "{spec.reader}"',
             "leave prefer_replica out; to read a replica by SCAN, name it as the source",
+        )
+
+
+def _scannable(spec: TaskSpec, source: Endpoint) -> None:
+    if source.is_cluster:
+        raise _wrong(
+            'reader = "scan" reads one server, and the source is a cluster',
+            'use reader = "psync", or make a task for each of its masters',
+        )
+    if spec.follows:
+        raise _wrong(
+            'reader = "scan" copies what is there, and cannot follow what is written yet',
+            'set sync_types = ["full"], or use reader = "psync"',
         )
 
 

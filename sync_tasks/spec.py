@@ -30,7 +30,7 @@ from sync_tasks.verify_spec import VerifyLimits, VerifySpec
 TEN_YEARS_S = 10 * 365 * 86_400
 
 SyncType = Literal["full", "incremental"]
-Reader = Literal["psync", "rdb"]
+Reader = Literal["psync", "scan", "rdb"]
 BOTH: tuple[SyncType, ...] = ("full", "incremental")
 Tag = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 DbNumber = Annotated[int, Field(ge=0, le=255)]
@@ -41,7 +41,7 @@ RANGES = {
     "resource_group": "text of 1 to 64 printable characters",
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
     "sync_types": 'a list of "full" and "incremental", or of one of them',
-    "reader": '"psync" or "rdb"',
+    "reader": '"psync", "scan" or "rdb"',
     "databases": "a table of source to target database, 0..255; several may go to one",
     "prefer_replica": "true or false",
     "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
@@ -56,7 +56,7 @@ RANGES = {
     "retry.other_min": "1..1440 minutes and less than retry.connection_min",
     "throttle": "a table",
     "throttle.full": "a table",
-    "throttle.full.source_qps": "-1: a snapshot asks the source nothing, and a reader that does is not supported yet",
+    "throttle.full.source_qps": "1 and more commands a second, -1: no limit",
     "throttle.full.target_rps": "1 and more commands a second, -1: no limit",
     "throttle.full.mb_per_s": "more than 0 MB a second, -1: no limit",
     "throttle.incremental": "a table",
@@ -85,7 +85,8 @@ MEANING = {
     " overwritten",
     "sync_types": "full alone: what is there is copied, then the target is closed to the task; incremental alone:"
     " what is there is not copied, and writes are followed from the start of the task on",
-    "reader": "psync: as a replica does, snapshot and stream; rdb: a file. See [readers.md](readers.md)",
+    "reader": "psync: as a replica does, snapshot and stream; scan: by ordinary commands, where that is forbidden;"
+    " rdb: a file. See [readers.md](readers.md)",
     "databases": "which go where; left out: all, each to its own number",
     "prefer_replica": "whether snapshot and stream are read from a replica of the source, where one is fit",
     "extend_expiry_s": "so much later keys expire on the target than at the source, while the task follows",
@@ -96,7 +97,7 @@ MEANING = {
     "retry.connection_min": "how long failed connections are tried again; the shortest counts among running tasks that"
     " share a server",
     "retry.other_min": "how long everything else is",
-    "throttle.full.source_qps": "questions to the source while it is read",
+    "throttle.full.source_qps": "of the reader `scan`, all workers together: what the source is asked while it is read",
     "throttle.full.target_rps": "of the load, all workers together",
     "throttle.full.mb_per_s": "of the load, all workers together",
     "throttle.incremental.rps": "of the stream",

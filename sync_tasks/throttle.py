@@ -47,7 +47,7 @@ Class = Literal[
 class FullThrottle(Strict):
     """Of the load of a snapshot, all workers together."""
 
-    source_qps: Literal[-1] = -1  # of a reader that asks the source; a snapshot asks it nothing
+    source_qps: Rate = -1  # of the reader `scan`; a snapshot asks the source nothing
     target_rps: Rate = -1
     mb_per_s: Megabytes = -1
 
@@ -86,6 +86,11 @@ def load_limits(throttle: ThrottleSpec, loaders: int) -> Limits:
     """Of one of so many that load for a task."""
     full, share = throttle.full, max(1, loaders)
     return Limits(_least(full.target_rps / share), _least(full.mb_per_s * MB / share))
+
+
+def reading_limits(throttle: ThrottleSpec, readers: int) -> Limits:
+    """Of one of so many that read the source by ordinary commands for a task."""
+    return Limits(_least(throttle.full.source_qps / max(1, readers)))
 
 
 def stream_limits(throttle: ThrottleSpec, size: str, streams: int) -> Limits:

@@ -192,9 +192,13 @@ class Orders:
     limits: Limits = NO_LIMITS  # how fast it may write
 
 
+RANGE = ".range"
+"""Ends the path of a chunk that is still to be read from the source."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkView:
-    """One piece of a snapshot."""
+    """One piece of a snapshot, or a range of a source that is read by SCAN (`workers.spool.ranges`)."""
 
     id: int
     node_id: int
@@ -210,6 +214,11 @@ class ChunkView:
     state: ChunkState
     attempts: int
     epoch: int
+
+    @property
+    def is_range(self) -> bool:
+        """Whether it is still to be read."""
+        return self.path.endswith(RANGE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class LanePort:
     def add_chunk(self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int) -> int:
         return self._port.add_chunk(gen=gen, seq=seq, db=db, shard=shard, huge=huge, path=path, keys=keys, size=size)
 
-    def end_snapshot(self, gen: int, keys: int, size: int) -> None:
+    def end_snapshot(self, gen: int, keys: int, size: int | None) -> None:
         self._port.end_snapshot(gen, keys, size)
 
     def load_state(self, gen: int) -> LoadState:

@@ -49,7 +49,7 @@ class StreamPort(Protocol):
     def add_chunk(self, *, gen: int, seq: int, db: int, shard: int, huge: bool, path: str, keys: int, size: int) -> int:
         """Record a complete chunk file as READY and, after commit, send it to a load worker; its id."""
 
-    def end_snapshot(self, gen: int, keys: int, size: int) -> None: ...
+    def end_snapshot(self, gen: int, keys: int, size: int | None) -> None: ...
 
     def load_state(self, gen: int) -> LoadState: ...
 
@@ -122,9 +122,17 @@ class ChunkPort(Protocol):
     chunk: ChunkView
     node_number: int
     limits: Limits  # how fast it may write, as of the last `renew`
+    asking: Limits  # how fast it may ask the source, likewise
 
     def renew(self, keys_done: int) -> None:
         """Beat and progress; raises `Fenced` when taken away or void."""
+
+    def was_read(self, path: str, keys: int, size: int) -> None:
+        """What the chunk stands for is in that file; `chunk` says so from now on."""
+
+    def add_huge(self, number: int, path: str, size: int) -> None:
+        """A value of the same range, the `number`th that is too large to be with the others: READY in a file of its
+        own."""
 
     def done(self, keys: int, left_out: str = "") -> None:
         """All is on the target, but for what it has no place for, in words."""

@@ -6,6 +6,7 @@ from sync_tasks.endpoints import Endpoint
 from workers.ports import StreamPort
 from workers.read_dump import DumpReceiver
 from workers.receive import Receiver
+from workers.scan import ScanReceiver
 from workers.source.ask import Source
 from workers.source.sources import Sources
 from workers.source.still import Still
@@ -13,11 +14,11 @@ from workers.source.still import Still
 
 def receiver_of(port: StreamPort) -> type[Receiver]:
     """What reads the source."""
-    return DumpReceiver if port.task.spec.reader == "rdb" else Receiver
+    return {"rdb": DumpReceiver, "scan": ScanReceiver}.get(port.task.spec.reader, Receiver)
 
 
 def sources_of(port: StreamPort, source: Endpoint) -> Sources:
     """Makes what asks it."""
-    if port.task.spec.reader == "rdb":
+    if port.task.spec.reader != "psync":
         return Sources(lambda: Still(source, port.node))
     return Sources(lambda: Source(source))

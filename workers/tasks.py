@@ -23,6 +23,7 @@ from sync_tasks.store.stream import StreamHandle
 from workers.full import load_chunk
 from workers.lanes import aim
 from workers.ops import carry_out
+from workers.read_range import read_range
 from workers.shown import shown
 from workers.spool.sweep import sweep
 from workers.stream import StreamJob
@@ -121,11 +122,13 @@ def load(self: Any, chunk_id: int) -> str | None:
     databases = port.task.databases
     goal = port.chunk.db if databases is None else databases.get(port.chunk.db)
     try:
-        _, target = store.endpoints(port.task.id)
+        source, target = store.endpoints(port.task.id)
         if goal is None:
             port.done(0)
             return "out of scope"
         port.say = shown(self)
+        if port.chunk.is_range:
+            read_range(port, source)
         load_chunk(port, aim(port, target), port.task.home, goal)
         return f"{port.chunk.keys} keys"
     except Fenced as error:

@@ -12,6 +12,9 @@ LATER = "+function|list"
 """Of a source from 7.0 on."""
 
 
+SCANNING = ("+info", "+time", "+select", "+scan", "+randomkey", "+dump", "+pttl", "+pexpiretime", "+multi", "+exec",
+            "+discard", "+ping", "+client|setname", "+function|list")  # fmt: skip
+"""What the reader `scan` needs of a source."""
 CLUSTER = {Side.SOURCE: ("+cluster", "+eval"), Side.TARGET: ("+cluster",)}
 """Of a cluster, besides: who serves what; and keys of several slots are read at one moment by a script alone."""
 

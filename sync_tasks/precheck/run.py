@@ -16,6 +16,10 @@ MEET_S = 15.0
 WITHIN_S = 4.0
 """Seconds for each of the other items: SPEC 7 allows 20 with all the rest."""
 POLL_S = 0.01
+OF_REPLICAS = frozenset(
+    ("replica", "replica-buffer", "backlog", "replication-timeout", "fork-headroom", "script-replication")
+)
+"""Ids of items about what a source does for its replicas."""
 
 Pause = Callable[[float], None]
 """Sleeps some seconds; may raise to give up."""
@@ -54,7 +58,7 @@ def ask(
     meetings = [item for item in ITEMS if not item.needs and item.id.endswith("-connection") and _needed(item, wanted)]
     rest = [item for item in wanted if item not in meetings]
     for batch, seconds in ((meetings, meet_s), (rest, within_s)):
-        ready = [item for item in batch if item.needs <= scene.known.keys()]
+        ready = [item for item in batch if item.needs <= scene.known.keys() and not _means_nothing(item, scene)]
         found([_unasked(item, scene) for item in batch if item not in ready])
         for some in _side_by_side(scene, ready, seconds, pause):
             found(some)
@@ -110,7 +114,13 @@ def _late(scene: Scene, item: Item, within_s: float) -> KeyferryError:
     )
 
 
+def _means_nothing(item: Item, scene: Scene) -> bool:
+    return scene.spec.reader == "scan" and item.id in OF_REPLICAS
+
+
 def _unasked(item: Item, scene: Scene) -> Result:
+    if _means_nothing(item, scene):
+        return Result(item.id, Finding.SKIPPED, "the source is read by SCAN, and has no replica in us")
     if scene.source.is_dump and Side.SOURCE in item.needs:
         return Result(item.id, Finding.SKIPPED, "the source is a file: there is no server to ask")
     return Result(item.id, Finding.SKIPPED, "not asked: a server that it needs has not answered")

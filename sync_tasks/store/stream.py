@@ -196,8 +196,8 @@ class StreamHandle(LanesHandle, Shards):
         self._publish([chunk_id])
         return chunk_id
 
-    def end_snapshot(self, gen: int, keys: int, size: int) -> None:
-        """All chunks of `gen` are recorded; `keys` and `size` are the exact totals."""
+    def end_snapshot(self, gen: int, keys: int, size: int | None) -> None:
+        """All chunks of `gen` are recorded; `keys` and `size` are the totals, as far as they are known."""
         with self._write() as (session, node, task):
             if gen != node.gen:
                 raise Fenced(f"snapshot {gen} was replaced by {node.gen}", hint="nothing to do")

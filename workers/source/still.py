@@ -11,7 +11,7 @@ from workers.source.ask import Command, Kind, Position, Source, Times
 
 
 class Still(Source):
-    """Of a file: nobody answers any question about keys.
+    """Of a file, or of a server that was read by SCAN: nobody answers any question about keys.
 
     Args:
         endpoint: of the source.
@@ -47,4 +47,6 @@ class Still(Source):
         raise self._silent()
 
     def _silent(self) -> SourceError:
-        return SourceError(f"{self._endpoint.safe()} is a file: it answers nothing", hint="please report this")
+        return SourceError(
+            f"{self._endpoint.safe()} is not followed, and so cannot be asked for keys", hint="please report this"
+        )

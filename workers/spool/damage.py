@@ -6,8 +6,10 @@ import contextlib
 from pathlib import Path
 
 from sync_tasks.errors import ControlError, Retry
+from workers.spool.files import disk_error
 
 _MARK = "damaged"
+_OUTDATED = "outdated"
 MOST_DAMAGED = 3
 """So many snapshots are spoiled by the disk before the task fails."""
 
@@ -27,6 +29,20 @@ def damaged(file: Path, what: str) -> ControlError:
         hint="another snapshot is taken by itself; the disk of the state directory may be failing",
         retry=Retry.OTHER,
     )
+
+
+def outdated(directory: Path) -> None:
+    """What was read of the source does not go together with what is still to be read: another snapshot is taken.
+    Raises ControlError."""
+    try:
+        (directory / _OUTDATED).touch()
+    except OSError as e:
+        raise disk_error(e) from e
+
+
+def is_outdated(directory: Path) -> bool:
+    """Whether that was said of a snapshot."""
+    return (directory / _OUTDATED).exists()
 
 
 def is_damaged(directory: Path) -> bool:

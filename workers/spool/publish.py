@@ -20,6 +20,7 @@ class Publisher:
     Args:
         record: called with each; again after SpoolFull, when there is room, and when the database is back.
         waiting, stopping: as `when_there_is_room` takes them.
+        written: their files are there; else whoever loads them makes them.
     """
 
     def __init__(
@@ -27,7 +28,9 @@ class Publisher:
         record: Callable[[Closed], None],
         waiting: Callable[[Exception], float],
         stopping: Callable[[], bool],
+        written: bool = True,
     ) -> None:
+        self._written = written
         self._record, self._waiting, self._stopping = record, waiting, stopping
         self._pool = ThreadPoolExecutor(1, "publisher")
         self.error: BaseException | None = None  # nothing more is recorded
@@ -63,7 +66,8 @@ class Publisher:
             self.error = error
 
     def _publish(self, chunk: Closed) -> None:
-        _sync(Path(chunk.path))
+        if self._written:
+            _sync(Path(chunk.path))
         self._patiently(partial(self._record, chunk))
 
     def _patiently(self, step: Callable[[], None]) -> None:

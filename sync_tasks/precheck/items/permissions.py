@@ -12,6 +12,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CredentialsRefused, KeyferryError, Side, SourceError
 from sync_tasks.lanes import tags
 from sync_tasks.precheck.facts import located
+from sync_tasks.precheck.grants import SCANNING
 from sync_tasks.precheck.item import Answer, Item, passed
 from sync_tasks.precheck.scene import Scene
 
@@ -40,7 +41,25 @@ FOLLOWING: tuple[tuple[bytes, ...], ...] = (
     (b"PSYNC", b"?", b"-1"),
     (b"REPLCONF", b"capa", b"eof"),
 )
+
+
+READING: tuple[tuple[bytes, ...], ...] = (
+    (b"INFO", b"server"),
+    (b"TIME",),
+    (b"SCAN", b"0", b"COUNT", b"1"),
+    (b"RANDOMKEY",),
+    (b"DUMP", PROBE),
+    (b"PTTL", PROBE),
+    (b"PEXPIRETIME", PROBE),
+    (b"MULTI",),
+    (b"DISCARD",),
+)
+"""What the reader `scan` says."""
+
+
 def _source(scene: Scene) -> Answer:
+    if scene.spec.reader == "scan":
+        return scene.ask(Side.SOURCE, partial(may_read, scene.source))
     return scene.ask(Side.SOURCE, partial(may_follow, scene.source))
 
 
@@ -70,6 +89,25 @@ def may_follow(endpoint: Endpoint, client: Any) -> Answer:
                 hint="grant +psync +replconf and the reading commands on all keys: `keyferry task check` shows how",
             )
     return passed("the user may replicate")
+
+
+def may_read(endpoint: Endpoint, client: Any) -> Answer:
+    """Whether the user may do what the reader `scan` does: it is done, once, on a key that is not there."""
+    from redis.exceptions import NoPermissionError, ResponseError
+
+    for command in READING:
+        try:
+            client.execute_command(*command)
+        except NoPermissionError as error:
+            raise CredentialsRefused(
+                f"{endpoint.address()}: the user may not run {command[0].decode()}: {error}",
+                side=Side.SOURCE,
+                hint="grant %R~* %R~ (before 7.0 ~*) " + " ".join(SCANNING),
+            ) from error
+        except ResponseError as error:
+            if command[0] != b"PEXPIRETIME":  # new in 7.0; PTTL stands in for it
+                raise located(classify(error, Side.SOURCE), endpoint) from error
+    return passed("the user may read by SCAN and DUMP")
 
 
 def _may_read_at_once(endpoint: Endpoint, client: Any) -> None:

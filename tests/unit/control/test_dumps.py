@@ -138,6 +138,9 @@ CHOICES = [
     ("psync", ("full",), True, "is a file, and reader"),
     ("rdb", ("full", "incremental"), True, "nothing follows an RDB file"),
     ("rdb", ("full",), False, "reads a file, and the source"),
+    ("scan", ("full",), True, "is a file, and reader"),
+    ("scan", ("full", "incremental"), False, "cannot follow"),
+    ("scan", ("incremental",), False, "cannot follow"),
 ]
 
 
@@ -146,6 +149,15 @@ def test_what_does_not_go_together(file: Path, reader: str, types: tuple[str, ..
     source = parse(str(file)) if is_file else parse_server("redis://h")
     with pytest.raises(KeyferryError, match=said):
         reading.check(TaskSpec(reader=reader, sync_types=types), source)
+
+
+def test_the_pace_of_questions_is_for_scan_alone() -> None:
+    paced = TaskSpec(throttle={"full": {"source_qps": 5}})
+    with pytest.raises(UsageError, match="source_qps is for the reader"):
+        reading.check(paced, parse_server("redis://h"))
+    reading.check(TaskSpec(reader="scan", sync_types=("full",), throttle=paced.throttle), parse_server("redis://h"))
+    with pytest.raises(UsageError, match="the source is a cluster"):
+        reading.check(TaskSpec(reader="scan", sync_types=("full",)), parse_server("redis+cluster://h:1"))
 
 
 def test_what_goes_together(file: Path) -> None:

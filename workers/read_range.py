@@ -1,0 +1,178 @@
+"""A load worker reads one range of a source's keys into a chunk file, which it then loads as any other.
+
+Nobody else needs what it has read until the row names the file: another attempt begins anew, with a file of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import Malformed, Retry, SourceError
+from sync_tasks.names import KEY_PREFIX
+from workers.aside import Kept
+from workers.beat import Beat
+from workers.codec import crc64
+from workers.pace import Pace
+from workers.ports import ChunkPort
+from workers.scope import Scope
+from workers.snapshot import HUGE_BYTES
+from workers.source.ask import GONE, Source
+from workers.spool.chunks import RECORD, TO_THE_END
+from workers.spool.damage import outdated
+from workers.spool.files import disk_error, make_durable, write_all
+from workers.spool.ranges import Range
+
+SCANNED = 1000
+BATCH = 100
+"""Keys that are read in one transaction of the source."""
+BESIDE = 7
+"""Commands of such a transaction besides two for each key: MULTI, EXEC, and what tells when and where it was."""
+STEP = 3
+"""Commands of a step of the walk."""
+FOOTER = 10
+"""Bytes of a payload behind its value: version, and CRC-64."""
+
+
+def read_range(port: ChunkPort, source: Endpoint) -> None:
+    """Read what the port's chunk stands for; the chunk is that of the file then.
+
+    Args:
+        port: the claimed chunk, whose file is not there yet.
+        source: the server.
+    Raises ConnectionLost, SourceError, Malformed, SpoolFull, ControlError, Fenced.
+    """
+    pace, asked = Pace(), Source(source)
+    port.renew(0)
+    pace.limits = port.asking
+
+    def renew() -> None:
+        port.renew(0)
+        pace.limits = port.asking
+
+    try:
+        with Beat(renew, patient=True) as beat:
+            _Reading(port, asked, pace, beat.check).run()
+    finally:
+        asked.close()
+
+
+class _Reading:
+    def __init__(self, port: ChunkPort, source: Source, pace: Pace, check: Callable[[], None]) -> None:
+        self._port, self._source, self._pace, self._check = port, source, pace, check
+        chunk, task = port.chunk, port.task
+        self._range, self._db = Range.parse(chunk.path), chunk.db
+        lane = next((one for one in task.lanes if one.number == chunk.shard), None)
+        self._scope = Scope(task.databases, task.spec.filter, None, lane)
+        self._directory = Path(chunk.path).parent
+        self._stem = f"{chunk.seq:06d}.{chunk.epoch}"
+        self._keys = self._size = self._huge = 0
+        source.spool = self._directory
+
+    def run(self) -> None:
+        path = self._directory / f"{self._stem}.chunk"
+        file = self._create(path)
+        try:
+            for names in self._walk():
+                for some in self._groups(names):
+                    self._take(file, some)
+        finally:
+            os.close(file)
+        make_durable(path)
+        self._port.was_read(str(path), self._keys, self._size)
+
+    def _create(self, path: Path) -> int:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        except OSError as e:
+            raise disk_error(e) from e
+
+    def _walk(self) -> Iterator[list[bytes]]:
+        """Names of the range, in scope; some may come twice."""
+        cursor = self._range.index
+        while True:
+            self._wait(STEP)
+            run, _, cursor, names = self._source.walk(self._db, cursor, SCANNED)
+            if run != self._range.run:
+                outdated(self._directory)
+                raise SourceError(
+                    "the source was restarted while it was read by SCAN", code="source-restarted",
+                    hint="it is read anew by itself", retry=Retry.OTHER,
+                )  # fmt: skip
+            yield [
+                name for name in dict.fromkeys(names)
+                if self._scope.takes(self._db, name) and not name.startswith(KEY_PREFIX)
+            ]  # fmt: skip
+            if not self._range.follows(cursor):
+                return
+
+    def _groups(self, names: list[bytes]) -> Iterator[list[bytes]]:
+        while names:
+            most, _ = self._pace.most(2 * BATCH + BESIDE, 1)
+            count = max(1, (most - BESIDE) // 2)
+            yield names[:count]
+            names = names[count:]
+
+    def _wait(self, commands: int) -> None:
+        self._check()
+        self._pace.wait(self._check)
+        self._pace.took(commands, 0)
+
+    def _take(self, file: int, names: Sequence[bytes]) -> None:
+        self._wait(2 * len(names) + BESIDE)
+        said = self._source.values([(self._db, name) for name in names])
+        times = said.times if said.exact else self._exact(names, said.times)
+        data, keys = bytearray(), 0
+        for name, value, when in zip(names, said.values, times, strict=True):
+            if when == GONE:
+                continue
+            if isinstance(value, Kept) and value.size > HUGE_BYTES:
+                self._keep(name, value, when)
+            elif value is not None:
+                whole = value.whole() if isinstance(value, Kept) else value
+                _verify(name, crc64(whole[:-8]), whole[-8:])
+                data += RECORD.pack(when, len(name), len(whole) - FOOTER) + name + whole[:-FOOTER]
+                keys += 1
+        write_all(file, [data], self._size)
+        self._size += len(data)
+        self._keys += keys
+
+    def _exact(self, names: Sequence[bytes], roughly: list[int]) -> list[int]:
+        """Times to the millisecond, of a source that tells them only as so much from now."""
+        found = dict(zip(names, roughly, strict=True))
+        left = [name for name, when in found.items() if when >= 0]
+        while left:
+            self._wait(len(left) + BESIDE)
+            times = self._source.times(self._db, left).times
+            found.update(zip(left, times, strict=False))  # it may have told those of the first ones alone
+            left = left[len(times) :]
+        return [found[name] for name in names]
+
+    def _keep(self, name: bytes, value: Kept, when: int) -> None:
+        """A value that is not held in memory: it becomes a chunk of its own."""
+        self._huge += 1
+        path = self._directory / f"{self._stem}-{self._huge}.chunk"
+        file, crc, size = self._create(path), 0, 0
+        try:
+            head = RECORD.pack(when, len(name), TO_THE_END) + name
+            write_all(file, [head], 0)
+            size = len(head)
+            for block in value.read(0, value.size - FOOTER):
+                crc = crc64(block, crc)
+                write_all(file, [block], size)
+                size += len(block)
+        finally:
+            os.close(file)
+        footer = b"".join(value.read(value.size - FOOTER, FOOTER))
+        _verify(name, crc64(footer[:2], crc), footer[2:])
+        make_durable(path)
+        self._port.add_huge(self._huge, str(path), size)
+
+
+def _verify(name: bytes, crc: int, stated: bytes) -> None:
+    if int.from_bytes(stated, "little") not in (crc, 0):
+        key = name[:64].decode(errors="backslashreplace")
+        raise Malformed(f"the checksum of what DUMP gave of {key} is wrong")

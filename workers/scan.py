@@ -1,0 +1,106 @@
+"""A source that is read by SCAN and DUMP (DESIGN 7): its databases are cut into ranges, which load workers read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from sync_tasks.dumps import mark
+from sync_tasks.views import NodeView
+from workers.from_here import NO_VERSION
+from workers.receive import STEP_S, Receiver
+from workers.scope import Scope
+from workers.source.psync import Full
+from workers.source.survey import Survey
+from workers.spool.chunks import Closed
+from workers.spool.damage import is_damaged, is_outdated
+from workers.spool.publish import Publisher
+from workers.spool.ranges import Range, bits_of
+from workers.spool.sorted import keep
+from workers.spool.tables import write_tables
+
+OFFSET = 1
+"""Where the stream of what has none stands."""
+
+
+class ScanReceiver(Receiver):
+    """Cuts the source into ranges, and waits until they are loaded. Arguments as of `Receiver`."""
+
+    def _follow(self) -> None:
+        self._await_publisher()
+        self._mend_log()
+        node = self.port.node()
+        if not self._goes_on(node):
+            if self.alone.is_set():
+                raise self._too_late()
+            self._ask_target_first(node)
+            self._known.fold(self.log)
+            source = Survey(self.endpoint)
+            try:
+                self._plan(source)
+            finally:
+                source.close()
+        self.connected = True
+        self._has_room()
+        self.port.healed("source")
+        self._rest()
+
+    def _goes_on(self, node: NodeView) -> bool:
+        return super()._goes_on(node) and (node.begun or not is_outdated(self.snapshots / f"gen-{node.gen}"))
+
+    def _rest(self) -> None:
+        """Until there is something to do: ranges are to be read anew, or the target has lost what it had."""
+        told = False
+        while not self.stop_event.wait(STEP_S):
+            node = self.port.node()
+            snapshot = self.snapshots / f"gen-{node.gen}"
+            if self.log.wanted is not None or self._is_anew() or is_damaged(snapshot):
+                return
+            if not node.begun and is_outdated(snapshot):
+                return
+            if self._publisher and self._publisher.error:
+                return
+            if not told and node.snapshot_done:
+                told = self._count(node)
+
+    def _count(self, node: NodeView) -> bool:
+        """Say how many keys it were, once all are loaded; whether they are."""
+        state = self.port.load_state(node.gen)
+        if state.done < state.chunks:
+            return False
+        self.port.progress({"keys_total": state.keys_done, "bytes_total": state.bytes_done})
+        return True
+
+    def _plan(self, source: Survey) -> None:
+        scope = Scope(self.port.task.databases, self.port.task.spec.filter, self._slots)
+        run, spaces = source.spaces()
+        mine = {db: keys for db, keys in spaces.items() if scope.target(db) is not None and keys}
+        version = next((found for db in mine if (found := source.version(db)) is not None), NO_VERSION)
+        codes = source.codes()
+        place = Full(mark("scan", f"{self.port.task.uid} {run} {self.port.epoch}"), OFFSET)
+        gen = self._new_generation(place, None)
+        directory = self.snapshots / f"gen-{gen}"
+        directory.mkdir(parents=True, exist_ok=True)
+        for old in directory.iterdir():
+            old.unlink()
+        write_tables(directory, version, codes, [])
+        keep(directory, self.port.task.lanes)
+        publisher = Publisher(partial(self._record, gen), self._waiting, self.stop_event.is_set, written=False)
+        for one in self._ranges(source, run, mine, directory):
+            publisher.put(one)
+        self._known.begin(OFFSET, 0)
+        self.log.reset(place.replid, OFFSET)
+        publisher.end(partial(self.port.end_snapshot, gen, sum(mine.values()), None))
+        self._publisher = publisher
+
+    def _ranges(self, source: Survey, run: str, spaces: dict[int, int], directory: Path) -> Iterator[Closed]:
+        seq = 0
+        lanes = [lane.number for lane in self.port.task.lanes if lane.slots] or [0]
+        for db, keys in sorted(spaces.items()):
+            bits = bits_of(keys, source.scan(db, 0, 1)[0])
+            for index in range(1 << bits):
+                for lane in lanes:
+                    path = Range(bits, index, run).path(directory, seq)
+                    yield Closed(seq, db, lane, False, path, max(1, keys >> bits) // len(lanes), 0)
+                    seq += 1
