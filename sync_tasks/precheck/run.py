@@ -16,9 +16,9 @@ MEET_S = 15.0
 WITHIN_S = 4.0
 """Seconds for each of the other items: SPEC 7 allows 20 with all the rest."""
 POLL_S = 0.01
-OF_REPLICAS = frozenset(
-    ("replica", "replica-buffer", "backlog", "replication-timeout", "fork-headroom", "script-replication")
-)
+OF_REPLICAS = frozenset((
+    "replica", "replica-buffer", "backlog", "replication-timeout", "fork-headroom", "script-replication", "append-only",
+))  # fmt: skip
 """Ids of items about what a source does for its replicas."""
 
 Pause = Callable[[float], None]

@@ -6,6 +6,7 @@ from sync_tasks.errors import Side, UsageError
 from sync_tasks.nearest import nearest
 from sync_tasks.precheck.item import Item
 from sync_tasks.precheck.items import (
+    append_only,
     backlog,
     bulk_limit,
     clocks,
@@ -65,6 +66,7 @@ ITEMS: tuple[Item, ...] = (
     of_each(fork_headroom.ITEM, Side.SOURCE),
     of_each(bulk_limit.ITEM, Side.SOURCE),
     of_each(script_replication.ITEM, Side.SOURCE),
+    of_each(append_only.ITEM, Side.SOURCE),
     spool_space.ITEM,
     retry_times.ITEM,
     extended_expiry.ITEM,

@@ -75,6 +75,8 @@ NOTED = [
     ("fork-headroom", {"memory": 1000, "resident": 950, "used_memory": 900}, {}, "may take 90 B more"),
     ("fork-headroom", {"memory": 1000, "resident": 800, "copied": 300}, {}, "may take 300 B more"),
     ("script-replication", {"version": (5, 0), "settings": {"lua-replicate-commands": "no"}}, {}, "as they are"),
+    ("append-only", {"persistent": True, "settings": {"appendonly": "yes"}}, {}, ""),
+    ("append-only", {"persistent": True}, {}, "does not say what appendonly is"),
 ]
 
 
@@ -84,6 +86,15 @@ def test_what_may_go_wrong_is_said(item: str, source: Any, target: Any, said: st
     assert found.finding == ("warning" if said else "passed")
     assert said in found.found
     assert bool(found.repair) == bool(said)
+
+
+def test_an_instance_in_persistent_memory_needs_its_append_only_file() -> None:
+    without = facts(SOURCE, persistent=True, settings={"appendonly": "no"})
+    with pytest.raises(SourceError, match="its appendonly is no") as caught:
+        answer("append-only", without, facts(TARGET))
+    assert "CONFIG SET appendonly yes" in caught.value.hint
+    usual = answer("append-only", facts(SOURCE, settings={"appendonly": "no"}), facts(TARGET))
+    assert usual.finding == "skipped"
 
 
 def test_of_the_memory_that_the_source_uses_what_is_in_scope_counts() -> None:
