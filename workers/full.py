@@ -295,6 +295,8 @@ class _Loader:
 
     def load(self, batches: FencedBatches) -> None:
         """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded."""
+        if not self._chunk.bytes:
+            return  # a range of a source in which there was nothing
         version, _, _ = read_tables(self._path.parent)
         if self._port.task.spec.transform.active:
             self._transform(batches, version)

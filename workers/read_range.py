@@ -24,6 +24,7 @@ from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import outdated
 from workers.spool.files import disk_error, make_durable, write_all
 from workers.spool.ranges import Range
+from workers.spool.tables import read_tables
 
 SCANNED = 1000
 BATCH = 100
@@ -68,6 +69,7 @@ class _Reading:
         self._scope = Scope(task.databases, task.spec.filter, None, lane)
         self._directory = Path(chunk.path).parent
         self._stem = f"{chunk.seq:06d}.{chunk.epoch}"
+        self._version, _, _ = read_tables(self._directory)
         self._keys = self._size = self._huge = 0
         source.spool = self._directory
 
@@ -97,17 +99,20 @@ class _Reading:
             self._wait(STEP)
             run, _, cursor, names = self._source.walk(self._db, cursor, SCANNED)
             if run != self._range.run:
-                outdated(self._directory)
-                raise SourceError(
-                    "the source was restarted while it was read by SCAN", code="source-restarted",
-                    hint="it is read anew by itself", retry=Retry.OTHER,
-                )  # fmt: skip
+                raise self._outdated("the source was restarted")
             yield [
                 name for name in dict.fromkeys(names)
                 if self._scope.takes(self._db, name) and not name.startswith(KEY_PREFIX)
             ]  # fmt: skip
             if not self._range.follows(cursor):
                 return
+
+    def _outdated(self, what: str) -> SourceError:
+        outdated(self._directory)
+        return SourceError(
+            f"{what} while it was read by SCAN", code="source-restarted", hint="it is read anew by itself",
+            retry=Retry.OTHER,
+        )  # fmt: skip
 
     def _groups(self, names: list[bytes]) -> Iterator[list[bytes]]:
         while names:
@@ -133,7 +138,7 @@ class _Reading:
                 self._keep(name, value, when)
             elif value is not None:
                 whole = value.whole() if isinstance(value, Kept) else value
-                _verify(name, crc64(whole[:-8]), whole[-8:])
+                self._verify(name, crc64(whole[:-8]), whole[-FOOTER:])
                 data += RECORD.pack(when, len(name), len(whole) - FOOTER) + name + whole[:-FOOTER]
                 keys += 1
         write_all(file, [data], self._size)
@@ -167,12 +172,14 @@ class _Reading:
         finally:
             os.close(file)
         footer = b"".join(value.read(value.size - FOOTER, FOOTER))
-        _verify(name, crc64(footer[:2], crc), footer[2:])
+        self._verify(name, crc64(footer[:2], crc), footer)
         make_durable(path)
         self._port.add_huge(self._huge, str(path), size)
 
-
-def _verify(name: bytes, crc: int, stated: bytes) -> None:
-    if int.from_bytes(stated, "little") not in (crc, 0):
-        key = name[:64].decode(errors="backslashreplace")
-        raise Malformed(f"the checksum of what DUMP gave of {key} is wrong")
+    def _verify(self, name: bytes, crc: int, footer: bytes) -> None:
+        """What ends a payload: its version, and its checksum."""
+        if int.from_bytes(footer[2:], "little") not in (crc, 0):
+            key = name[:64].decode(errors="backslashreplace")
+            raise Malformed(f"the checksum of what DUMP gave of {key} is wrong")
+        if int.from_bytes(footer[:2], "little") != self._version:
+            raise self._outdated("the source writes values in another version than before")

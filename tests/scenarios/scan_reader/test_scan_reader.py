@@ -123,6 +123,7 @@ def test_huge_values_and_hostile_names(server: StartServer, ferry: StartFerry) -
     source, target = server("redis-7.0"), server("redis-7.0")
     client = source.client()
     client.set("huge", b"x" * (20 << 20))
+    source.client(db=3).set("huge alone", b"z" * (9 << 20))
     client.set(b"\r\n*3\r\n", b"\x00\xff")
     client.set("", "no name")
     client.rpush("large", *[b"y" * 100_000 for _ in range(50)])
