@@ -114,10 +114,10 @@ MUTATIONS: dict[str, Mutation] = {
         {"workers.closing.Closing.sweep": lambda *_: None}, "load", 60
     ),
     "a task that is fenced off keeps its loads open": Mutation(
-        {"workers.fence._close_loads": lambda *_: None}, "release", 170
+        {"workers.fence.close_loads": lambda *_: None}, "release", 170
     ),
     "a task that is fenced off keeps its stream": Mutation(
-        {"workers.fence._close_stream": lambda *_: None}, "release", 20
+        {"workers.fence.close_stream": lambda *_: None}, "release", 20
     ),
     "blocks of the log are not checked": Mutation({"workers.spool.log.crc32": lambda _: 0}, "disk", 30),
     "the target is not told of a full sync in place": Mutation(

@@ -97,7 +97,7 @@ def test_a_cluster(side: str, source: Server, target: Server, state: Path) -> No
     with start("redis-7.0", config={"cluster-enabled": "yes", "cluster-port": str(free_port())}) as member:
         urls = [member.url(), target.url()] if side == "source" else [source.url(), member.url()]
         ended = run("sync", *urls, "--state", str(state))
-    refused(ended, side, "cluster", "not supported yet")
+    refused(ended, side, "member of a cluster", "redis+cluster://")
 
 
 def test_a_database_that_the_target_does_not_have(state: Path) -> None:

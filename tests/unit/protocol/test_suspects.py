@@ -595,7 +595,8 @@ def test_a_late_window_is_noticed_behind_another(first_ms: int) -> None:
     chain = SimpleNamespace(seen=0, refused=None)
     applier = SimpleNamespace(clock=clock, port=SimpleNamespace(healed=lambda _: None), progress=Progress())
     applier.log, applier.pace = None, None
-    pump = Pump(chain, None, SimpleNamespace(offset=0), None, None, applier, SimpleNamespace(covered=0))  # type: ignore[arg-type]
+    end = SimpleNamespace(saw=lambda *_: None)
+    pump = Pump(chain, None, SimpleNamespace(offset=0), None, end, applier, SimpleNamespace(covered=0))  # type: ignore[arg-type]
     before = Window(end=1, received_ms=first_ms and 9500)
     pump._done([before, Window(end=2, received_ms=9500)], 0.0)
     with pytest.raises(Behind):
