@@ -29,6 +29,7 @@ class Place:
     """An address, as far as those who connect there look at it."""
 
     side = Side.TARGET
+    slot = None  # it is no cluster
 
     def __init__(self, world: World, name: str, connect: Callable[[], Peer]) -> None:
         self.world, self.name, self.connect = world, name, connect

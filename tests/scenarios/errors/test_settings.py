@@ -24,7 +24,7 @@ URLS = ("redis://127.0.0.1:1", "redis://127.0.0.1:2")
         ("conflict_mode = 'yes'\n", "ignore-and-proceed"),
         ("databases = { '0' = 300 }\n", "0..255"),
         ("databases = { '0' = 1, '2' = -1 }\n", "several may go to one"),
-        ("reader = 'scan'\n", "not supported yet"),
+        ("reader = 'sacn'\n", '"psync", "scan" or "rdb"'),
     ],
 )
 def test_a_settings_file(text: str, part: str, tmp_path: Path) -> None:
