@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -24,8 +24,9 @@ from sync_tasks.topology import Shard, same
 class Shards:
     """What the stream job of a cluster's node says and asks of shards."""
 
-    def _write(self) -> AbstractContextManager[tuple[Session, Node, Task]]:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def _write(self) -> AbstractContextManager[tuple[Session, Node, Task]]: ...
 
     def lay_out(self, found: Sequence[Shard]) -> None:
         """The cluster is like this now: each node learns its shard, and one is made for each shard that has none."""

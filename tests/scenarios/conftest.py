@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from tests.clusters import Cluster
 from tests.hosts import Installation
 from tests.proxy import Proxy
 from tests.run_keyferry import Keyferry
 from tests.servers import Server, StartServer
 
 StartFerry = Callable[..., Keyferry]
+StartCluster = Callable[..., Cluster]
+Sync = Callable[[str, str], Keyferry]
 
 
 @pytest.fixture
@@ -49,3 +52,27 @@ def here(tmp_path: Path, database_url: str, broker: Server, monkeypatch: pytest.
         for name, value in made.settings.items():
             monkeypatch.setenv(name, value)
         yield made
+
+
+@pytest.fixture
+def cluster() -> Iterator[StartCluster]:
+    """Starts clusters that end with the test."""
+    with ExitStack() as stack:
+
+        def begin(*args: object, **kw: object) -> Cluster:
+            return stack.enter_context(Cluster(*args, **kw))  # type: ignore[arg-type]
+
+        yield begin
+
+
+@pytest.fixture
+def sync(tmp_path: Path) -> Iterator[Sync]:
+    """Starts the command, always on one state directory; killed with the test."""
+    with ExitStack() as stack:
+
+        def begin(source: str, target: str) -> Keyferry:
+            run = Keyferry(source, target, tmp_path / "state")
+            stack.callback(lambda: print(run.report()))
+            return stack.enter_context(run)
+
+        yield begin

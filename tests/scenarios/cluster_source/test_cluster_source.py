@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,13 @@ from sync_tasks.precheck.scene import Scene
 from tests.clusters import Cluster, differences
 from tests.run_keyferry import Keyferry, Line
 from tests.scenarios.cluster_source.writers import Writers
+from tests.scenarios.conftest import StartCluster, Sync
 from tests.servers import Server, StartServer
 from tests.waiting import until
 from workers.codec.slots_cy import slot
 
-StartCluster = Callable[..., Cluster]
-Sync = Callable[[str, str], Keyferry]
 PAGE = Path(__file__).parents[3] / "docs" / "clusters.md"
 KINDS = ["redis-7.0", "valkey-9.1", "redis-6.2", "valkey-8.1"]
-
-
-@pytest.fixture
-def cluster() -> Iterator[StartCluster]:
-    """Starts clusters that end with the test."""
-    with ExitStack() as stack:
-
-        def begin(*args: object, **kw: object) -> Cluster:
-            return stack.enter_context(Cluster(*args, **kw))  # type: ignore[arg-type]
-
-        yield begin
-
-
-@pytest.fixture
-def sync(tmp_path: Path) -> Iterator[Sync]:
-    """Starts the command, always on one state directory; killed with the test."""
-    with ExitStack() as stack:
-
-        def begin(source: str, target: str) -> Keyferry:
-            run = Keyferry(source, target, tmp_path / "state")
-            stack.callback(lambda: print(run.report()))
-            return stack.enter_context(run)
-
-        yield begin
 
 
 def alike(run: Keyferry, source: Cluster, target: Server) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +12,15 @@ from redis import ResponseError
 
 from sync_tasks import Client
 from sync_tasks.names import is_gate
-from tests.clusters import Cluster, differences
+from tests.clusters import differences
 from tests.dataset import fill
-from tests.run_keyferry import Keyferry
 from tests.run_up import Up
+from tests.scenarios.conftest import StartCluster, Sync
 from tests.servers import StartServer
 from tests.traffic import Traffic
 from tests.waiting import until
 
-StartCluster = Callable[..., Cluster]
 KINDS = ["redis-7.0", "valkey-9.1", "redis-6.2", "valkey-8.1", "redis-8.2"]
-
-
-@pytest.fixture
-def cluster() -> Iterator[StartCluster]:
-    """Starts clusters that end with the test."""
-    with ExitStack() as stack:
-
-        def begin(*args: object, **kw: object) -> Cluster:
-            return stack.enter_context(Cluster(*args, **kw))  # type: ignore[arg-type]
-
-        yield begin
-
-
-@pytest.fixture
-def sync(tmp_path: Path) -> Iterator[Callable[[str, str], Keyferry]]:
-    """Starts the command, always on one state directory; killed with the test."""
-    with ExitStack() as stack:
-
-        def begin(source: str, target: str) -> Keyferry:
-            run = Keyferry(source, target, tmp_path / "state")
-            stack.callback(lambda: print(run.report()))
-            return stack.enter_context(run)
-
-        yield begin
 
 
 def alike(one: Any, other: Any) -> None:
@@ -67,7 +41,7 @@ def alike(one: Any, other: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_owners_and_loaders_die_under_traffic(
-    kind: str, server: StartServer, cluster: StartCluster, sync: Callable[[str, str], Keyferry]
+    kind: str, server: StartServer, cluster: StartCluster, sync: Sync
 ) -> None:
     source, target = server(kind), cluster(kind)
     client = source.client()
@@ -87,7 +61,7 @@ def test_owners_and_loaders_die_under_traffic(
 
 @pytest.mark.parametrize("kind", ["redis-7.0", "valkey-9.1"])
 def test_commands_on_keys_of_several_slots(
-    kind: str, server: StartServer, cluster: StartCluster, sync: Callable[[str, str], Keyferry]
+    kind: str, server: StartServer, cluster: StartCluster, sync: Sync
 ) -> None:
     """Split where the result is the same, else their keys are copied anew: none is dropped, none stops the task."""
     source, target = server(kind), cluster(kind)
@@ -140,7 +114,7 @@ def test_commands_on_keys_of_several_slots(
 
 @pytest.mark.parametrize("kind", ["redis-7.0", "valkey-9.1"])
 def test_a_node_fails_over(
-    kind: str, server: StartServer, cluster: StartCluster, sync: Callable[[str, str], Keyferry]
+    kind: str, server: StartServer, cluster: StartCluster, sync: Sync
 ) -> None:
     """Its data and its checkpoint fall back together, and the stream goes on from there at its replica."""
     source, target = server(kind), cluster(kind, replicas=1)
@@ -166,7 +140,7 @@ MOVES = {
 
 @pytest.mark.parametrize("which", MOVES)
 def test_slots_move_under_traffic(
-    which: str, server: StartServer, cluster: StartCluster, sync: Callable[[str, str], Keyferry]
+    which: str, server: StartServer, cluster: StartCluster, sync: Sync
 ) -> None:
     """Their keys are copied anew, wherever our own keys and the slots go; the stream goes on."""
     kind = "redis-7.0" if which == "our own" else "valkey-9.1"
