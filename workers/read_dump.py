@@ -12,36 +12,22 @@ from functools import partial
 from sync_tasks import dumps
 from sync_tasks.errors import Malformed
 from workers.moment import now_ms
-from workers.receive import STEP_S, Receiver
+from workers.receive import STEP_S
 from workers.scope import Scope
 from workers.snapshot import SnapshotReader
 from workers.source.psync import Full
 from workers.spool.chunks import Closed
 from workers.spool.damage import is_damaged
 from workers.spool.publish import Publisher
-
-OFFSET = 1
-"""Where the stream of a file stands: it has none, and so never comes any further."""
+from workers.unstreamed import OFFSET, Unstreamed
 
 
-class DumpReceiver(Receiver):
+class DumpReceiver(Unstreamed):
     """Reads one. Arguments as of `Receiver`; the endpoint is of a file."""
 
-    def _follow(self) -> None:
-        self._await_publisher()
-        self._mend_log()
-        node = self.port.node()
-        if not self._goes_on(node):
-            if self.alone.is_set():
-                raise self._too_late()
-            self._ask_target_first(node)
-            self._known.fold(self.log)
-            with dumps.opened(self.endpoint) as dump:
-                self._read(dump)
-        self.connected = True
-        self._has_room()
-        self.port.healed("source")
-        self._rest()
+    def _bring(self) -> None:
+        with dumps.opened(self.endpoint) as dump:
+            self._read(dump)
 
     def _rest(self) -> None:
         """Until there is something to do: the target has lost what it had, or the disk has."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from sync_tasks.dumps import mark
 from sync_tasks.views import NodeView
 from workers.from_here import NO_VERSION
-from workers.receive import STEP_S, Receiver
+from workers.receive import STEP_S
 from workers.scope import Scope
 from workers.source.psync import Full
 from workers.source.survey import Survey
@@ -19,32 +19,18 @@ from workers.spool.publish import Publisher
 from workers.spool.ranges import Range, bits_of
 from workers.spool.sorted import keep
 from workers.spool.tables import write_tables
-
-OFFSET = 1
-"""Where the stream of what has none stands."""
+from workers.unstreamed import OFFSET, Unstreamed
 
 
-class ScanReceiver(Receiver):
+class ScanReceiver(Unstreamed):
     """Cuts the source into ranges, and waits until they are loaded. Arguments as of `Receiver`."""
 
-    def _follow(self) -> None:
-        self._await_publisher()
-        self._mend_log()
-        node = self.port.node()
-        if not self._goes_on(node):
-            if self.alone.is_set():
-                raise self._too_late()
-            self._ask_target_first(node)
-            self._known.fold(self.log)
-            source = Survey(self.endpoint)
-            try:
-                self._plan(source)
-            finally:
-                source.close()
-        self.connected = True
-        self._has_room()
-        self.port.healed("source")
-        self._rest()
+    def _bring(self) -> None:
+        source = Survey(self.endpoint)
+        try:
+            self._plan(source)
+        finally:
+            source.close()
 
     def _goes_on(self, node: NodeView) -> bool:
         return super()._goes_on(node) and (node.begun or not is_outdated(self.snapshots / f"gen-{node.gen}"))
