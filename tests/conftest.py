@@ -64,6 +64,27 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_another_host.py::test_what_was_deleted_goes",
+    "test_broker_lost.py::test_connections_are_cut_in_follow",
+    "test_cluster_target.py::test_a_task_from_its_start_to_its_release",
+    "test_command.py::test_different_as_json",
+    "test_in_place.py::test_the_cut_over",
+    "test_live.py::test_lasting_differences_are_found_under_traffic",
+    "test_many_tasks.py::test_their_memory_in_all",
+    "test_memory.py::test_huge_sets_and_streams",
+    "test_other_versions.py::test_a_steady_flow_of_them",
+    "test_other_versions.py::test_every_write_takes_effect_once[redis-8.2-valkey-9.1",
+    "test_prefer_replica.py::test_replicas_die_one_after_the_other",
+    "test_rdb_file.py::test_killed_while_it_loads",
+    "test_scan_reader.py::test_the_pace_of_questions",
+    "test_sentinel.py::test_a_master_that_was_replaced_and_knows_nothing_of_it[target",
+    "test_service_flower.py::test_it_is_replaced_at_the_same_address",
+    "test_service_flower.py::test_progress_is_shown_and_a_revoke",
+    "test_source_restarted.py::test_without_its_stream",
+    "test_suspended.py::test_it_goes_on_from_disk",
+    "test_up.py::test_flower_of_its_own",
+    "test_up.py::test_nodes_of_two_directories",
+    "test_worker_drained.py::test_a_stream_worker_is_replaced_in_mid_load",
     "test_memory.py::test_huge_values_are_restored_in_the_stream[redis-6.2",
     "test_memory.py::test_huge_values_in_the_stream",
     "test_cutover.py::test_killed_on_the_way[valkey-9.1",
@@ -108,7 +129,6 @@ RARE = (
     "test_cluster_target.py::test_commands_on_keys_of_several_slots[redis-7.0",
     "test_sentinel.py::test_both_sides_fail_over[redis-6.2",
     "test_sentinel.py::test_both_sides_fail_over[valkey-9.1",
-    "test_prefer_replica.py::test_replicas_die_one_after_the_other[redis-7.0",
     "test_transformed.py::test_every_write_is_transformed_exactly_once[redis-6.2",
     "test_transformed.py::test_every_write_is_transformed_exactly_once[valkey-9.1",
     "test_transformed.py::test_a_chunk_is_gone_on_with_where_its_loader_died[whole worker]",
@@ -255,7 +275,6 @@ RARE = (
     "test_kill_tree.py::test_in_full_sync[2]",
     "test_kill_tree.py::test_in_follow[redis-7.0]",
     "test_kill_tree.py::test_in_follow[valkey-9.1]",
-    "test_memory.py::test_huge_sets_and_streams[redis-6.2",
     "test_out_of_memory.py::test_in_follow[redis-6.2]",
     "test_out_of_memory.py::test_in_follow[valkey-9.1]",
     "test_power_cut.py::test_chunk_files_are_torn[empty]",
@@ -271,7 +290,7 @@ RARE = (
     "test_transactions_whole.py::test_the_sum_is_constant[redis-7.0]",
     "test_transactions_whole.py::test_the_sum_is_constant[valkey-9.1]",
 )
-"""Of the long ones, those that differ from another only in the servers or the manner: `make test-all`."""
+"""Of the long ones, those that differ from another in the servers or the manner, or take longest: `make test-all`."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
