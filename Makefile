@@ -5,6 +5,7 @@ VENV ?= .venv
 STATE ?= .keyferry
 N ?= 20
 JOBS ?= 3
+LONG_JOBS ?= 4
 BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check
 BUILDS_WITH = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])
@@ -57,7 +58,7 @@ test: $(VENV)/.test  ## unit tests, and the main job on real servers: about a mi
 	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not long"
 
 test-long: $(VENV)/.test  ## every scenario, and the rest of what CI runs: a quarter of an hour
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "long and not rare"
+	@$(BIN)/python -m pytest -q -n $(LONG_JOBS) --dist worksteal -m "long and not rare"
 
 test-all: $(VENV)/.test  ## after those two: each scenario once more with every other pair of servers
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m rare

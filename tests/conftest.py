@@ -64,6 +64,35 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_addresses.py::test_a_tls_address_of_a_plain_server",
+    "test_backlog_gone.py::test_the_snapshot_goes_over_what_is_there",
+    "test_children.py::test_a_stopped_child_is_ended_too",
+    "test_children.py::test_an_impatient_user_does_not_wait",
+    "test_cluster_source.py::test_a_shard_fails_over",
+    "test_cluster_target.py::test_a_node_fails_over",
+    "test_command.py::test_a_failed_task_ends_with_its_sides_code",
+    "test_command.py::test_different_in_words",
+    "test_command.py::test_once_it_has_begun_an_unreachable_source",
+    "test_command.py::test_options_over_the_settings",
+    "test_command.py::test_settings_of_a_later_run",
+    "test_command.py::test_what_the_last_run_found_in_sync",
+    "test_follow.py::test_a_command_with_more_than_a_million_arguments",
+    "test_in_place.py::test_a_rest",
+    "test_later_finds.py::test_the_cut_over_waits_until_the_targets_replicas",
+    "test_scheduler_copies.py::test_the_leader_is_killed",
+    "test_scheduler_killed.py::test_while_a_loader_is_dead",
+    "test_sentinel.py::test_a_master_that_was_replaced_and_knows_nothing_of_it",
+    "test_shared_spool.py::test_one_snapshot_is_loaded_by_both",
+    "test_source_failover.py::test_a_failover_does_not_choose_us",
+    "test_source_failover.py::test_wait_counts_what_the_target_has",
+    "test_stalled.py::test_in_follow[target]",
+    "test_steps.py::test_who_carries_it_out_dies",
+    "test_transformed.py::test_a_copy_alone_ends_with_the_sources_times",
+    "test_transformed.py::test_a_script_that_fails_stops_at_its_command_until_it_is_corrected[stream]",
+    "test_transformed.py::test_what_came_late_under_a_transform",
+    "test_up.py::test_a_shared_database_is_not_changed_unasked",
+    "test_up.py::test_a_worker_that_is_told_twice",
+    "test_up.py::test_what_the_killed_held_is_free_at_once",
     "test_another_host.py::test_what_was_deleted_goes",
     "test_broker_lost.py::test_connections_are_cut_in_follow",
     "test_cluster_target.py::test_a_task_from_its_start_to_its_release",
@@ -77,7 +106,6 @@ RARE = (
     "test_prefer_replica.py::test_replicas_die_one_after_the_other",
     "test_rdb_file.py::test_killed_while_it_loads",
     "test_scan_reader.py::test_the_pace_of_questions",
-    "test_sentinel.py::test_a_master_that_was_replaced_and_knows_nothing_of_it[target",
     "test_service_flower.py::test_it_is_replaced_at_the_same_address",
     "test_service_flower.py::test_progress_is_shown_and_a_revoke",
     "test_source_restarted.py::test_without_its_stream",
@@ -116,7 +144,6 @@ RARE = (
     "test_scan_reader.py::test_a_source_that_restarts_is_read_anew",
     "test_scan_reader.py::test_huge_values_and_hostile_names",
     "test_cluster_target.py::test_owners_and_loaders_die_under_traffic[valkey-9.1",
-    "test_cluster_target.py::test_a_node_fails_over[redis-7.0",
     "test_cluster_target.py::test_slots_move_under_traffic[some",
     "test_cluster_source.py::test_owners_and_loaders_die_under_traffic[redis-7.0",
     "test_cluster_source.py::test_owners_and_loaders_die_under_traffic[redis-6.2",
@@ -187,7 +214,6 @@ RARE = (
     "test_outlived.py::test_a_hash_whose_last_field_expired_is_no_difference[redis-8.2-large",
     "test_power_cut.py::test_chunk_files_are_torn[zeros]",
     "test_among_commands_that_carry_the_foreign_value_on[killed-valkey-9.1",
-    "test_scheduler_killed.py::test_while_a_loader_is_dead[whole",
     "test_sql.py::test_a_clock_that_jumps_all_day_fails_nobody",
     "test_sql.py::test_a_task_fails_when_both_clocks_have_seen_its_window_and_never_else",
     "test_target_failover.py::test_by_failover_and_back",
@@ -337,7 +363,7 @@ SLOW = (
     "test_kill_tree.py::test_while_the_source_is_idle",
 )
 """Half a minute and more each: one that begins last would keep all others waiting."""
-WORKERS = 3
+WORKERS = 4
 """pytest-xdist gives each of them a part of the list, in its order, before they take from each other."""
 
 
