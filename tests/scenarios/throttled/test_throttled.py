@@ -40,6 +40,37 @@ def per_second(target: Server, seconds: float) -> float:
     return (commands(target) - before) / (time.monotonic() - began)
 
 
+def mb_per_s(target: Server, seconds: float) -> float:
+    """What the target receives."""
+    client = target.client()
+    began, before = time.monotonic(), client.info("stats")["total_net_input_bytes"]
+    time.sleep(seconds)
+    received = client.info("stats")["total_net_input_bytes"] - before
+    return float(received) / 1e6 / (time.monotonic() - began)
+
+
+@pytest.mark.rare
+def test_in_bytes(client: Client, server: StartServer) -> None:
+    """The same for MB a second."""
+    source, target = server("redis-7.0", config=RAW), server("redis-7.0")
+    bulk(source, KEYS)
+    task = client.create(
+        source.url(), target.url(), throttle={"full": {"mb_per_s": 4}, "incremental": {"mb_per_s": 0.2}}
+    )
+    client.start(task)
+    until(lambda: commands(target) > 200, "the load begins", 60)
+    time.sleep(HEARD_S)
+    assert 4 * 0.9 < mb_per_s(target, 6) < 4 * 1.1
+    client.modify(task, throttle={"full": {"mb_per_s": -1}})
+    until(lambda: client.progress(task).in_sync, "in sync", 10)
+    assert start_storm(source, "set", 20_000).wait(30) == 0
+    time.sleep(0.5)
+    assert 0.2 * 0.85 < mb_per_s(target, 5) < 0.2 * 1.15
+    client.modify(task, throttle={"incremental": {"mb_per_s": -1}})
+    until(lambda: client.progress(task).in_sync, "in sync again", 15)
+    equal(source, target)
+
+
 def test_load_and_stream(client: Client, server: StartServer) -> None:
     source, target = server("redis-7.0", config=RAW), server("redis-7.0")
     bulk(source, KEYS)
