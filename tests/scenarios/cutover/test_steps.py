@@ -181,8 +181,8 @@ def test_what_fails_is_undone_and_a_second_one_succeeds(client: Client, server: 
     until(lambda: client.progress(task).in_sync, "it follows on", 60)
     equal(source, target)
     assert len(events(client, task, "finish-failed")) == 1
-    with Traffic(source, clients=1, rate=300):
-        assert client.finish(task, 60, pause=True).state is S.FINISHED
+    with Traffic(source, clients=1, rate=300):  # it waits until the pause is over
+        assert client.finish(task, 60, pause=True, pause_limit_s=5).state is S.FINISHED
         same(source.url(), target.url(), shift_ms=0)
 
 
