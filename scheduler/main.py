@@ -82,8 +82,16 @@ class CeleryBroker:
         return self._module.waiting(self._app, queue)
 
 
-def run(settings: Settings) -> None:
+def _nothing() -> None:
+    pass
+
+
+def run(settings: Settings, turned: Callable[[], None] = _nothing) -> None:
     """Be the scheduler until SIGTERM; call it in the main thread of a process of its own.
+
+    Args:
+        settings: of the installation.
+        turned: called about every tick, whatever database and broker do.
 
     Raises:
         ControlError: the settings are wrong. A database or broker that fails later is waited for.
@@ -101,21 +109,25 @@ def run(settings: Settings) -> None:
         stop.interruptible,
     )
     try:
-        loop(ticker.tick, LivedClock(time.monotonic), stop.event)
+        loop(ticker.tick, LivedClock(time.monotonic), stop.event, turned)
     except Stopped:
         pass
     finally:
         _leave(leader, store)
 
 
-def loop(tick: Callable[[float], bool], clock: LivedClock, stop: threading.Event) -> None:
+def loop(
+    tick: Callable[[float], bool], clock: LivedClock, stop: threading.Event, turned: Callable[[], None] = _nothing
+) -> None:
     """Tick until stopped. No failure of the database ends it.
 
     Args:
         tick: whether anything was due.
+        turned: called before each tick.
     """
     busy = 0.0
     while not stop.is_set():
+        turned()
         try:
             now = clock.step()
             if tick(now):

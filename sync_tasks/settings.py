@@ -64,6 +64,9 @@ class Settings(BaseSettings):
         description="so many bytes of a suspended task's stream, of each source node, are received to disk at most; "
         "1048576 (1 MiB) or more",
     )
+    flower_address: str = Field(
+        "127.0.0.1", description="where Flower listens; beyond this machine put a proxy with TLS before it"
+    )
     flower_port: Annotated[int, Field(ge=0, le=65535)] = Field(5555, description="0: any that is free")
     flower_user: Annotated[str, Field(pattern=r"^[^:]+$")] = Field("keyferry", description="who may see Flower")
     flower_password: SecretStr | None = Field(None, description="left out: made once, in `flower.password`")

@@ -12,8 +12,9 @@ EXAMPLES = """
 Show workers and jobs in a web page.
 
 That page is Flower's, on the broker of this installation. It stays in the foreground, listens on the loopback
-address alone, and asks for a password. To reach it from elsewhere, put a proxy with TLS before it, which should keep
-/metrics and /healthcheck to itself: those ask for none.
+address alone, and asks for a password. KEYFERRY_FLOWER_ADDRESS is where else it listens (0.0.0.0: everywhere), for a
+proxy with TLS: it speaks plain HTTP. Its pages /metrics and /healthcheck, which ask for no password, are there on the
+loopback address alone.
 
 \b
 Examples:
@@ -48,7 +49,7 @@ def flower(
     page.check()
     os.umask(0o077)
     given = chosen(state)
-    sockets = page.listen(given.flower_port)
+    sockets = page.listen(given.flower_address, given.flower_port)
     settings = whole(given, attached(given), keyed=False)
     password = flower_password(settings)
     log_to_stderr()

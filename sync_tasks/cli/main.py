@@ -28,6 +28,7 @@ VERBS = {
     "worker": "sync_tasks.cli.worker_command:worker",
     "scheduler": "sync_tasks.cli.scheduler_command:scheduler",
     "flower": "sync_tasks.cli.flower_command:flower",
+    "health": "sync_tasks.cli.health_command:health",
     "db": "sync_tasks.cli.db_command:db",
     "config": "sync_tasks.cli.config_command:config",
     "doctor": "sync_tasks.cli.doctor_command:doctor",

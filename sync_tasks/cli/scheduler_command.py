@@ -39,11 +39,14 @@ def scheduler(
 
     from sync_tasks.supervise import roles
     from sync_tasks.supervise.installation import joined
+    from sync_tasks.supervise.pulse import Pulse
 
     os.umask(0o077)
     settings = joined(state, keyed=False)
     setproctitle.setproctitle("keyferry: scheduler")
-    roles.schedule(settings)
+    pulse = Pulse(settings.state_dir, "scheduler")
+    roles.schedule(settings, pulse)
+    pulse.end()
     return 0
 
 

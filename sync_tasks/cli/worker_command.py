@@ -51,16 +51,16 @@ def worker(
     from sync_tasks.cli import core
     from sync_tasks.supervise import roles
     from sync_tasks.supervise.installation import joined
+    from sync_tasks.supervise.pulse import Pulse
     from sync_tasks.supervise.worker import Kind, Manner, run
 
     os.umask(0o077)  # chunks and logs are the users' data
     settings = joined(state, keyed=True)
     core.check(settings.require_core)
     roles.preload(lambda: None)
-    manner = Manner(tag=f"-{os.getpid()}", beats=True, drains=True)
-    if load is not None:
-        return run(settings, Kind.LOAD, load, manner)
-    return run(settings, Kind.STREAM, stream or 1, manner)
+    kind = Kind.STREAM if load is None else Kind.LOAD
+    manner = Manner(tag=f"-{os.getpid()}", beats=True, drains=True, pulse=Pulse(settings.state_dir, kind))
+    return run(settings, kind, load or stream or 1, manner)
 
 
 worker.__doc__ = EXAMPLES

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
+from types import FrameType
+from typing import Any
 
 from sync_tasks.errors import ControlError
 from sync_tasks.settings import Settings
 
-LOOPBACK = "127.0.0.1"  # /metrics and /healthcheck ask for no password: beyond this machine only by a proxy
+OPEN = ("/metrics", "/healthcheck")
+"""Pages of Flower's that ask for no password: beyond this machine they are not there."""
 MAX_TASKS = 10_000
 PURGE_OFFLINE_S = 300
 BACKLOG = 128
@@ -25,27 +30,31 @@ def check() -> None:
         raise ControlError("Flower is not installed", code="no-flower", hint="pip install 'keyferry[flower]'")
 
 
-def listen(port: int) -> list[socket.socket]:
-    """Sockets on the loopback address; port 0 takes any that is free. Raises ControlError if it is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setblocking(False)
+def listen(address: str, port: int) -> list[socket.socket]:
+    """Sockets on an address of this machine; port 0 takes any that is free. Raises ControlError if it is taken."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        listener.bind((LOOPBACK, port))
-        listener.listen(BACKLOG)
+        listener = socket.create_server((address, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        listener.close()
         raise ControlError(
-            f"Flower cannot listen on port {port}: {error.strerror}",
+            f"Flower cannot listen on {address}, port {port}: {error.strerror}",
             code="flower-port",
-            hint="give a free one in KEYFERRY_FLOWER_PORT, or 0 for any",
+            hint="give a free one in KEYFERRY_FLOWER_PORT, or 0 for any, and in KEYFERRY_FLOWER_ADDRESS an address of"
+            " this machine",
         ) from error
+    listener.setblocking(False)
     return [listener]
+
+
+def beyond(sockets: list[socket.socket]) -> bool:
+    """Whether others than this machine reach it."""
+    return not all(ip_address(one.getsockname()[0]).is_loopback for one in sockets)
 
 
 def url(sockets: list[socket.socket]) -> str:
     """Where a browser finds it."""
-    return f"http://{LOOPBACK}:{sockets[0].getsockname()[1]}"
+    address, port = sockets[0].getsockname()[:2]
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def serve(settings: Settings, password: str, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
@@ -66,13 +75,14 @@ def serve(settings: Settings, password: str, sockets: list[socket.socket], ready
     from sync_tasks.app import make_app
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, _end)
     logging.getLogger("tornado.access").setLevel(logging.ERROR)  # else a line for each refused or unknown address
     options.basic_auth = [f"{settings.flower_user}:{password}"]
     options.max_tasks = MAX_TASKS
     options.tasks_columns = COLUMNS
     options.purge_offline_workers = PURGE_OFFLINE_S
-    app = Flower(capp=make_app(settings), options=options, **pages)
+    made = _closed() if beyond(sockets) else Flower
+    app = made(capp=make_app(settings), options=options, **pages)
     HTTPServer(app).add_sockets(sockets)
 
     def inspect_new() -> None:
@@ -86,3 +96,22 @@ def serve(settings: Settings, password: str, sockets: list[socket.socket], ready
     app.events.start()
     app.started = True
     app.io_loop.start()
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    # Not the default action: the first process of a container has none.
+    os._exit(128 + number)
+
+
+def _closed() -> type[Any]:
+    """The application without the pages that ask for no password."""
+    from flower.app import Flower
+    from tornado.web import ErrorHandler
+
+    class Closed(Flower):  # type: ignore[misc]
+        def find_handler(self, request: Any, **kwargs: Any) -> Any:
+            if request.path in OPEN:
+                return self.get_handler_delegate(request, ErrorHandler, {"status_code": 404})
+            return super().find_handler(request, **kwargs)
+
+    return Closed

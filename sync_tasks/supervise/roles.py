@@ -11,6 +11,7 @@ from sync_tasks import names
 from sync_tasks.settings import Settings
 from sync_tasks.supervise import worker
 from sync_tasks.supervise.children import Role
+from sync_tasks.supervise.pulse import Pulse
 from sync_tasks.supervise.worker import Kind, Manner
 
 STREAM_CONCURRENCY = 1
@@ -82,10 +83,11 @@ def flower(settings: Settings, password: str, sockets: list[socket.socket], read
     return Role("flower", run, FLOWER_PATIENCE_S)
 
 
-def schedule(settings: Settings) -> None:
-    """Be the scheduler until SIGTERM."""
+def schedule(settings: Settings, pulse: Pulse | None = None) -> None:
+    """Be the scheduler until SIGTERM; `pulse` tells probes that it ticks."""
     worker.log_to_stderr()
-    pkgutil.resolve_name(names.SCHEDULER_MAIN)(settings)
+    told = () if pulse is None else (lambda: pulse.beat(True),)
+    pkgutil.resolve_name(names.SCHEDULER_MAIN)(settings, *told)
 
 
 def _end(code: int) -> None:

@@ -98,7 +98,7 @@ class Service:
         if not self._plan.flower:
             return []
         flower.check()
-        return flower.listen(self._given.flower_port)
+        return flower.listen(self._given.flower_address, self._given.flower_port)
 
     def _start(self, sockets: list[socket.socket]) -> None:
         """Everything; what is imported first is shared by all."""

@@ -23,6 +23,7 @@ from sync_tasks.spool import identity
 from sync_tasks.supervise.draining import drain, release
 from sync_tasks.supervise.post import EVENT, Post
 from sync_tasks.supervise.process import die_with_parent
+from sync_tasks.supervise.pulse import BEAT_S, Pulse, Turning
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +63,14 @@ class Manner:
         beats: every 2 s an event by which Flower knows that it lives; costs 0.05 % of a core.
         drains: SIGTERM sends its streams to other workers; else whoever started it has stopped them before.
         ready: called once it takes work.
+        pulse: tells probes that it does its work.
     """
 
     tag: str = ""
     beats: bool = False
     drains: bool = False
     ready: Callable[[], None] = _nothing
+    pulse: Pulse | None = None
 
 
 def title(kind: Kind) -> str:
@@ -115,6 +118,8 @@ def run(settings: Settings, kind: Kind, processes: int, manner: Manner) -> int:
     )
     worker.keyferry = Ending(settings, kind, manner)
     worker.start()
+    if manner.pulse is not None:
+        manner.pulse.end()
     return int(worker.exitcode or 0)
 
 
@@ -191,6 +196,7 @@ def _quiet_worker() -> type[Any]:
         """Keeps our title, which Celery would replace by one with the command line in it, and our way to end."""
 
         keyferry: Ending
+        turning: Turning | None = None
 
         def set_process_status(self, info: str) -> None:
             _set_title(title(self.keyferry.kind))
@@ -216,7 +222,19 @@ def _quiet_worker() -> type[Any]:
                 # Here, not once: a lost connection to the broker takes all of them with it.
                 consumer.hub.add_reader(self.keyferry.bell, self._bury)
                 consumer.hub.add_reader(self.app.keyferry_post, self._deliver, consumer)
+            self._live(consumer)
             self.keyferry.manner.ready()
+
+        def _live(self, consumer: Any) -> None:
+            """Let probes know. Only now: whoever forks the pool has no second thread yet."""
+            pulse = self.keyferry.manner.pulse
+            if pulse is None or consumer.hub is None:
+                return
+            if self.turning is None:
+                self.turning = turning = Turning()
+                pulse.keep(lambda: turning.ready(getattr(self.consumer, "connection", None) is not None))
+            self.turning.turn()
+            consumer.hub.call_repeatedly(BEAT_S, self.turning.turn)
 
         def _bury(self) -> None:
             """A signal came: a process of the pool may have died. Celery looks when one closes its files, which may be

@@ -75,7 +75,7 @@ def load(chunk_id: int) -> None:
     raise NotImplementedError(chunk_id)
 
 
-def schedule(settings: Settings) -> None:
+def schedule(settings: Settings, *_told: object) -> None:
     from sync_tasks import messages
     from sync_tasks.app import make_app, send
     from sync_tasks.store import Store

@@ -36,13 +36,24 @@ def test_without_flower_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyP
 
 
 def test_flower_listens_on_the_loopback_address_alone() -> None:
-    (listener,) = flower.listen(0)
+    (listener,) = flower.listen(Settings().flower_address, 0)
     with listener:
         assert listener.getsockname()[0] == "127.0.0.1"
         assert flower.url([listener]) == f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(ControlError, match="cannot listen on port") as caught:
-            flower.listen(listener.getsockname()[1])
+        with pytest.raises(ControlError, match=r"cannot listen on 127\.0\.0\.1, port") as caught:
+            flower.listen("127.0.0.1", listener.getsockname()[1])
         assert "KEYFERRY_FLOWER_PORT" in caught.value.hint
+        assert not flower.beyond([listener])
+
+
+def test_flower_listens_where_it_is_told() -> None:
+    (listener,) = flower.listen("0.0.0.0", 0)
+    with listener:
+        assert flower.beyond([listener])
+        assert flower.url([listener]).startswith("http://0.0.0.0:")
+    with pytest.raises(ControlError, match=r"cannot listen on 203\.0\.113\.1") as caught:
+        flower.listen("203.0.113.1", 0)
+    assert "KEYFERRY_FLOWER_ADDRESS" in caught.value.hint
 
 
 class Leases:
