@@ -16,7 +16,9 @@ override SOURCE := $(value SOURCE)
 override TARGET := $(value TARGET)
 export SOURCE TARGET STATE
 
-.PHONY: sync test test-long test-all old-servers lint bench bench-service chaos cuts simulation fuzz asan picture clean help
+LOCK := deploy/container/requirements.txt
+
+.PHONY: sync test test-long test-all old-servers lint bench bench-service chaos cuts simulation fuzz asan picture deploy-tools lock clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -91,8 +93,16 @@ asan: $(VENV)/.test  ## SECONDS=60: the same under AddressSanitizer, with a core
 picture: $(VENV)/.test  ## docs/flower.png anew, by a headless Chromium
 	@$(BIN)/python -m tests.picture
 
+deploy-tools: $(VENV)/.test  ## Helm and the schemas of Kubernetes, for the tests of deploy/: 20 MB, once
+	@$(BIN)/python -m tests.deploy.tools
+
+lock:  ## what the container image is made of, anew: the newest that fits, each file by its hash
+	@$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/lock/bin/uv pip compile --quiet --upgrade pyproject.toml --extra flower --extra objects --extra postgresql \
+	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --output-file $(LOCK)
+
 clean:  ## remove what the targets above have made (not state directories)
-	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@rm -f workers/codec/*.so workers/codec/*.c
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
