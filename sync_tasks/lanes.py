@@ -7,7 +7,7 @@ which one checkpoint speaks; Keyferry's own keys of a lane have a hash tag of on
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """A lane that the stream of a source node has closed: where its master's own stream stood then.
+
+    node: number of the source node. point: as `point.Point`. members, address: of the master's shard.
+    """
+
+    node: int
+    point: str
+    members: tuple[str, ...]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     """One part.
 
     number: from 0, never given twice in a run. tag: of the keys of our own. slots: none, once it is given up.
     later: it was made when slots had moved, while others were written to already. founded: numbers of the source nodes
-    whose streams have a checkpoint there; of a later one.
+    whose streams have a checkpoint there; of a later one. closed: by each source node that is cut over, if there is a
+    way back.
     """
 
     number: int
@@ -33,6 +47,7 @@ class Lane:
     slots: Ranges
     later: bool = False
     founded: tuple[int, ...] = ()
+    closed: tuple[Closed, ...] = field(default=(), compare=False)
 
     @property
     def home(self) -> int:
@@ -90,6 +105,7 @@ def read(given: Sequence[dict[str, Any]] | None) -> tuple[Lane, ...]:
         Lane(
             one["number"], one["tag"], tuple((int(a), int(b)) for a, b in one["slots"]), one["later"],
             tuple(one["founded"]),
+            tuple(Closed(**{**found, "members": tuple(found["members"])}) for found in one.get("closed", ())),
         )
         for one in given or ()
     )  # fmt: skip

@@ -33,6 +33,12 @@ class Shard:
     moving: tuple[int, ...] = ()
     members: frozenset[str] = field(default=frozenset(), compare=False)
 
+    @property
+    def address(self) -> str:
+        """Of the master, as people write it."""
+        host, port = self.master
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def serves(self, slot: int) -> bool:
         """Whether a slot is one of its."""
         return any(first <= slot <= last for first, last in self.slots)

@@ -7,9 +7,8 @@ from sync_tasks.verify_spec import VerifySpec
 from workers.finish import QUIET_S
 from workers.finish_base import Turn, delay_of
 from workers.finish_verify import how
-from workers.hold import fields
-from workers.target.link import TargetLink
 from workers.verify.pairs import keys_in_scope
+from workers.way_back import is_kept
 from workers.writers import in_words, quiet
 
 
@@ -66,15 +65,7 @@ class DryFinish(Turn):
 
     def _back(self) -> None:
         with self.steps.step("way back") as step:
-            if self.target.is_cluster:
-                step.skip("there is none from a cluster yet")
-                return
-            link = TargetLink(self.target, "keyferry-look", 0)
-            try:
-                keeps = fields(link.ask(b"INFO", b"replication")).get("repl_backlog_active") == "1"
-            finally:
-                link.close()
-            if keeps:
+            if is_kept(self.target):
                 step.text = "the target keeps a backlog"
             elif self.asked.way_back or self.asked.reverse:
                 step.text = "the target keeps no backlog: it would be made to by asking for its stream"

@@ -13,6 +13,9 @@ from pathlib import Path
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, ConnectionLost, Side
 from sync_tasks.point import Point
+from sync_tasks.slots import written
+from sync_tasks.topology import same, shards
+from sync_tasks.views import ShardView
 from workers.source.psync import Full, ReplicaLink
 from workers.spool.tables import write_tables
 
@@ -48,6 +51,31 @@ def _overtaken(point: Point) -> CannotContinue:
         side=Side.SOURCE,
         hint='make a task with sync_types = ["full", "incremental"] that copies everything back; a larger'
         " repl-backlog-size there, or finish --reverse, keeps the way back open next time",
+    )
+
+
+def check_slots(endpoint: Endpoint, shard: ShardView) -> None:
+    """See that a shard of the source serves what it did when the place was noted at which its stream is to begin.
+
+    Slots that have moved since are in two streams, in parts: what came to them here, and there, and which of it first.
+
+    Args:
+        endpoint: of the shard.
+        shard: as it was noted.
+    Raises CannotContinue (`slots-moved`); what the cluster answers.
+    """
+    found = same(shard.members, (), shards(endpoint.now()))  # which of its slots are on their way each node alone says
+    if found is not None and found.slots == shard.slots and not found.moving:
+        return
+    now = "none" if found is None else written(found.slots)
+    moving = f", {len(found.moving)} of them on their way" if found is not None and found.moving else ""
+    raise CannotContinue(
+        f"slots of the source cluster have moved since the cut-over: the shard of {shard.address} served"
+        f" {written(shard.slots)} then, and serves {now}{moving} now",
+        side=Side.SOURCE,
+        code="slots-moved",
+        hint="move them back and resume the task while the backlog reaches, or make a task with"
+        ' sync_types = ["full", "incremental"] that copies everything back',
     )
 
 

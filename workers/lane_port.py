@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sync_tasks.errors import KeyferryError
-from sync_tasks.lanes import Lane
+from sync_tasks.lanes import Closed, Lane
 from sync_tasks.slots import Ranges
 from sync_tasks.topology import Shard
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
@@ -121,6 +121,9 @@ class LanePort:
         self._port.settle_lanes(numbers)
 
     def progress(self, values: Mapping[str, Any]) -> None:
+    def close_lanes(self, closed: Mapping[int, Closed]) -> None:
+        self._port.close_lanes(closed)
+
         self._port.progress(values)
 
     def failing(self, error: KeyferryError) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sync_tasks.errors import KeyferryError
-from sync_tasks.lanes import Lane
+from sync_tasks.lanes import Closed, Lane
 from sync_tasks.precheck.item import Result
 from sync_tasks.slots import Ranges
 from sync_tasks.states import Stage
@@ -64,6 +64,9 @@ class StreamPort(Protocol):
 
     def settle_lanes(self, numbers: Sequence[int]) -> None:
         """The node's stream has its place in these lanes, which were made later."""
+
+    def close_lanes(self, closed: Mapping[int, Closed]) -> None:
+        """The node's stream has closed its lanes, by their numbers: where a way back begins."""
 
     def reload(self, chunk_ids: list[int]) -> None:
         """Chunks that the target has lost: READY again and sent."""

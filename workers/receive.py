@@ -242,6 +242,8 @@ class Receiver(threading.Thread):
             return
         point = Point.parse(node.begins_at)
         answer, db = from_here.ask(self.place.choose(point.offset if point else None), node.begins_at)
+        if point is not None and node.shard is not None:
+            from_here.check_slots(self.endpoint, node.shard)  # only now: so none has moved before it was continued
         gen = self._new_generation(answer, 0)
         from_here.empty(self.snapshots / f"gen-{gen}")
         self._known.begin(answer.offset, db)

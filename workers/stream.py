@@ -13,7 +13,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, KeyferryError, is_away
 from sync_tasks.throttle import stream_limits
 from sync_tasks.views import Orders
-from workers import ending, relaning
+from workers import ending, relaning, ways_back
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.census import Census
@@ -168,9 +168,8 @@ class StreamJob:
     def _finish(self, offset: int) -> None:
         """The target is closed: say so, and up to where the source was followed."""
         self._take_up()  # a task that is being modified must go on before it can end
-        found = self.applier.checkpoint()
         last = {"held": 0, "settled": True, "source_offset": offset, "applied_offset": offset}
-        self.port.progress({**last, "way_back": (found.back if found is not None else None) or None})
+        self.port.progress({**last, "way_back": ways_back.noted(self.port, self.target, self.applier.checkpoint())})
         self.port.event("closed", f"node {self.node.number}: closed at offset {offset}; what follows is not carried")
         self.port.finished()
 

@@ -15,6 +15,7 @@ import time
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import KeyferryError, Side, TargetError
 from sync_tasks.point import Point
+from sync_tasks.topology import shards
 from workers.codec.resp_cy import ReplyError
 from workers.source.psync import ReplicaLink
 from workers.target.link import TargetLink
@@ -33,8 +34,6 @@ def mark(chain: Chain) -> Point | None:
     on that database there, or says first on which it does.
     """
     link = chain.link
-    if link.scripted:
-        return None
     answers = link.try_all([[b"WATCH", chain.ck], [b"HGET", chain.ck, b"tok"]])
     if answers[-1] != chain.tok:  # another owner has claimed: our last window will not be executed either
         link.try_all([[b"UNWATCH"]])
@@ -54,20 +53,37 @@ def point(info: bytes, db: int) -> Point | None:
     return Point.parse(f"{fields.get('master_replid')}:{fields.get('master_repl_offset')}:{db}")
 
 
+def servers(endpoint: Endpoint) -> list[Endpoint]:
+    """Those of a target that have a stream of their own: of a cluster its masters. Raises as `topology.shards`."""
+    return [endpoint.at(*shard.master) for shard in shards(endpoint)] if endpoint.is_cluster else [endpoint]
+
+
 def keep(endpoint: Endpoint) -> bool:
-    """See that the target keeps its stream. Whether it had to be made to.
+    """See that the target keeps its stream, of a cluster each of its masters. Whether any had to be made to.
 
     It begins its backlog when a replica asks for the first time. We ask, and are gone before it has taken a snapshot:
     one without a disk waits for others first (`repl-diskless-sync-delay`), one that goes by the disk may fork once.
 
-    Raises TargetError: it does not, or our user may not ask; or it is a cluster, whose nodes have a stream each.
+    Raises TargetError: it does not, or our user may not ask.
     """
-    if endpoint.is_cluster:
-        raise TargetError(
-            "there is no way back from a cluster yet",
-            code="no-way-back",
-            hint="leave --reverse and --way-back; a task with a full sync brings everything back",
-        )
+    made = [_keep(one) for one in servers(endpoint)]
+    return any(made)
+
+
+def is_kept(endpoint: Endpoint) -> bool:
+    """Whether the target keeps its stream, of a cluster all of its masters. Raises what the target answers."""
+    for one in servers(endpoint):
+        link = TargetLink(one, "keyferry-look", 0)
+        try:
+            if not _keeps(link):
+                return False
+        finally:
+            link.close()
+    return True
+
+
+def _keep(endpoint: Endpoint) -> bool:
+    """Of one server."""
     link = TargetLink(endpoint, "keyferry-way-back", 0)
     try:
         if _keeps(link):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from sync_tasks import lifecycle, names
+from sync_tasks import lanes, lifecycle, names
 from sync_tasks.cutover import Asked
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, KeyferryError, Side, UsageError
+from sync_tasks.lanes import Lane
 from sync_tasks.models import Lease, Node, Op, Task
 from sync_tasks.point import Point
 from sync_tasks.reversing import reversed_spec
+from sync_tasks.slots import written
+from sync_tasks.spec import mapping
 from sync_tasks.states import RUNNING, OpKind, OpState, Stage, TaskState
 from sync_tasks.store import rows
 from sync_tasks.store.op_rows import OPEN, add
@@ -28,12 +31,10 @@ def reverse(session: Session, task: Task, unseal: Callable[[bytes], str], seal: 
         hint = "cut it over first: keyferry task finish --reverse does both"
         raise ControlError(f"a task that is {task.state} cannot be reversed", hint=hint, code="transition")
     own_alone(task)
-    spec = reversed_spec(rows.spec_of(task), task.name)
-    points = [Point.parse(text) for text in session.scalars(select(Node.way_back).where(Node.task_id == task.id))]
-    if None in points or not points:
-        raise no_way_back()
-    # Of several streams into one target the last one to end: what lies before is what came from the source.
-    at = max((point for point in points if point is not None), key=lambda point: point.offset)
+    spec = rows.spec_of(task)
+    databases = mapping(spec.databases, task.source_db, task.target_db)  # which one URL alone may have named
+    spec = reversed_spec(spec.model_copy(update={"databases": databases}), task.name)
+    begins = _begins(session, task)
     source = Endpoint.stored(unseal(task.target), Side.SOURCE)
     target = Endpoint.stored(unseal(task.source), Side.TARGET)
     made = Task(
@@ -51,21 +52,57 @@ def reverse(session: Session, task: Task, unseal: Callable[[bytes], str], seal: 
     )  # fmt: skip
     session.add(made)
     session.flush()
-    node = Node(task_id=made.id, number=0, begins_at=str(at))
-    session.add(node)
-    session.flush()
-    session.add(Lease(name=names.node_lease(node.id)))
+    for number, (point, shard) in enumerate(begins):
+        node = Node(task_id=made.id, number=number, begins_at=str(point), shard=shard)
+        session.add(node)
+        session.flush()
+        session.add(Lease(name=names.node_lease(node.id)))
     where = f"{made.source_safe} to {made.target_safe}"
     lifecycle.note(session, made.id, "created", f"{where}: the way back of {task.name}")
-    lifecycle.note(session, task.id, "reversed", f"task {made.id}, {made.name}, goes back from {at}")
+    lifecycle.note(session, task.id, "reversed", f"task {made.id}, {made.name}, goes back from {_in_words(begins)}")
     _watch_no_more(session, task.id, "a task goes back to the source")
     add(session, made, OpKind.PRECHECK, start=True, force=False, items=None)
     return made
 
 
+Begin = tuple[Point, dict[str, Any] | None]
+"""Where a node of the task that goes back begins, and its shard, if the new master is a cluster."""
+
+
+def _begins(session: Session, task: Task) -> list[Begin]:
+    """One for each server that has a stream there. Raises ControlError: one kept none."""
+    nodes = session.execute(select(Node.number, Node.way_back).where(Node.task_id == task.id)).all()
+    given = [lane for lane in lanes.read(task.lanes) if lane.slots]
+    if not given:
+        return [(_last([way_back for _, way_back in nodes]), None)]
+    return [_of_lane(lane, {number for number, _ in nodes}) for lane in sorted(given, key=lambda lane: lane.slots)]
+
+
+def _of_lane(lane: Lane, nodes: set[int]) -> Begin:
+    """Of a master, once the streams of all source nodes have closed it."""
+    if {one.node for one in lane.closed} != nodes:
+        raise no_way_back()
+    members = sorted({name for one in lane.closed for name in one.members})
+    slots = written(lane.slots)
+    shard = {"members": members, "address": lane.closed[-1].address, "slots": slots, "holds": slots}
+    return _last([one.point for one in lane.closed]), shard
+
+
+def _last(found: Sequence[str | None]) -> Point:
+    """Of several streams into one server where the last one ended: what lies before is what came from the source."""
+    points = [Point.parse(text) for text in found]
+    if None in points or not points:
+        raise no_way_back()
+    return max((point for point in points if point is not None), key=lambda point: point.offset)
+
+
+def _in_words(begins: Sequence[Begin]) -> str:
+    return ", ".join(f"{shard['address']} {point}" if shard else str(point) for point, shard in begins)
+
+
 def no_way_back() -> ControlError:
     return ControlError(
-        "there is no way back: the target kept no stream when it was closed",
+        "there is no way back: the target kept no stream when it was closed, or its slots were moving",
         code="no-way-back",
         hint="make a task from the new master to the old one, which copies everything; next time: finish --way-back",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from sync_tasks import lanes
-from sync_tasks.lanes import Lane
+from sync_tasks.lanes import Closed, Lane
 from sync_tasks.models import Node, Task
 from sync_tasks.store import rows
 from sync_tasks.views import TaskView
@@ -40,6 +40,17 @@ class LanesHandle:
             task.lanes = lanes.written(
                 replace(lane, founded=(*lane.founded, node.number))
                 if lane.number in numbers and node.number not in lane.founded
+                else lane
+                for lane in lanes.read(task.lanes)
+            )
+            self.task = rows.task_view(task)
+
+    def close_lanes(self, closed: Mapping[int, Closed]) -> None:
+        """The node's stream has closed its lanes, by their numbers: where a way back begins. The last word holds."""
+        with self._write() as (_, node, task):
+            task.lanes = lanes.written(
+                replace(lane, closed=(*(one for one in lane.closed if one.node != node.number), closed[lane.number]))
+                if lane.number in closed
                 else lane
                 for lane in lanes.read(task.lanes)
             )

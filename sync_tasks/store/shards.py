@@ -72,7 +72,7 @@ def lay_out(session: Session, task: Task, found: Sequence[Shard]) -> None:
     for node in nodes:
         if node.shard is not None and (shard := _of(node.shard, left.values())) is not None:
             del left[shard.node_id]
-            now = node.shard | {"members": sorted(shard.members), "address": _address(shard)}
+            now = node.shard | {"members": sorted(shard.members), "address": shard.address}
             if now != node.shard:
                 node.shard = now
     for shard in sorted(left.values(), key=lambda shard: shard.slots):
@@ -83,8 +83,8 @@ def lay_out(session: Session, task: Task, found: Sequence[Shard]) -> None:
             nodes.append(node)
         # One that comes later has yet to be given what it serves.
         slots = written(ranges(members(shard.slots) - _held(session, node)))
-        node.shard = {"members": sorted(shard.members), "address": _address(shard), "slots": slots, "holds": slots}
-        lifecycle.note(session, task.id, "shard", f"node {node.number}: the shard of {_address(shard)}, slots {slots}")
+        node.shard = {"members": sorted(shard.members), "address": shard.address, "slots": slots, "holds": slots}
+        lifecycle.note(session, task.id, "shard", f"node {node.number}: the shard of {shard.address}, slots {slots}")
     session.flush()
 
 
@@ -124,8 +124,3 @@ def _say(session: Session, node: Node, what: str, why: str, slots: set[int]) -> 
     if slots:
         text = f"node {node.number} {what} slots {written(ranges(slots))}: {why}"
         lifecycle.note(session, node.task_id, "slots", text[:500])
-
-
-def _address(shard: Shard) -> str:
-    host, port = shard.master
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from sync_tasks import lanes
 from sync_tasks.names import built_key, checkpoint_key, tmp_key
 from sync_tasks.slots import SLOTS, slot
 from sync_tasks.topology import Shard
 
+POINT = "a" * 40 + ":77:0"
 SHARDS = [
     Shard(((0, 99), (16000, 16383)), ("h", 1), (), "a"),
     Shard(((100, 8000),), ("h", 2), (), "b"),
@@ -25,6 +27,10 @@ def test_every_slot_belongs_to_one_lane_and_our_own_keys_to_its_last() -> None:
         assert slot(checkpoint_key(lane.uid("0123456789abcdef"), 3)) == lane.home
     assert lanes.read(json.loads(json.dumps(lanes.written(found)))) == found
     assert lanes.read(None) == ()
+    closed = tuple(replace(one, closed=(lanes.Closed(0, POINT, ("a", "b"), "h:1"),)) for one in found)
+    again = lanes.read(json.loads(json.dumps(lanes.written(closed))))
+    assert [one.closed for one in again] == [one.closed for one in closed]
+    assert again == found, "where they were closed says nothing of where slots are"
 
 
 def test_there_is_a_short_tag_for_every_slot() -> None:

@@ -77,6 +77,7 @@ WRITES = {
     "reshard": lambda h: h.reshard([], ()),
     "holds": lambda h: h.holds(()),
     "settle_lanes": lambda h: h.settle_lanes([1]),
+    "close_lanes": lambda h: h.close_lanes({}),
     "set_lanes": lambda h: h.set_lanes([]),
     "finished": lambda h: h.finished(),
     "rests": lambda h: h.rests(),
