@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import TargetError
 from sync_tasks.verify_spec import VerifySpec
 from sync_tasks.views import TaskView
 from workers.expiry import FIELD_HOLD, held, held_field, source_time
-from workers.link import Link
 from workers.moment import now_ms
 from workers.verify import verify
 from workers.verify.findings import Finding, Kind, shown
 from workers.verify.flux import Patience
+from workers.verify.server import Either, link_to
 
-NAME = "keyferry-verify"
 NAMED = 5
 GONE = -2
 MOST_FIELDS = 100_000
@@ -80,38 +80,33 @@ def _over(source: Endpoint, target: Endpoint, findings: Sequence[Finding]) -> se
     wanted = [f for f in findings if f.pair and (f.kind is Kind.EXTRA or (f.kind is Kind.VALUE and f.field))]
     if not wanted:
         return found
-    ours, theirs = Link(source, NAME, 0), Link(target, NAME, 0)
-    try:
+    with closing(link_to(source)) as ours, closing(link_to(target)) as theirs:
         for finding in wanted:
             assert finding.pair is not None
-            ours.ask(b"SELECT", finding.pair.source)
-            theirs.ask(b"SELECT", finding.pair.target)
-            extra = finding.kind is Kind.EXTRA
-            if (extra and _key_over(theirs, finding.key)) or _fields_over(ours, theirs, finding.key):
+            key, here, there = finding.key, finding.pair.source, finding.pair.target
+            gone = finding.kind is Kind.EXTRA and _key_over(theirs, there, key)
+            if gone or _fields_over(ours, here, theirs, there, key):
                 found.add(finding)
-    finally:
-        ours.close()
-        theirs.close()
     return found
 
 
-def _key_over(theirs: Link, key: bytes) -> bool:
-    (pttl,) = theirs.try_all([[b"PTTL", key]])
+def _key_over(theirs: Either, db: int, key: bytes) -> bool:
+    pttl = theirs.probe(db, b"PTTL", key)
     if not isinstance(pttl, int):
         return False
     return pttl == GONE or (pttl > 0 and _is_over(pttl + now_ms(), held, lambda when: source_time(when)[0]))
 
 
-def _fields_over(ours: Link, theirs: Link, key: bytes) -> bool:
+def _fields_over(ours: Either, db: int, theirs: Either, to: int, key: bytes) -> bool:
     """Whether all by which a hash differs are fields whose time is over."""
-    here, there = (link.try_all([[b"HGETALL", key]])[0] for link in (ours, theirs))
+    here, there = ours.probe(db, b"HGETALL", key), theirs.probe(to, b"HGETALL", key)
     if not (isinstance(here, list) and isinstance(there, list)) or len(there) > 2 * MOST_FIELDS:
         return False
     mine, other = dict(zip(here[::2], here[1::2], strict=True)), dict(zip(there[::2], there[1::2], strict=True))
     more = [name for name in other if name not in mine]
     if not more or any(other.get(name) != value for name, value in mine.items()):
         return False
-    (times,) = theirs.try_all([[b"HPEXPIRETIME", key, b"FIELDS", len(more), *more]])
+    times = theirs.probe(to, b"HPEXPIRETIME", key, b"FIELDS", b"%d" % len(more), *more)
     return isinstance(times, list) and all(
         when == GONE or _is_over(when, held_field, lambda held_until: held_until - FIELD_HOLD) for when in times
     )

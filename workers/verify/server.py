@@ -37,6 +37,15 @@ GROUP = 16  # PTTLs between two TIMEs: some 20 microseconds
 TRIES = 300  # of reading a group, or a single key, within one millisecond
 
 
+Either = Link | ClusterLink
+"""They have the same methods."""
+
+
+def link_to(endpoint: Endpoint, pace: Pace | None = None) -> Either:
+    """Answers pipelines of reading commands, each key's where the key is. Raises as `Link`."""
+    return ClusterLink(endpoint, pace) if endpoint.is_cluster else Link(endpoint, pace)
+
+
 class Server:
     """One server, or a cluster as if it were one, and what it is able to tell.
 
@@ -52,7 +61,7 @@ class Server:
         self.endpoint = endpoint
         pace = Pace()
         pace.limits = limits
-        self.link: Link | ClusterLink = ClusterLink(endpoint, pace) if endpoint.is_cluster else Link(endpoint, pace)
+        self.link = link_to(endpoint, pace)
         info = self.link.info
         # Valkey also gives a redis_version, for the clients' sake, that stays where the two parted.
         self.version = _version(info.get("valkey_version") or info.get("redis_version", ""))
