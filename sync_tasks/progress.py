@@ -73,6 +73,8 @@ class NodeProgress:
     """One source node. Unknown is None, never 0."""
 
     number: int  # 0.. within the task
+    address: str | None  # of a cluster: host:port of its shard's master, when last seen; None: it stands alone
+    slots: str | None  # of a cluster: the hash slots that its stream carries, as 0-5460,7000; None: it stands alone
     replid: str | None
     source_offset: int | None  # bytes of the stream, as the source said last
     received_offset: int | None  # bytes, in the log on disk

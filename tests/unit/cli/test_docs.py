@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sync_tasks.cli.sync_command import EXAMPLES
 from sync_tasks.cli.task_command import EXAMPLES as TASK_HELP
 from sync_tasks.cli.task_command import task
 from sync_tasks.cli.task_views import _detail, _event
+from sync_tasks.progress import NodeProgress
 from sync_tasks.states import TaskState
 from sync_tasks.task import Event, Precheck, Task
 from tests.pages import DOCS, PAGES
@@ -65,6 +67,12 @@ def test_every_json_field_of_a_task_is_documented() -> None:
         assert f"`{field}`" in section, field
     for state in set(TaskState) - {TaskState.NOT_CONFIGURED}:
         assert f"`{state.value}`" in section, state
+
+
+def test_every_json_field_of_a_source_node_is_documented() -> None:
+    (row,) = re.findall(r"^\| `nodes` \|(.*)$", TEXT.partition("## `--json`")[2], re.M)
+    for field in fields(NodeProgress):
+        assert f"`{field.name}`" in row, field.name
 
 
 def test_every_json_field_is_documented() -> None:
