@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from sync_tasks import Client, Task, TaskState
 from sync_tasks.cutover import Step
@@ -70,9 +72,10 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.02):
-            self.client.incr("count")
-            if self.reads:
-                self.client.get("count")
+            with suppress(redis.TimeoutError):  # a pause may last for longer than a client waits
+                self.client.incr("count")
+                if self.reads:
+                    self.client.get("count")
 
     def __enter__(self) -> Writer:
         self.start()
@@ -184,6 +187,20 @@ def test_what_fails_is_undone_and_a_second_one_succeeds(client: Client, server: 
     with Traffic(source, clients=1, rate=300):  # it waits until the pause is over
         assert client.finish(task, 60, pause=True, pause_limit_s=5).state is S.FINISHED
         same(source.url(), target.url(), shift_ms=0)
+
+
+def test_it_is_compared_as_deeply_as_was_asked(client: Client, server: StartServer) -> None:
+    source, target = server("redis-7.0"), server("redis-7.0")
+    source.client().mset({"same length": "a", "longer": "b"})
+    task = follows(client, source, target)
+    target.client().mset({"same length": "x", "longer": "bb"})
+    with pytest.raises(TargetError, match=r"1 differences: value db 0 longer"):
+        client.finish(task, 60, verify="length")
+    target.client().set("longer", "b")
+    with pytest.raises(TargetError, match=r"1 differences: value db 0 same length"):
+        client.finish(task, 60, verify="full")
+    assert client.finish(task, 60, verify="length").state is S.FINISHED
+    assert target.client().get("same length") == b"x"
 
 
 def test_where_client_pause_is_not_permitted_a_setting_does_it_and_is_put_back(

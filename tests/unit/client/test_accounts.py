@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_tasks import Client, ControlError, KeyferryError, Side, UsageError
+from sync_tasks import TaskState as S
 from sync_tasks.access.documents import allows, permission_policy, trust_policy, trusting
 from sync_tasks.access.scopes import SCOPES
 from sync_tasks.places import named
@@ -154,6 +155,22 @@ def test_a_revoked_role_keeps_a_task_from_going_on(alpha: Client, beta: Client) 
     with pytest.raises(ControlError, match="there is no role for-beta"):
         beta.resume(task, wait_s=0)
     assert said(alpha)[-1] == ("beta", "ReadSource", False)
+
+
+def test_a_cut_over_gives_back_what_roles_allowed(alpha: Client, beta: Client) -> None:
+    grant(alpha)
+    task, store = beta.create(MINE, TARGET), beta._store
+    for state in (S.PRECHECKING, S.PRECHECK_PASSED, S.INITIALIZING, S.SYNCHRONIZING):
+        store.transition(task.id, state, "test")
+    store.start(task.id)
+    stream = store.claim_node(store.nodes(task.id)[0].id, "h:1:2:x")
+    assert stream is not None
+    assert [one.tasks for one in alpha.instances()] == [1]
+    stream.finished()
+    assert beta.get(task).state is S.FINISHED
+    assert store.renew_grants(task.id) == 0, "nothing is asked about any more: it has no access"
+    with pytest.raises(UsageError, match="is used by a role"):
+        beta.reverse(task)
 
 
 # -- confinement
