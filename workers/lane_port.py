@@ -120,10 +120,10 @@ class LanePort:
     def settle_lanes(self, numbers: Sequence[int]) -> None:
         self._port.settle_lanes(numbers)
 
-    def progress(self, values: Mapping[str, Any]) -> None:
     def close_lanes(self, closed: Mapping[int, Closed]) -> None:
         self._port.close_lanes(closed)
 
+    def progress(self, values: Mapping[str, Any]) -> None:
         self._port.progress(values)
 
     def failing(self, error: KeyferryError) -> float:

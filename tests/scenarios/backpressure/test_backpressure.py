@@ -21,7 +21,8 @@ def replicas(source: Server) -> list[dict[str, str]]:
 
 @pytest.mark.long
 def test_the_source_does_not_feel_it(server: StartServer, ferry: StartFerry) -> None:
-    limit = {"client-output-buffer-limit": f"replica {LIMIT} {LIMIT} 0", "repl-backlog-size": "1mb", "repl-timeout": "20"}
+    buffers = {"client-output-buffer-limit": f"replica {LIMIT} {LIMIT} 0", "repl-backlog-size": "1mb"}
+    limit = buffers | {"repl-timeout": f"{STOPPED_S:.0f}"}
     source, target = server("redis-7.0", config=limit), server("redis-7.0")
     run = ferry(source, target)
     run.wait_in_sync()
