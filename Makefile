@@ -18,7 +18,7 @@ export SOURCE TARGET STATE
 
 LOCK := deploy/container/requirements.txt
 
-.PHONY: sync test test-long test-all old-servers lint bench bench-service chaos cuts simulation fuzz asan picture deploy-tools lock clean help
+.PHONY: sync test test-long test-all old-servers lint bench bench-service chaos cuts simulation fuzz asan picture deploy-tools lock site clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -100,6 +100,9 @@ lock:  ## what the container image is made of, anew: the newest that fits, each 
 	@$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@$(VENV)/lock/bin/uv pip compile --quiet --upgrade pyproject.toml --extra flower --extra objects --extra postgresql \
 	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --output-file $(LOCK)
+
+site: $(VENV)/.test  ## the pages of docs/ as a site in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:  ## remove what the targets above have made (not state directories)
 	@rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
