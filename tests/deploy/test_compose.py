@@ -136,4 +136,9 @@ def test_one_command_makes_secrets_once_and_starts_it(place: Path) -> None:
     with (place / ".env").open("a") as file:
         file.write("FLOWER_PORT=6000\n")
     assert "http://127.0.0.1:6000," in run(place)
-    assert (place / ".env").read_text().startswith(f"POSTGRES_PASSWORD={made['POSTGRES_PASSWORD']}\n")
+    kept = [line for line in (place / ".env").read_text().splitlines() if not line.startswith("FLOWER_PASSWORD=")]
+    (place / ".env").write_text("\n".join(kept) + "\n")
+    run(place)
+    after = dict(line.split("=", 1) for line in (place / ".env").read_text().splitlines())
+    assert after.pop("FLOWER_PASSWORD") not in ("", made.pop("FLOWER_PASSWORD"))
+    assert after == {**made, "FLOWER_PORT": "6000"}, "a secret that was there has changed"
