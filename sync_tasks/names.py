@@ -79,6 +79,11 @@ def at_field(seq: int) -> bytes:
     return b"at:%d" % seq
 
 
+def script_field(seq: int) -> bytes:
+    """Field of `marks_key`, of a part of a cluster: digest of the transform by which a chunk is loaded there."""
+    return b"script:%d" % seq
+
+
 def load_key(uid: str, node: int, gen: int, what: str) -> bytes:
     """Hash of the chain of one loader's batches, taken over by whoever loads the same chunk next; gone with its end.
 

@@ -12,7 +12,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, RefusedCommand, UnknownCommand
 from sync_tasks.names import built_key
 from sync_tasks.views import NodeView
-from workers import resync
+from workers import lane_script, resync
 from workers.added import Added
 from workers.clock import Clock
 from workers.closing import Closing
@@ -50,7 +50,7 @@ from workers.target.link import TargetLink, lost
 from workers.target.measure import measure
 from workers.target.pours import Pours
 from workers.target.windows import Chain, commit
-from workers.transform import rewriter_of
+from workers.transformers import rewriter_of
 from workers.translate import Translator
 
 
@@ -90,7 +90,7 @@ class Applier(Part):
         self.databases: Databases  # of the present connection
         self._refused: RefusedCommand | None = None  # its keys are to be copied anew
         self._learned = Learned(port.event)
-        self._scripts = Scripts(Path("/dev/null") if scope.one_slot else directory / "scripts")  # a cluster runs none
+        self._scripts = Scripts(Path("/dev/null") if scope.lane is not None else directory / "scripts")  # it runs none
         self.left_out, self.sparing = LeftOut(port.event), Sparing(port.event)
         self._behind: int | None = None  # what follows is to be looked at; all answers up to there came in time
         self._loaded_files: list[tuple[int, Path]] | None = None
@@ -298,12 +298,15 @@ class Applier(Part):
         self.clock.begin(found)
         measure(link, self.clock)
         scope = self.extending.so_far(found)
-        known = knows.ask(link, chain.ck, self._learned.names, filtered=self.scope.filtered or scope.filtered)
+        digest = self.task.spec.transform.digest if scope.lane is not None else ""
+        script = lane_script.wanted(found, digest, self.takes_up_at) if digest else found.script
+        divided = self.scope.filtered or scope.filtered or scope.lane is not None
+        known = knows.ask(link, chain.ck, self._learned.names, filtered=divided)
         expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)
         loaded, self._loaded_files = None if self.blind else self._loaded_files, None
         search = Search(expiries, Scope(None) if self.blind else scope, found.held, loaded)
         settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, scope))
-        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, scope.extent.text)
+        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, scope.extent.text, script)
         rewriter = rewriter_of(self.task.spec.transform)(
             scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
             self.source.kind_if_there(), self._scripts, partial(built_key, self.task.uid, self.number),
@@ -318,6 +321,7 @@ class Applier(Part):
         try:
             repair = self._repair(chain, found, suspects, rewriter)
             self.extending.say(chain, found, scope)
+            lane_script.say(chain, found, script)
             if self.slots is not None:
                 self.port.holds(self.slots)
             adding = self.extending.adding(chain, found, expiries, scope, self.home, known)

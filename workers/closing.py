@@ -11,6 +11,7 @@ from sync_tasks.views import NodeView
 from workers.building import built_keys
 from workers.codec.resp_cy import ReplyError
 from workers.compose import emit
+from workers.lane_script import Since
 from workers.named import library
 from workers.ports import StreamPort
 from workers.scope import Scope
@@ -23,7 +24,7 @@ from workers.target.claim import STREAMING, Checkpoint
 from workers.target.databases import holding
 from workers.target.link import TargetLink
 from workers.target.windows import Window
-from workers.transform import transformer
+from workers.transformers import transformer
 
 
 class Closing:
@@ -54,6 +55,8 @@ class Closing:
         self._port, self._node, self._scope, self._directory, self._home = port, node, scope, directory, home
         self._uid, self._known, self._scripts = port.task.uid, known, scripts
         self.gen, self.replid, self.offset = node.gen, node.replid, node.snapshot_offset
+        digest = port.task.spec.transform.digest if scope.lane is not None else ""
+        self._script = str(Since(digest, self.offset)) if digest else ""
 
     def missing(self, link: TargetLink) -> list[int]:
         """Ids of chunks that the target has lost, to a failover, or may have overwritten with older values since."""
@@ -166,6 +169,8 @@ class Closing:
         emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
         ck = checkpoint_key(self._uid, self._node.number)
         emit(window, [b"HSET", ck, b"extent", self._scope.extent.text.encode(), b"adding", b""], self.offset)
+        if self._script:
+            emit(window, [b"HSET", ck, b"script", self._script.encode()], self.offset)
         for db in [] if link.scripted else holding(link, self._scope):  # what an earlier stream was building
             emit(window, [b"SELECT", b"%d" % db], self.offset)
             emit(window, [b"UNLINK", *built_keys(self._uid, self._node.number)], self.offset)
@@ -180,5 +185,5 @@ class Closing:
         """What the first window has written."""
         return Checkpoint(
             self.replid, self.offset, self._node.stream_db, self._port.epoch, nonce, self.offset, STREAMING, self.gen,
-            True, seen_db=self._node.stream_db, extent=self._scope.extent.text,
+            True, seen_db=self._node.stream_db, extent=self._scope.extent.text, script=self._script,
         )  # fmt: skip

@@ -21,7 +21,7 @@ from workers.target.claim import Checkpoint
 from workers.target.expiries import Expiries
 from workers.target.knows import Knows
 from workers.target.windows import Chain, commit
-from workers.transform import rewriter_of
+from workers.transformers import rewriter_of
 
 
 class Extending:

@@ -21,6 +21,7 @@ from pathlib import Path
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CannotContinue, Fenced, KeyferryError, Malformed, Side, TargetError, named
+from sync_tasks.lanes import Lane
 from sync_tasks.names import begun, closed_key, load_key, marks_key
 from workers.beat import Beat
 from workers.codec import RestoreEncoder, Transcriber
@@ -30,15 +31,13 @@ from workers.expiry import FIELD_HOLD, HOLD
 from workers.huge import load_huge, load_large
 from workers.pace import Pace
 from workers.ports import ChunkPort
-from workers.scope import Scope
 from workers.spool.chunks import count_keys, whole
 from workers.spool.damage import damaged
 from workers.spool.tables import read_tables
 from workers.target.evictions import evicts
-from workers.target.knows import ask, reads_of
+from workers.target.knows import reads_of
 from workers.target.link import TargetLink, lost
 from workers.target.scripted import raise_away, script_head, scripted
-from workers.transform import transformer
 
 BATCH_KEYS = 200
 BATCH_BYTES = 128 << 10
@@ -232,7 +231,7 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
         target_db: where the chunk's keys go.
     Raises ConnectionLost, TargetBusy, TargetError, Malformed, Fenced.
     """
-    loader, pace = _Loader(port), Pace()
+    loader, pace = Loader(port), Pace()
     loader.check()
 
     def renew(keys: int) -> None:
@@ -242,7 +241,7 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
     with Beat(lambda: renew(loader.keys), patient=True) as beat:
         link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
         try:
-            _prove(link, target_db, home)
+            prove(link, target_db, home)
             uid, number, gen, seq = port.task.uid, port.node_number, port.chunk.gen, port.chunk.seq
             batches = FencedBatches(
                 link, uid, number, gen, str(seq), home, target_db, lambda: renew(0), beat.check, pace
@@ -254,7 +253,8 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
     port.done(port.chunk.keys, loader.left_out)
 
 
-def _prove(link: TargetLink, db: int, home: int) -> None:
+def prove(link: TargetLink, db: int, home: int) -> None:
+    """See that the target has a database. Raises TargetError."""
     try:
         link.ask_all([[b"SELECT", db], [b"SELECT", home]])
     except KeyferryError as e:
@@ -266,7 +266,7 @@ def _prove(link: TargetLink, db: int, home: int) -> None:
         ) from e
 
 
-class _Loader:
+class Loader:
     """Reads one chunk file into batches. What it finds must be what was recorded: a torn file loses keys silently."""
 
     def __init__(self, port: ChunkPort) -> None:
@@ -293,13 +293,17 @@ class _Loader:
                 self._compare()
                 self.keys = 0
 
-    def load(self, batches: FencedBatches) -> None:
-        """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded."""
+    def load(self, batches: FencedBatches, lane: Lane | None = None) -> None:
+        """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded.
+
+        Args:
+            lane: under a transform to a cluster, the part of it that is meant.
+        """
         if not self._chunk.bytes:
             return  # a range of a source in which there was nothing
         version, _, _ = read_tables(self._path.parent)
         if self._port.task.spec.transform.active:
-            self._transform(batches, version)
+            self._transform(batches, version, lane)
             return
         if self._chunk.huge:
             self._lose(*load_huge(self._port, batches, version))
@@ -362,17 +366,15 @@ class _Loader:
             self._at_end(data, position)
         self._lose(transcriber.lost, transcriber.first)
 
-    def _transform(self, batches: FencedBatches, version: int) -> None:
+    def _transform(self, batches: FencedBatches, version: int, lane: Lane | None) -> None:
         """Send everything through the task's transform."""
-        from workers.load_transformed import Loading
+        from workers.load_transformed import Loading, transformer_for
 
-        task = self._port.task
-        knows = ask(batches.link, marks_key(task.uid, self._port.node_number, self._chunk.gen))
-        made = transformer(
-            task.spec, Scope(task.databases, task.spec.filter), batches.home, knows,
-            lambda count, _, key: self._lose(count, key),
-        )  # fmt: skip
-        loading = Loading(self._port, batches, made, version, knows.reads.counters)
+        marks = marks_key(self._port.task.uid, self._port.node_number, self._chunk.gen)
+        made, counters = transformer_for(
+            self._port, batches.link, marks, batches.home, lane, lambda count, _, key: self._lose(count, key)
+        )
+        loading = Loading(self._port, batches, made, version, counters)
         for _ in loading.run():
             self.keys = loading.keys
         self.keys = loading.keys

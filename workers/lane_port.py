@@ -99,6 +99,7 @@ class LanePort:
 
     def chunks(self, gen: int, *, every: bool = False) -> list[ChunkView]:
         found = self._port.chunks(gen)
+        every = every or self.task.spec.transform.active  # which says what goes where
         return found if every else [chunk for chunk in found if chunk.shard == self.lane.number]
 
     def reload(self, chunk_ids: list[int]) -> None:

@@ -13,12 +13,14 @@ from sync_tasks.lanes import Lane, lanes_of
 from sync_tasks.throttle import Limits
 from sync_tasks.topology import shards
 from sync_tasks.views import ChunkView, TaskView
+from workers import lane_script
 from workers.applied import Progress
 from workers.apply import Applier
 from workers.lane_port import LanePort, Together
 from workers.ports import ChunkPort, StreamPort
 from workers.scope import Scope
 from workers.source.ask import Source
+from workers.spool.log import Log
 from workers.takeover import STRIDE
 from workers.target.claim import FINISHED, LOADING, Checkpoint, look, peek_epoch
 from workers.target.link import TargetLink
@@ -87,6 +89,7 @@ class Lanes:
         given: its parts.
         make: an applier of an endpoint, port, scope, and source.
         source: makes a connection for questions, of which each lane has its own.
+        log: of the node.
     """
 
     def __init__(
@@ -96,15 +99,19 @@ class Lanes:
         given: Sequence[Lane],
         make: Callable[[Endpoint, StreamPort, Scope, Source], Applier],
         source: Callable[[], Source],
+        log: Log,
     ) -> None:
-        spec, self._port = port.task.spec, port
+        spec, self._port, self._log = port.task.spec, port, log
         self.scope = Scope(port.task.databases, spec.filter, port.node().slot_ranges)
         given = [one for one in given if one.slots]
         together = Together(port, len(given))
         self._each = [
             make(
                 target.serving(one.home), LanePort(together, one),
-                Scope(port.task.databases, spec.filter, port.node().slot_ranges, one), source(),
+                Scope(
+                    port.task.databases, spec.filter, port.node().slot_ranges, one, shown=spec.transform.active
+                ),
+                source(),
             )
             for one in given
         ]  # fmt: skip
@@ -116,8 +123,13 @@ class Lanes:
             one.border, one.settling = self.border, self.settling
 
     def start(self) -> None:
-        """All of them."""
+        """All of them. Raises as `lane_script.agreed`, and what the target answers."""
         self._raise_epoch()
+        if digest := self._port.task.spec.transform.digest:
+            node, found = self._port.node(), [one.checkpoint() for one in self._each]
+            place = lane_script.agreed(digest, found, None if node.begun else node.snapshot_offset, self._log)
+            for one in self._each:
+                one.takes_up_at = place
         for one in self._each:
             one.start()
 

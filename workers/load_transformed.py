@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -16,15 +16,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sync_tasks.errors import KeyferryError, Retry, TransformError, named
-from sync_tasks.names import at_field, marks_key
+from sync_tasks.lanes import Lane
+from sync_tasks.names import at_field, checkpoint_key, marks_key
 from workers.codec.resp_cy import encode
 from workers.entries import TYPES, commands_of
 from workers.full import BATCH_BYTES, BATCH_KEYS, FLYING, FencedBatches
 from workers.ports import ChunkPort
+from workers.scope import Scope
 from workers.spool.chunks import RECORD, TO_THE_END, whole
+from workers.spool.tables import read_tables
 from workers.target.databases import Databases
+from workers.target.knows import ask
+from workers.target.link import TargetLink
 from workers.target.windows import Window
 from workers.transform import Transformer
+from workers.transformers import transformer
 
 LONG_BYTES = 4 << 20
 """A value whose commands are longer is not made in one transaction."""
@@ -57,6 +63,43 @@ def records(path: Path, start: int) -> Iterator[Record]:
                 start += size
                 key, value = bytes(data[at - key_size : at]), bytes(data[at + 1 : start])
                 yield Record(start, key, when, data[at], BytesIO(value))
+
+
+def transformer_for(
+    port: ChunkPort, link: TargetLink, key: bytes, home: int, lane: Lane | None,
+    left_out: Callable[[int, str, bytes], None],
+) -> tuple[Transformer, bool]:  # fmt: skip
+    """That of a chunk's task, and whether the target's streams have counters.
+
+    Args:
+        link: to the target; `key` is one of our own there.
+        lane: the part of a cluster that is meant; None: it stands alone.
+        left_out: told of what the target has no place for.
+    """
+    task, knows = port.task, ask(link, key, filtered=lane is not None)
+    scope = Scope(task.databases, task.spec.filter, None, lane, shown=lane is not None)
+    return transformer(task.spec, scope, home, knows, left_out), bool(knows.reads.counters)
+
+
+def rehearse(port: ChunkPort, link: TargetLink, home: int, lane: Lane, check: Callable[[], None]) -> None:
+    """What `Loading` does, without sending any of it. Raises what file and script say, and `check`."""
+    chunk, key = port.chunk, checkpoint_key(port.task.uid, port.node_number)
+    if not chunk.bytes:
+        return  # a range of a source in which there was nothing
+    version, _, _ = read_tables(Path(chunk.path).parent)
+    made, counters = transformer_for(port, link, key, home, lane, lambda *_: None)
+    for record in records(Path(chunk.path), 0):
+        check()
+        for argv in made_of(record, version, counters):
+            made.entry(chunk.db, [argv], TYPES.get(record.kind, ""), 0, Window())
+
+
+def made_of(record: Record, version: int, counters: bool) -> Iterator[list[bytes]]:
+    """The commands that make a record's key; the rest as for `commands_of`."""
+    first = record.value.tell()
+    return commands_of(
+        record.key, record.kind, record.value.read, lambda: record.value.seek(first), version, record.when, counters
+    )
 
 
 class Loading:
@@ -114,11 +157,7 @@ class Loading:
 
     def _record(self, start: int, record: Record, done: int) -> None:
         """One entry, which begins at `start`; its first `done` commands are on the target."""
-        first = record.value.tell()
-        commands = commands_of(
-            record.key, record.kind, record.value.read, lambda: record.value.seek(first), self._version, record.when,
-            self._counters,
-        )  # fmt: skip
+        commands = made_of(record, self._version, self._counters)
         for number, argv in enumerate(islice(commands, done, None), done + 1):
             self._transformer.entry(self._chunk.db, [argv], TYPES.get(record.kind, ""), 0, self._window)
             if self._window.size > LONG_BYTES:

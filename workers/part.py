@@ -47,6 +47,7 @@ class Part(threading.Thread):
         self.progress, self.pace = Progress(), Pace()
         self.gates = Gates(endpoint, self.task.uid, self.number, home)
         self.chain: Chain | None = None
+        self.takes_up_at: tuple[int, int] | None = None  # where a changed transform is taken up: see `lane_script`
 
     @property
     def lane(self) -> int:

@@ -44,6 +44,7 @@ class DumpReceiver(Unstreamed):
         reader = SnapshotReader(
             self.snapshots / f"gen-{gen}", closed=held.append, progress=self._progress,
             stopping=self.stop_event.is_set, waiting=self._waiting, lanes=self.port.task.lanes,
+            sorts=not self.port.task.spec.transform.active,
             scope=Scope(self.port.task.databases, self.port.task.spec.filter, self._slots), past=now_ms(),
         )  # fmt: skip
         end = _End()

@@ -65,7 +65,8 @@ class _Reading:
         self._port, self._source, self._pace, self._check = port, source, pace, check
         chunk, task = port.chunk, port.task
         self._range, self._db = Range.parse(chunk.path), chunk.db
-        lane = next((one for one in task.lanes if one.number == chunk.shard), None)
+        lanes = () if task.spec.transform.active else task.lanes
+        lane = next((one for one in lanes if one.number == chunk.shard), None)
         self._scope = Scope(task.databases, task.spec.filter, None, lane)
         self._directory = Path(chunk.path).parent
         self._stem = f"{chunk.seq:06d}.{chunk.epoch}"

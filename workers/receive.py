@@ -268,6 +268,7 @@ class Receiver(threading.Thread):
             closed=publisher.put,
             progress=self._progress,
             stopping=self.stop_event.is_set, waiting=self._waiting, lanes=self.port.task.lanes,
+            sorts=not self.port.task.spec.transform.active,
             scope=Scope(self.port.task.databases, self.port.task.spec.filter, self._slots),
         )  # fmt: skip
         try:

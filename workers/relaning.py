@@ -28,6 +28,10 @@ from workers.target.link import TargetLink
 LOOK_S = 2.0
 CALM_S = 10.0
 """How often the cluster is asked, and while all is well."""
+STAY = (
+    "slots of the target cluster have moved: under a transform nobody can say which keys of the source are to be copied"
+    " anew there. Move them back, and it goes on; or restart the task with an empty target"
+)
 
 
 class Relaning:
@@ -60,6 +64,10 @@ class Relaning:
         after = moved(self._port.task.lanes, found)
         if after == self._port.task.lanes or any(one.moving for one in found):
             self._last = None if after == self._port.task.lanes else after
+        elif self._port.task.spec.transform.active:
+            if after != self._last:
+                self._port.event("lanes", STAY)
+            self._last = after
         elif after != self._last:
             self._last = after  # many may move one after the other: it is waited for what they come to
         else:

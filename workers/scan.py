@@ -82,7 +82,8 @@ class ScanReceiver(Unstreamed):
 
     def _ranges(self, source: Survey, run: str, spaces: dict[int, int], directory: Path) -> Iterator[Closed]:
         seq = 0
-        lanes = [lane.number for lane in self.port.task.lanes if lane.slots] or [0]
+        sorts = not self.port.task.spec.transform.active
+        lanes = [lane.number for lane in self.port.task.lanes if lane.slots and sorts] or [0]
         for db, keys in sorted(spaces.items()):
             bits = bits_of(keys, source.scan(db, 0, 1)[0])
             for index in range(1 << bits):

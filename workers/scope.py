@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sync_tasks import slots as hash_slots
 from sync_tasks.extent import ALL, Extent, Names
 from sync_tasks.keyfilter import FilterSpec
@@ -22,6 +24,7 @@ class Scope:
         filter_spec: which keys and commands travel; None: all.
         slots: which hash slots a source node of a cluster carries: other nodes' keys are not in its scope. None: all.
         lane: of a target that is a cluster, the part that is meant; None: it is none.
+        shown: of all lanes, though one is meant: a transform says what goes where. `of_lane` is what goes there else.
 
     one_slot: a command may name keys of one hash slot only, since the target is a cluster.
     """
@@ -32,12 +35,14 @@ class Scope:
         filter_spec: FilterSpec | None = None,
         slots: Ranges | None = None,
         lane: Lane | None = None,
+        *,
+        shown: bool = False,
     ) -> None:
         self.databases, self.slots = databases, slots
         spec = filter_spec or FilterSpec()
-        both = slots if lane is None else hash_slots.meet(slots, lane.slots)
+        both = slots if lane is None or shown else hash_slots.meet(slots, lane.slots)
         self.extent = Extent.of(databases, spec, both)
-        self.lane, self.one_slot = lane, lane is not None
+        self.lane, self.shown, self.one_slot = lane, shown, lane is not None and not shown
         self._apart = slots is not None and slots != hash_slots.ALL  # other nodes have their checkpoints there, too
         self._crowded = _filters(self.extent) or self._apart
         self.blocked = frozenset(name.encode() for name in spec.block_commands)  # commands
@@ -57,11 +62,18 @@ class Scope:
         Args:
             extent: of that; `whole` covers it.
         """
-        made = cls(extent.databases, FilterSpec(), None, whole.lane)
+        made = cls(extent.databases, FilterSpec(), None, whole.lane, shown=whole.shown)
         made.extent, made.blocked, made._to_be, made.slots = extent, whole.blocked, whole, whole.slots
         made._crowded, made._apart = _filters(extent) or whole._apart, whole._apart
         made._usual = made._compiled(extent.usual)
         made._own = {db: made._compiled(one) for db, one in extent.own.items()}
+        return made
+
+    def of_lane(self) -> Scope:
+        """What goes to the lane, of the source's keys as they are."""
+        assert self.lane is not None
+        made = Scope.within(replace(self.extent, slots=hash_slots.meet(self.extent.slots, self.lane.slots)), self)
+        made.shown, made.one_slot = False, True
         return made
 
     def target(self, db: int) -> int | None:

@@ -43,6 +43,7 @@ class SnapshotReader:
         waiting: called with the error while there is no room on the disk.
         scope: its filter of keys is obeyed.
         lanes: of a target that is a cluster: what goes to different ones is in different chunks.
+        sorts: whether it is known what goes to which: a transform tells it of what it returns alone.
         past: keys whose time is before that, in ms since the epoch, are left out: of what is no stream nobody will say
             that they are gone. None: a stream follows, which does.
     """
@@ -57,14 +58,16 @@ class SnapshotReader:
         waiting: Callable[[Exception], float],
         scope: Scope | None = None,
         lanes: Sequence[Lane] = (),
+        sorts: bool = True,
         past: int | None = None,
     ) -> None:
         self._scope = scope or Scope(None)
         self.chunks = ChunkWriter(directory, closed)
         self._lanes = lanes
-        self._shards = max((one.number + 1 for one in lanes), default=SHARDS)
+        self._sorts = bool(lanes) and sorts
+        self._shards = max(one.number + 1 for one in lanes) if self._sorts else SHARDS
         self.framer = Framer(self._shards, HUGE_BYTES)
-        if lanes:
+        if self._sorts:
             self.framer.sort_by(table(lanes))
         self._past = past
         if past is not None:
@@ -165,7 +168,7 @@ class SnapshotReader:
     def _end_database(self) -> None:
         """What is left of a database; of a small one all."""
         left = [shard for shard in range(self._shards) if self.framer.pending(shard)]
-        small = not self._lanes and not self.chunks.writing and sum(map(self.framer.pending, left)) <= SMALL_BYTES
+        small = not self._sorts and not self.chunks.writing and sum(map(self.framer.pending, left)) <= SMALL_BYTES
         for shard in left:
             self._drain(shard, left[0] if small else shard)
         self.chunks.close_all(self._db)

@@ -212,7 +212,7 @@ class StreamJob:
     def _applier(self) -> Applier | Lanes:
         made: Applier | Lanes
         if given := relaning.lanes_now(self.port, self.target, self.home, self.directory, self.log):
-            made = Lanes(self.port, self.target, given, self._make, self._sources.new)
+            made = Lanes(self.port, self.target, given, self._make, self._sources.new, self.log)
         else:
             scope = Scope(self.port.task.databases, self.port.task.spec.filter, self.node.slot_ranges)
             made = self._make(self.target, self.port, scope, self._sources.new())

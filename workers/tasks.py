@@ -22,6 +22,7 @@ from sync_tasks.store.ops import OpHandle
 from sync_tasks.store.stream import StreamHandle
 from workers.full import load_chunk
 from workers.lanes import aim
+from workers.load_lanes import load_lanes
 from workers.ops import carry_out
 from workers.read_range import read_range
 from workers.shown import shown
@@ -129,7 +130,10 @@ def load(self: Any, chunk_id: int) -> str | None:
         port.say = shown(self)
         if port.chunk.is_range:
             read_range(port, source)
-        load_chunk(port, aim(port, target), port.task.home, goal)
+        if port.task.lanes and port.task.spec.transform.active:
+            load_lanes(port, target, port.task.home, goal)
+        else:
+            load_chunk(port, aim(port, target), port.task.home, goal)
         return f"{port.chunk.keys} keys"
     except Fenced as error:
         log.info("chunk %s: %s", chunk_id, error.line())

@@ -7,15 +7,11 @@ does not know is rewritten, as ever. It all lies in the window of the command th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 from sync_tasks.errors import TransformError, named
-from sync_tasks.spec import TaskSpec
 from sync_tasks.transform.script import Command, Script
-from sync_tasks.transform.setting import TransformSpec
-from workers.clock import Clock
 from workers.codec.filter_cy import Filter
 from workers.codec.resp_cy import KEYED
 from workers.compose import emit, select
@@ -23,7 +19,6 @@ from workers.entries import TYPES, commands_of_dump
 from workers.rewrite import MOVING, TABLE, Rewriter
 from workers.scope import Scope
 from workers.single import SINGLE
-from workers.target.knows import Knows
 from workers.target.windows import Window
 from workers.wanted import Wanted
 
@@ -90,6 +85,9 @@ class Transformer(Rewriter):
         if given is not None:
             self._put(given, argv, db, before, after, window)
             return
+        self._as_it_is(argv, db, before, after, window)
+
+    def _as_it_is(self, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         kind = self._kind(argv[0].upper())
         target = self.scope.target(db)
         if kind is not None:
@@ -170,17 +168,3 @@ class Transformer(Rewriter):
         if int(argv[2]) == 0 and self.scope.target(db) is not None:
             raise Wanted("a script that names no keys may write what the transform has to see")
         super()._script(argv, db, before, after, window)
-
-
-def rewriter_of(spec: TransformSpec) -> Callable[..., Rewriter]:
-    """What makes the Rewriter of a task, of the arguments of that. Raises UsageError."""
-    script = spec.script()
-    return Rewriter if script is None else partial(Transformer, script)
-
-
-def transformer(
-    spec: TaskSpec, scope: Scope, home: int, knows: Knows, left_out: Callable[[int, str, bytes], None] = lambda *_: None
-) -> Transformer:
-    """Of a task that has a transform, for writes outside of its stream. Raises UsageError."""
-    script, clock = Script(spec.transform.lua), Clock(0, blind=True)
-    return Transformer(script, scope, clock, home, lambda _: [], lambda *_: None, lambda _: None, knows, left_out)

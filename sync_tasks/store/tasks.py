@@ -140,6 +140,12 @@ class Tasks(StoreBase):
 def set_spec(session: Session, task: Task, spec: TaskSpec) -> None:
     """Give a task new settings. Raises UsageError if they contradict its URLs."""
     reading.check(spec, Endpoint.stored(task.source_safe.partition("?")[0], Side.SOURCE))
+    if task.lanes and spec.transform.active != rows.spec_of(task).transform.active and extents.begun(session, task):
+        raise UsageError(
+            "a transform is neither given to nor taken from a task whose target is a cluster, once copying has begun",
+            hint="restart the task with the new settings and an empty target",
+            code="transform",
+        )
     extents.keep(session, task, spec)
     if spec.reader != rows.spec_of(task).reader and extents.begun(session, task):
         raise UsageError(

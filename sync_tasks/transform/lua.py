@@ -9,6 +9,7 @@ HOST = rb"""
 local clock, limit, steps = ...
 local load, sethook, getinfo, error, type, tostring = load, debug.sethook, debug.getinfo, error, type, tostring
 local format, mathtype, unpack = string.format, math.type, table.unpack
+local getupvalue, setupvalue, setmetatable, rawget = debug.getupvalue, debug.setupvalue, setmetatable, rawget
 local sub, byte, huge = string.sub, string.byte, math.huge
 local begun, budget = nil, limit
 
@@ -204,16 +205,38 @@ local function call_with_about(f, db, snapshot, group, kind, n, argv, ...)
   return ended(flat(f(db, argv, about)))
 end
 
-local function compile(code)
+-- A layer for what a script writes to its globals and libraries; what is below stays as it is.
+local below = {}
+for _, name in ipairs({ "string", "table", "math", "utf8" }) do below[name] = { __index = env[name] } end
+local ground = { __index = env }
+local function layer()
+  local top = {}
+  for name, meta in pairs(below) do top[name] = setmetatable({}, meta) end
+  top._G = top
+  return setmetatable(top, ground)
+end
+
+local missing = "transform: it defines no function transform(db, argv)"
+local function compile(code, anew)
   begun = nil
   sethook(hook, "", steps)
-  local chunk, why = load(code, "=transform", "t", env)
+  local chunk, why = load(code, "=transform", "t", anew and layer() or env)
   if not chunk then return false, why end
   chunk()
-  local f = env.transform
-  if type(f) ~= "function" then return false, "transform: it defines no function transform(db, argv)" end
+  local _, now = getupvalue(chunk, 1)
+  local f = now.transform
+  if type(f) ~= "function" then return false, missing end
   local of = getinfo(f, "u")
-  return f, of.nparams > 2 or of.isvararg
+  local about = of.nparams > 2 or of.isvararg
+  if not anew then return f, about end
+  return function(...)
+    local top = layer()
+    setupvalue(chunk, 1, top)  -- its globals
+    chunk()
+    local g = rawget(top, "transform")
+    if type(g) ~= "function" then error(missing, 0) end
+    return g(...)
+  end, about
 end
 return compile, call, call_with_about, sethook
 """

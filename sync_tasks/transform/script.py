@@ -38,11 +38,13 @@ class Script:
 
     Args:
         lua: its text, which defines `transform(db, argv)` or `transform(db, argv, about)`.
+        anew: all of it is run for each command, so that a call has nothing of those before: several who call it from
+            different commands on hear the same of each.
 
     Raises UsageError: it does not compile, or defines no such function.
     """
 
-    def __init__(self, lua: str) -> None:
+    def __init__(self, lua: str, *, anew: bool = False) -> None:
         from lupa import lua54
 
         self._errors = lua54.LuaError
@@ -54,7 +56,7 @@ class Script:
         made = runtime.execute(HOST, time.thread_time, LIMIT_S, STEPS)
         compile_, self._call, self._call_with_about, self._unhook = made
         try:
-            self._function, about = compile_(lua.encode())
+            self._function, about = compile_(lua.encode(), anew)
         except self._errors as error:
             self._unhook()
             raise _broken(*self._told(error)) from None

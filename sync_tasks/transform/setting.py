@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +24,14 @@ class TransformSpec(Strict):
         """Whether commands are transformed."""
         return bool(self.lua)
 
-    def script(self) -> Script | None:
-        """The compiled script, if there is one. Raises UsageError."""
-        return Script(self.lua) if self.lua else None
+    @property
+    def digest(self) -> str:
+        """Of the script's text, but for lines around it that are empty; "": there is none."""
+        return sha256(self.lua.strip().encode()).hexdigest()[:16] if self.lua else ""
+
+    def script(self, *, anew: bool = False) -> Script | None:
+        """The compiled script, if there is one; `anew` as for `Script`. Raises UsageError."""
+        return Script(self.lua, anew=anew) if self.lua else None
 
 
 def read_script(path: Path) -> str:

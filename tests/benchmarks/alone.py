@@ -21,7 +21,7 @@ from workers.scope import Scope
 from workers.snapshot import SnapshotReader
 from workers.spool.log import Block
 from workers.target.knows import Knows
-from workers.transform import transformer
+from workers.transformers import transformer
 from workers.translate import Translator
 
 PIECE_BYTES = 256 << 10

@@ -37,13 +37,6 @@ def _member(facts: Facts, side: Side) -> KeyferryError:
 
 def _cluster(scene: Scene, side: Side) -> Answer:
     """Whole it is, or it would not have answered."""
-    if side is Side.TARGET and scene.spec.transform.active:
-        raise refusal(
-            side,
-            "what a transform makes of a key cannot go to a cluster yet",
-            "leave the transform out, or name one server as target",
-            "cluster-transform",
-        )
     masters = scene.masters[side]
     for facts in masters:
         if facts.role != "master":

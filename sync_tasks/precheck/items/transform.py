@@ -18,7 +18,8 @@ COUNT = 50
 
 
 def _ask(scene: Scene) -> Answer:
-    script = scene.spec.transform.script()  # the filter's prefixes were read with the settings
+    # The filter's prefixes were read with the settings.
+    script = scene.spec.transform.script(anew=scene.target.is_cluster)
     if script is None:
         return passed("there is no transform; the filter is read")
     tried, dropped = scene.ask(Side.SOURCE, partial(_try, scene, script))

@@ -15,7 +15,7 @@ from sync_tasks.states import ChunkState
 from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView
 from workers.codec import crc64
-from workers.full import _Loader
+from workers.full import Loader
 from workers.pace import Pace
 from workers.read_range import _Reading
 from workers.source.ask import GONE, Position, Times, Values
@@ -103,7 +103,7 @@ def test_times_that_are_only_roughly_known_are_asked_again(tmp_path: Path) -> No
 def test_a_range_with_nothing_in_it_is_loaded_all_the_same(tmp_path: Path) -> None:
     port = read(tmp_path, FakeSource({}, [(0, [b"gone"])]))
     assert (port.chunk.keys, port.chunk.bytes) == (0, 0)
-    loader = _Loader(port)  # type: ignore[arg-type]
+    loader = Loader(port)  # type: ignore[arg-type]
     loader.check()
     loader.load(None)  # type: ignore[arg-type]
     assert loader.keys == 0

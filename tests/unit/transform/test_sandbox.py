@@ -15,8 +15,8 @@ LATE_S = 1.0
 """Of processor time, on a machine with other things to do."""
 
 
-def script(body: str) -> Script:
-    return Script(f"function transform(db, argv, about) {body} end")
+def script(body: str, *, anew: bool = False) -> Script:
+    return Script(f"function transform(db, argv, about) {body} end", anew=anew)
 
 
 def made(body: str, argv: list[bytes] | None = None) -> object:
@@ -164,6 +164,25 @@ def test_its_globals_are_its_own() -> None:
     assert value("('x'):upper()") == b"X"
 
 
+def test_run_anew_it_has_nothing_of_the_calls_before() -> None:
+    text = """
+      local calls, kept = 0, {}
+      function transform(db, argv)
+        calls = calls + 1 kept[#kept + 1] = 1 total = (total or 0) + 1
+        string.upper, table.total, _G.other = nil, (table.total or 0) + 1, (_G.other or 0) + 1
+        if rawget(_G, 'transform') == nil then return false end
+        transform = nil
+        return {'SET', ('k'):upper(), calls, #kept, total, table.total, other}
+      end
+    """
+    one = Script(text, anew=True)
+    assert [one.run(0, SET) for _ in range(3)] == [[(None, [b"SET", b"K", *[b"1"] * 5])]] * 3
+    with pytest.raises(UsageError, match="it defines no function transform"):
+        Script("function other() end", anew=True)
+    with pytest.raises(UsageError, match="line 2"):
+        Script("local a = 1\nlocal b = nil + a\nfunction transform() end", anew=True)
+
+
 LOOPS = [
     "while true do end",
     "while true do pcall(function() while true do end end) end",
@@ -177,9 +196,10 @@ LOOPS = [
 ]
 
 
+@pytest.mark.parametrize("anew", [False, True])
 @pytest.mark.parametrize("body", LOOPS)
-def test_an_endless_loop_ends_in_time(body: str) -> None:
-    one = script(f"if argv[2] == 'user:1' then {body} end")
+def test_an_endless_loop_ends_in_time(body: str, anew: bool) -> None:
+    one = script(f"if argv[2] == 'user:1' then {body} end", anew=anew)
     begun = time.thread_time()
     with pytest.raises(TransformError, match="longer than 50 ms") as caught:
         one.run(0, SET)
