@@ -13,7 +13,7 @@ from sync_tasks import names
 from sync_tasks.messages import Message
 from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import LONGEST_S
-from sync_tasks.states import RUNNING, ChunkState, OpState
+from sync_tasks.states import RUNNING, ChunkState, OpKind, OpState
 from sync_tasks.store import leases, locks, outgoing
 from sync_tasks.store.database import Rows
 from sync_tasks.store.query import Query
@@ -31,7 +31,7 @@ OP_AGAIN_S = 2.0
 """An operation that nobody could claim: its task's stream may not have ended yet."""
 
 LOAD_AGAIN_S = 5.0
-"""The same for chunks, if their queue is empty: as long as it is not, they only wait."""
+"""The same for chunks and parts, if their queue is empty: as long as it is not, they only wait."""
 
 BATCH = 500
 """Chunks sent per tick at most: a tick stays short whatever has piled up."""
@@ -49,14 +49,15 @@ class Seen:
     nodes: dict[int, bool]
     bound: set[int]
     ops: list[int]
+    parts: dict[int, bool] = field(default_factory=dict)  # of verifications; whether each was sent before
 
     def __bool__(self) -> bool:
-        return bool(self.chunks or self.nodes or self.ops)
+        return bool(self.chunks or self.nodes or self.ops or self.parts)
 
 
 @dataclass(slots=True)
 class Due:
-    """Messages to send. `stale` ones, of chunks, were sent before: they may be lost, or wait in their queue.
+    """Messages to send. `stale` ones, of chunks and parts, were sent before: they may be lost, or wait in their queue.
 
     Streams are listed apart: `nodes` of their ids, and whether they were sent before; `bound` those for which something
     lies in some host's own spool that another host could not get any more.
@@ -75,23 +76,27 @@ def look(rows: Rows, wall: float, held: Held = ()) -> Seen:
         held: ends of pauses that are not over, whatever the wall clock shows: see `scheduler.pauses`.
     """
     chunks, nodes, ops = _queries(held) if held else USUAL
-    found = rows(nodes, wall=wall)
+    found, asked = rows(nodes, wall=wall), rows(ops, wall=wall)
     return Seen(
         chunks={chunk_id: at is not None for chunk_id, at in rows(chunks, wall=wall)},
         nodes={node_id: at is not None for node_id, at, _ in found},
         bound={node_id for node_id, _, bound in found if bound},
-        ops=[op_id for (op_id,) in rows(ops, wall=wall)],
+        ops=[op_id for op_id, kind, _ in asked if kind != OpKind.PART],
+        parts={op_id: at is not None for op_id, kind, at in asked if kind == OpKind.PART},
     )
 
 
 def due(session: Session, seen: Seen) -> Due:
     """What to send of it: a query for each kind that is due."""
-    loads = outgoing.loads(session, seen.chunks)
+    loads, parts = outgoing.loads(session, seen.chunks), outgoing.ops(session, seen.parts)
     return Due(
         nodes=seen.nodes,
         bound=seen.bound,
-        messages=[m for m in loads if not seen.chunks[m.id]] + outgoing.ops(session, seen.ops),
-        stale=[m for m in loads if seen.chunks[m.id]],
+        messages=[
+            *(m for m in loads if not seen.chunks[m.id]), *outgoing.ops(session, seen.ops),
+            *(m for m in parts if not seen.parts[m.id]),
+        ],
+        stale=[*(m for m in loads if seen.chunks[m.id]), *(m for m in parts if seen.parts[m.id])],
     )
 
 
@@ -131,15 +136,23 @@ def _chunks(held: Held) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _ops(held: Held) -> Select[Any]:
+def _ops(held: Held) -> Select[*tuple[Any, ...]]:
+    again = or_(
+        and_(Op.kind != OpKind.PART, _is_old(Op.dispatched_at, OP_AGAIN_S)),
+        and_(Op.kind == OpKind.PART, _is_old(Op.dispatched_at, LOAD_AGAIN_S)),
+    )
     return (
-        select(Op.id)
-        .where(Op.state == OpState.READY, _is_due(Op.next_at, held), _is_old(Op.dispatched_at, OP_AGAIN_S))
+        select(Op.id, Op.kind, Op.dispatched_at)
+        .where(Op.state == OpState.READY, _is_due(Op.next_at, held), again)
+        # Other operations before parts, and of those the ones never sent first.
+        .order_by(Op.kind == OpKind.PART, Op.dispatched_at.is_not(None), Op.id)
         .limit(BATCH)
     )
 
 
-TABLES: dict[str, type[Node] | type[Chunk] | type[Op]] = {names.FOLLOW: Node, names.LOAD: Chunk, names.OPS: Op}
+TABLES: dict[str, type[Node] | type[Chunk] | type[Op]] = {
+    names.FOLLOW: Node, names.LOAD: Chunk, names.OPS: Op, names.PART: Op,
+}  # fmt: skip
 
 
 def mark(session: Session, messages: list[Message], at: float | None) -> list[Message]:

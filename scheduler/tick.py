@@ -167,7 +167,7 @@ class Ticker:
                     log.error("task %s: %s", task_id, denied.line())
 
     def _lost(self, stale: list[Message], now: float) -> list[Message]:
-        """Of chunks sent before, those whose messages are lost: all, if their queue is empty."""
+        """Of chunks and parts sent before, those whose messages are lost: all, if their queue is empty."""
         lost: list[Message] = []
         try:
             for queue in {message.queue for message in stale}:

@@ -50,3 +50,8 @@ def sweep(op_id: int, task: str, spool: str) -> Message:
 def op(op_id: int, task: str, kind: str) -> Message:
     """Carry out an operation."""
     return Message(names.OPS, op_id, None, (task, kind))
+
+
+def part(op_id: int, task: str, says: str) -> Message:
+    """Compare a part of a task's two sides."""
+    return Message(names.PART, op_id, None, (task, says))

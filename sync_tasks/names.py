@@ -6,13 +6,14 @@ from __future__ import annotations
 FOLLOW = "stream.follow"
 LOAD = "load.chunk"
 OPS = "ops.run"
+PART = "verify.part"
 SWEEP = "spool.sweep"
 
 # Queues
 QUEUE_STREAM = "kf.stream"
 QUEUE_LOAD = "kf.load"
 QUEUE_OPS = "kf.ops"
-QUEUES = {FOLLOW: QUEUE_STREAM, LOAD: QUEUE_LOAD, OPS: QUEUE_OPS, SWEEP: QUEUE_LOAD}
+QUEUES = {FOLLOW: QUEUE_STREAM, LOAD: QUEUE_LOAD, OPS: QUEUE_OPS, PART: QUEUE_LOAD, SWEEP: QUEUE_LOAD}
 
 
 def queue(task: str, spool: str | None = None) -> str:

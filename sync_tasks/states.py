@@ -67,6 +67,7 @@ class OpKind(StrEnum):
     FINISH = "finish"
     LATE = "late"
     VERIFY = "verify"
+    PART = "verify-part"
 
 
 class Stage(StrEnum):
@@ -96,7 +97,8 @@ MAY: dict[OpKind, frozenset[TaskState]] = {
     OpKind.FINISH: RUNNING,
     OpKind.LATE: frozenset({T.FINISHED}),
     OpKind.VERIFY: RUNNING,
+    OpKind.PART: frozenset(),  # a verification makes them
 }
 """In which states an operation may be asked for."""
-BESIDE = frozenset({OpKind.PRECHECK, OpKind.MODIFY, OpKind.FINISH, OpKind.LATE, OpKind.VERIFY})
+BESIDE = frozenset({OpKind.PRECHECK, OpKind.MODIFY, OpKind.FINISH, OpKind.LATE, OpKind.VERIFY, OpKind.PART})
 """Operations beside which a stream may be at work, and that end with the first failure."""

@@ -35,6 +35,9 @@ class Verification:
     phase: str | None  # what is being done
     keys_done: int | None
     keys_total: int | None  # of both sides, about
+    keys_per_s: float | None  # lately; None: not known, or it is over
+    parts_done: int | None  # of those that load workers compare side by side
+    parts: int | None
     compared: int | None  # keys of the source
     differences: int | None
     repaired: int | None
@@ -47,6 +50,7 @@ class Verification:
         """Of the operation."""
         state = {OpState.READY: "running" if op.epoch else "asked", OpState.RUNNING: "running"}.get(op.state)
         found, phase = op.options["result"], op.options["progress"] or (None, None, None)
+        over, parts = op.options.get("parts") or (None, None)
         counts = {kind: found[kind] for kind in KINDS} if found else {}
         return cls(
             state=state or op.state.value,
@@ -55,6 +59,9 @@ class Verification:
             phase=None if found else phase[0],
             keys_done=phase[1],
             keys_total=phase[2],
+            keys_per_s=None if found else op.options.get("keys_per_s"),
+            parts_done=over,
+            parts=parts,
             compared=found["compared"] if found else None,
             differences=sum(counts.values()) if found else None,
             repaired=found.get("repaired", 0) if found else None,
@@ -74,7 +81,9 @@ class Verification:
             return f"failed: {self.error.message}"
         if self.compared is None:
             at = f", {self.phase}: {self.keys_done:,} of {self.keys_total:,} keys" if self.phase else ""
-            return self.state + at
+            parts = f", {self.parts_done} of {self.parts} parts" if self.phase and self.parts else ""
+            rate = f", {self.keys_per_s:,.0f} keys/s" if self.phase and self.keys_per_s else ""
+            return self.state + at + parts + rate
         said = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items() if count) or "equal"
         mended = f"; {self.repaired:,} repaired" if self.repair and self.differences else ""
         return f"{self.compared:,} keys compared: {said}{mended}"

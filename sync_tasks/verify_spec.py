@@ -29,8 +29,7 @@ class VerifySpec(Strict):
     limits: VerifyLimits = VerifyLimits()
 
 
-def verify_limits(limits: VerifyLimits) -> Limits:
-    """For one side."""
-    return Limits(
-        limits.rps if limits.rps > 0 else None, limits.mb_per_s * MB if limits.mb_per_s > 0 else None
-    )
+def verify_limits(limits: VerifyLimits, parts: int = 1) -> Limits:
+    """For one side, and one of so many parts that are compared at the same time."""
+    rps, bytes_per_s = limits.rps / parts, limits.mb_per_s * MB / parts
+    return Limits(rps if rps > 0 else None, bytes_per_s if bytes_per_s > 0 else None)

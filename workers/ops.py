@@ -24,12 +24,15 @@ from workers.finish_dry import DryFinish
 from workers.finish_steps import Later
 from workers.lanes import each
 from workers.late import watch
-from workers.ports import CutOverPort, OpPort
+from workers.ports import AnyPort, OpPort
 from workers.task_verify import compare
+
+BY_TURNS = (OpKind.FINISH, OpKind.LATE, OpKind.VERIFY)
+"""What is taken, and given back, every few seconds: it asks for what it needs itself."""
 
 
 def carry_out(
-    port: CutOverPort,
+    port: AnyPort,
     ends: Callable[[], tuple[Endpoint, Endpoint]],
     nodes: list[NodeView],
     chunks: list[ChunkView],
@@ -43,7 +46,7 @@ def carry_out(
     Args:
         port: the claimed operation.
         ends: source and target, with credentials; may raise.
-        nodes, chunks: of its task, all snapshots.
+        nodes, chunks: of its task, all snapshots; not of what goes BY_TURNS.
         spool: the spool's directory; what another host's spool holds is swept there (`workers.spool.sweep`).
         home: database of Keyferry's keys on the target.
         routes: where other tasks copy from and to.
@@ -53,7 +56,7 @@ def carry_out(
         Fenced: the operation was taken away.
         KeyferryError: why it failed.
     """
-    if port.op.kind in (OpKind.FINISH, OpKind.LATE, OpKind.VERIFY):
+    if port.op.kind in BY_TURNS:
         cut_over(port, ends)
         return
     with Beat(port.renew):
@@ -67,7 +70,7 @@ def carry_out(
     port.done()
 
 
-def cut_over(port: CutOverPort, ends: Callable[[], tuple[Endpoint, Endpoint]]) -> None:
+def cut_over(port: AnyPort, ends: Callable[[], tuple[Endpoint, Endpoint]]) -> None:
     """On with a cut-over, with watching the source behind it, or a comparison; given back if there is more to do.
     Raises as above."""
     try:

@@ -162,8 +162,8 @@ class OpPort(Protocol):
     def event(self, kind: str, text: str) -> None: ...
 
 
-class CutOverPort(OpPort, Protocol):
-    """One claimed operation that cuts a task over, or watches its source afterwards."""
+class TurnPort(OpPort, Protocol):
+    """One claimed operation that goes on by turns, beside a task that runs."""
 
     def state(self) -> tuple[TaskView, list[NodeView]]:
         """The task and its nodes as they are now."""
@@ -174,6 +174,23 @@ class CutOverPort(OpPort, Protocol):
     def later(self, seconds: float, error: KeyferryError | None = None) -> None:
         """Give it back: somebody goes on with it after a pause."""
 
+
+class PartPort(TurnPort, Protocol):
+    """One claimed verification, or a part of one."""
+
+    def parts(self) -> list[OpView]:
+        """Those of the verification, in order."""
+
+    def divide(self, pieces: Sequence[dict[str, Any]]) -> None:
+        """Have these compared. Each names what it is in `piece`, and for people in `says`."""
+
+    def at_once(self) -> int:
+        """How many parts are at work now, the own one among them: they share what they may ask the servers."""
+
+
+class CutOverPort(TurnPort, Protocol):
+    """One claimed operation that cuts a task over, or watches its source afterwards."""
+
     def order(self, stage: Stage | None) -> None:
         """What the streams are to do. Once they are to close the target, that cannot be taken back."""
 
@@ -182,3 +199,7 @@ class CutOverPort(OpPort, Protocol):
 
     def reverse(self) -> str:
         """Make and start the task that goes back; its name."""
+
+
+class AnyPort(CutOverPort, PartPort, Protocol):
+    """One claimed operation, whatever it is."""

@@ -1,96 +1,144 @@
-"""A task is compared while it runs: by a worker, beside its streams, when nothing is behind."""
+"""A task is compared while it runs, when nothing is behind: cut into parts, which load workers compare side by side.
+
+Whoever has the operation only cuts it, looks how the parts do, and puts together what they have found: it is held for
+a moment every now and then, and whoever holds it may die at any.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ControlError
-from sync_tasks.states import RUNNING
-from sync_tasks.verification import MOST_KEPT
-from sync_tasks.views import NodeView, TaskView
+from sync_tasks.errors import ConnectionLost, ControlError, Side
+from sync_tasks.progress import Problem
+from sync_tasks.states import OpState
+from sync_tasks.verification import KINDS, MOST_KEPT
+from sync_tasks.views import OpView
 from workers.beat import Beat
 from workers.finish_steps import Later
-from workers.ports import CutOverPort
-from workers.verify import verify
+from workers.ports import PartPort
+from workers.scope import Scope
+from workers.task_part import check_runs, compared
+from workers.verify.findings import Pair
+from workers.verify.libraries import differing_libraries
+from workers.verify.link import restarted
+from workers.verify.parts import SOURCE, Piece, cut
+from workers.verify.run import ROUNDS, opened
+from workers.verify.sides import Sides
 
-LOOK_S = 1.0
-"""How the task does is asked this often."""
 WAIT_S = 2.0
-"""Until it is asked again whether the task is in sync."""
-MOST_TRIES = 5
-"""Of a comparison with differences in which the task was behind, or was changed, for a while."""
+"""Until it is asked again whether the task is in sync, and how the parts do; the last part calls at once."""
+ALSO = ("compared", "in_flux", "expired", "repaired")
+"""Counts of a report beside those of kinds."""
 
 
-def compare(port: CutOverPort, beat: Beat, source: Endpoint, target: Endpoint) -> None:
-    """Carry a verification out; what it finds is kept.
+def compare(port: PartPort, beat: Beat, source: Endpoint, target: Endpoint) -> None:
+    """On with a verification; what all its parts have found is kept, once they are over.
 
     Raises:
-        Later: the task is not in sync now; or was not all the while, so that what differs proves nothing.
-        ControlError: `verify-stopped`: it does not run any more; `verify-disturbed`: it was never in sync for long.
+        Later: there is nothing to do now.
+        ControlError: `verify-stopped`: the task does not run any more; what made a part fail.
+        ConnectionLost: `restarted`: a side was, and all is to be cut anew.
         KeyferryError: what a side answers.
     """
-    watch = _Watch(port, beat)
-    if not all(node.in_sync and node.settled for node in watch.look()):
+    task, nodes = port.state()
+    check_runs(task, port.task)
+    options, parts = port.op.options, port.parts()
+    what = repr(compared(port.task))
+    if options.get("cut") is None:
+        if not all(node.in_sync and node.settled for node in nodes):
+            raise Later(WAIT_S)
+    elif options["cut"] != what:
+        raise ConnectionLost("the task was given another scope while it was compared", side=source.side, code="changed")
+    _check(parts)
+    if any(part.state in (OpState.READY, OpState.RUNNING) for part in parts):
+        port.keep({**options, **_progress(options, parts)})
         raise Later(WAIT_S)
-    task, asked = port.task, port.op.options
-    # The target may hold keys of its own there: they are no differences, and nobody removes them.
-    shares = task.spec.conflict_mode == "ignore-and-proceed"
-    report = verify(
-        source, target, databases=task.databases, filter_spec=task.spec.filter,
-        extend_expiry_s=task.spec.extend_expiry_s, progress=watch, spec=task.spec.verify, repair=asked["repair"],
-        keep_extra=shares, own_extra=shares,
-    )  # fmt: skip
-    watch.look()
-    tries = asked["tries"] + 1
-    if watch.disturbed and not report.equal:
-        if tries >= MOST_TRIES:
-            raise ControlError(
-                "the task was behind, or was changed, each time that keys differed",
-                hint="ask again once it is in sync for longer",
-                code="verify-disturbed",
-            )
-        port.keep({**asked, "tries": tries})
-        raise Later(WAIT_S)
-    found = report.as_dict()
-    port.keep({**asked, "progress": watch.said, "result": {**found, "keys": found["keys"][:MOST_KEPT]}})
+    with opened(source, target, task.spec.extend_expiry_s, task.spec.verify) as sides:
+        pieces = _more(port, sides, parts)
+        beat.check()
+        if pieces:
+            port.divide(pieces)
+            port.keep({**options, "cut": what, **_progress(options, parts, pieces)})
+            raise Later(WAIT_S)
+        found = _together(parts, [one.as_dict() for one in differing_libraries(sides)], port.op.options["repair"])
+    port.keep({**options, **_progress(options, parts), "result": found})
 
 
-class _Watch:
-    """Told how far it is; looks at the task now and then.
-
-    disturbed: its streams were not settled, or its settings were changed.
-    """
-
-    def __init__(self, port: CutOverPort, beat: Beat) -> None:
-        self._port, self._beat = port, beat
-        self._looked_at = time.monotonic()
-        self.disturbed = False
-        self.said: tuple[str, int, int] | None = None
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        self._beat.check()
-        self.said = phase, done, total
-        if time.monotonic() - self._looked_at >= LOOK_S:
-            self.look()
-            self._port.keep({**self._port.op.options, "progress": self.said})
-
-    def look(self) -> list[NodeView]:
-        """The task's nodes. Raises ControlError if it does not run any more."""
-        task, nodes = self._port.state()
-        self._looked_at = time.monotonic()
-        if task.state not in RUNNING or task.finishing or task.cutover is not None or task.uid != self._port.task.uid:
-            raise ControlError(
-                f"the task was {_why(task)} before all was compared", hint="ask again if it runs", code="verify-stopped"
-            )
-        self.disturbed |= not all(node.settled for node in nodes) or _what(task) != _what(self._port.task)
-        return nodes
+def _check(parts: Sequence[OpView]) -> None:
+    """Raise what has ended a part for good."""
+    for part in parts:
+        if part.options["anew"]:
+            raise restarted(Side(part.options["anew"]))
+        if part.state is OpState.FAILED:
+            failed = Problem.held(part.error) or Problem.of(ControlError("a part of it failed", code="verify-part"))
+            raise failed.exception()
 
 
-def _why(task: TaskView) -> str:
-    return "cut over" if task.state in RUNNING else task.state.value
+def _more(port: PartPort, sides: Sides, parts: Sequence[OpView]) -> list[dict[str, Any]]:
+    """Parts of databases that none is of yet: at first all of them."""
+    task = port.task
+    before = {Pair(*part.options["piece"]["pair"]) for part in parts}
+    rounds = len({part.options["round"] for part in parts})
+    if rounds >= ROUNDS:
+        return []
+    # The target may hold keys of its own there: they are no differences.
+    extra = task.spec.conflict_mode != "ignore-and-proceed"
+    pieces = cut(sides, Scope(task.databases, task.spec.filter), before, extra=extra)
+    return [
+        {"piece": one.as_dict(), "round": rounds, "says": f"{_says(one)}, part {number} of {len(pieces)}"}
+        for number, one in enumerate(pieces, 1)
+    ]
 
 
-def _what(task: TaskView) -> Any:
-    return task.databases, task.spec.filter, task.spec.extend_expiry_s, len(task.former)
+def _says(piece: Piece) -> str:
+    """For people."""
+    if piece.side == SOURCE:
+        return f"compare db {piece.pair.source} to {piece.pair.target}"
+    return f"look for extra keys in db {piece.pair.target}"
+
+
+def _progress(
+    options: dict[str, Any], parts: Sequence[OpView], pieces: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """How far all of them are, and how fast: keys, and parts."""
+    done = sum(part.options["done"] for part in parts)
+    total = sum(max(part.options["done"], _expected(part)) for part in parts)
+    total += sum(piece["piece"]["keys"] for piece in pieces)
+    over = sum(part.state is OpState.DONE for part in parts)
+    now, (before, at) = time.time(), options.get("paced") or (0, None)
+    rate = (done - before) / (now - at) if at is not None and now > at and done >= before else None
+    return {
+        "progress": ("compare", done, total),
+        "paced": (done, now),
+        "keys_per_s": rate,
+        "parts": (over, len(parts) + len(pieces)),
+    }
+
+
+def _expected(part: OpView) -> int:
+    """Keys of a part that is over are those that it had."""
+    return 0 if part.state is OpState.DONE else int(part.options["piece"]["keys"])
+
+
+def _together(parts: Sequence[OpView], libraries: list[dict[str, Any]], repair: bool) -> dict[str, Any]:
+    """One report of what all have found. A key that two parts have seen, since the table of its server was made
+    smaller, or since it was deleted while it was compared, counts once."""
+    reports: list[dict[str, Any]] = [part.options["result"] for part in parts]
+    sums = Counter({name: sum(report.get(name, 0) for report in reports) for name in (*KINDS, *ALSO)})
+    keys: dict[Any, dict[str, Any]] = {}
+    for key in [key for report in reports for key in report["keys"]]:
+        same = (key["db"], key["key"], key["kind"], key["field"])
+        if same in keys:
+            sums[key["kind"]] -= 1
+            sums["repaired"] -= bool(key.get("repaired"))
+        else:
+            keys[same] = key
+    sums["value"] += len(libraries)
+    named = [*libraries, *keys.values()]
+    found = {name: sums[name] for name in (*KINDS, *ALSO) if name != "repaired" or repair}
+    left_out = sum(sums[name] for name in KINDS) - len(named[:MOST_KEPT])
+    return {**found, "left_out": left_out, "keys": named[:MOST_KEPT]}

@@ -23,11 +23,12 @@ from sync_tasks.store.stream import StreamHandle
 from workers.full import load_chunk
 from workers.lanes import aim
 from workers.load_lanes import load_lanes
-from workers.ops import carry_out
+from workers.ops import BY_TURNS, carry_out
 from workers.read_range import read_range
 from workers.shown import shown
 from workers.spool.sweep import sweep
 from workers.stream import StreamJob
+from workers.task_part import compare_part
 
 log = logging.getLogger("keyferry.tasks")
 
@@ -155,7 +156,8 @@ def operate(self: Any, op_id: int) -> None:
         return
     task = port.task
     try:
-        nodes, chunks = store.nodes(task.id), store.chunks(task.id)
+        turns = port.op.kind in BY_TURNS
+        nodes, chunks = ([], []) if turns else (store.nodes(task.id), store.chunks(task.id))
         spool = self.app.keyferry_settings.spool
         carry_out(
             port, lambda: store.endpoints(task.id), nodes, chunks, spool, task.home,
@@ -168,6 +170,25 @@ def operate(self: Any, op_id: int) -> None:
         _op_failed(port, error)
     except Exception:
         log.exception("operation %s", op_id)
+        _op_failed(port, _unexpected())
+
+
+@shared_task(name=names.PART, bind=True)
+def verify_part(self: Any, op_id: int) -> None:
+    """Compare one part of a task's two sides."""
+    store = _store(self.app)
+    port = store.claim_op(op_id, _owner(self.app))
+    if port is None:
+        return
+    try:
+        compare_part(port, *store.endpoints(port.task.id))
+    except Fenced as error:
+        log.info("part %s: %s", op_id, error.line())
+    except KeyferryError as error:
+        log.warning("part %s: %s", op_id, error.line())
+        _op_failed(port, error)
+    except Exception:
+        log.exception("part %s", op_id)
         _op_failed(port, _unexpected())
 
 
@@ -195,7 +216,7 @@ def _died(sender: Any, exception: BaseException | None = None, **_: Any) -> None
     prefix = f"{sender.app.keyferry_settings.hostname}:{os.getpid()}:"
     alive = {str(child.pid) for child in psutil.Process().children(recursive=True)}
     store = _store(sender.app)
-    for owner in store.owners(prefix):
+    for owner in store.owners(prefix, ops=True):
         pid = owner.removeprefix(prefix).split(":")[0]
         if pid not in alive:
             store.release_owner(f"{prefix}{pid}")

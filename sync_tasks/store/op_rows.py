@@ -15,7 +15,7 @@ from sync_tasks.states import BESIDE, OpKind, OpState, TaskState
 from sync_tasks.store.runs import stop
 
 OPEN = (OpState.READY, OpState.RUNNING)
-ASIDE = (OpKind.LATE, OpKind.VERIFY)
+ASIDE = (OpKind.LATE, OpKind.VERIFY, OpKind.PART)
 """Who only looks on is in nobody's way."""
 MAY_GO_ON = frozenset({OpKind.MODIFY, OpKind.FINISH})
 """Operations during which a task may be suspended and resumed, and its streams go on."""

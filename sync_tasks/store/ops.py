@@ -16,7 +16,7 @@ from sync_tasks.models import Chunk, Lease, Node, Op, Task
 from sync_tasks.retry_policy import is_final_at_once, pause
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import BESIDE, ENDED, MAY, RUNNING, ChunkState, OpKind, OpState, TaskState
-from sync_tasks.store import cutover_rows, ended, extents, grants, locks, prechecks, rows, shards, verifications
+from sync_tasks.store import cutover_rows, ended, extents, grants, locks, parts, prechecks, rows, shards, verifications
 from sync_tasks.store.ended import Ended
 from sync_tasks.store.jobs import due
 from sync_tasks.store.op_rows import OPEN, add, busy, open_op, refuse_paused
@@ -38,6 +38,7 @@ DONE_TO = {
     OpKind.FINISH: "finished",
     OpKind.LATE: "watched",
     OpKind.VERIFY: "verified",
+    OpKind.PART: "compared in part",
 }
 LIVE = {"name", "environment", "resource_group", "retry", "throttle", "instance_class"}
 """Settings that scheduler and workers look at all the while."""
@@ -82,8 +83,8 @@ class Ops(Ended, prechecks.Prechecks):
             return rows.op_view(found)
 
     def ops(self, task_id: int) -> list[OpView]:
-        """All operations of a task, oldest first."""
-        query = select(Op).where(Op.task_id == task_id).order_by(Op.id)
+        """All operations of a task, oldest first, without the parts of a verification."""
+        query = select(Op).where(Op.task_id == task_id, Op.kind != OpKind.PART).order_by(Op.id)
         with self.database.read() as session:
             return [rows.op_view(row) for row in session.scalars(query)]
 
@@ -104,7 +105,7 @@ class Ops(Ended, prechecks.Prechecks):
             return OpHandle(self, rows.task_view(task), rows.op_view(op), owner)
 
 
-class OpHandle(cutover_rows.CutOverHandle):
+class OpHandle(cutover_rows.CutOverHandle, parts.PartsHandle):
     """One worker's hold on one operation; every write is fenced by its epoch."""
 
     def __init__(self, store: Ops, task: TaskView, op: OpView, owner: str) -> None:
@@ -133,7 +134,9 @@ class OpHandle(cutover_rows.CutOverHandle):
             op = self._held(session)
             op.owner, op.error = None, lifecycle.as_dict(error)
             op.attempts += 1
-            again = op.kind not in BESIDE or op.kind == OpKind.VERIFY
+            again = op.kind not in BESIDE or op.kind in (OpKind.VERIFY, OpKind.PART)
+            if op.kind == OpKind.VERIFY:
+                parts.drop(session, op)
             if again and not is_final_at_once(error) and op.attempts < MOST_ATTEMPTS:
                 op.state, op.dispatched_at = OpState.READY, None
                 op.next_at = self._store._clock() + pause(op.attempts, self._store._rng)
@@ -141,6 +144,9 @@ class OpHandle(cutover_rows.CutOverHandle):
             op.state = OpState.FAILED
             if op.kind == OpKind.PRECHECK:
                 lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "the precheck failed", error)
+                return
+            if op.kind == OpKind.PART:
+                parts.over(session, task, op)
                 return
             cutover_rows.given_up(session, task, op)
             if not Asked.of(op.options).dry_run:
@@ -180,7 +186,11 @@ def revoke(session: Session, task: Task, op_id: int) -> None:
     error = ControlError(f"its {op.kind} was revoked", hint="ask for it again", code="revoked")
     op.state, op.owner, op.error = OpState.FAILED, None, lifecycle.as_dict(error)
     cutover_rows.given_up(session, task, op)
-    if op.kind == OpKind.PRECHECK:
+    if op.kind == OpKind.VERIFY:
+        parts.drop(session, op)
+    if op.kind == OpKind.PART:
+        parts.over(session, task, op)
+    elif op.kind == OpKind.PRECHECK:
         lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "revoked", error)
     else:
         lifecycle.note(session, task.id, "revoked", error.line())
@@ -298,4 +308,5 @@ _DONE = {
     OpKind.FINISH: cutover_rows.ended,
     OpKind.LATE: _watched,
     OpKind.VERIFY: verifications.ended,
+    OpKind.PART: parts.over,
 }

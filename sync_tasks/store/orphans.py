@@ -1,4 +1,4 @@
-"""Nodes and chunks whose owner is known to be dead."""
+"""Nodes, chunks and operations whose owner is known to be dead."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from sync_tasks.errors import ControlError, Retry
-from sync_tasks.models import Chunk, Node, Task
+from sync_tasks.models import Chunk, Node, Op, Task
 from sync_tasks.retry_policy import pause
-from sync_tasks.states import ChunkState
+from sync_tasks.states import ChunkState, OpState
 from sync_tasks.store import leases, locks, windows
 
 SUSPECT = 5
@@ -52,6 +52,22 @@ def free_chunks(session: Session, where: ColumnElement[bool], now: float, rng: R
         if chunk.attempts >= SUSPECT:
             _suspect(session, tasks[chunk.task_id], chunk, now, rng)
     return chunks
+
+
+def free_ops(session: Session, where: ColumnElement[bool]) -> list[int]:
+    """Make running operations that match READY again, and have them sent at once; their ids.
+
+    Who holds such a row beats, ends it, or frees it, too.
+    """
+    lost = select(Op.id).where(Op.state == OpState.RUNNING, where).with_for_update(skip_locked=True)
+    ids = list(session.scalars(lost))
+    session.execute(
+        update(Op)
+        .where(Op.id.in_(ids))
+        .values(state=OpState.READY, owner=None, dispatched_at=None)
+        .execution_options(synchronize_session=False)
+    )
+    return ids
 
 
 def _suspect(session: Session, task: Task, chunk: Chunk, now: float, rng: Random) -> None:

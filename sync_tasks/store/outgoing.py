@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 from sync_tasks import messages
 from sync_tasks.messages import Message
 from sync_tasks.models import Chunk, Node, Op, Task
+from sync_tasks.states import OpKind
 
 
 def follows(session: Session, node_ids: Collection[int]) -> list[Message]:
@@ -42,8 +43,11 @@ def loads(session: Session, chunk_ids: Collection[int]) -> list[Message]:
 
 
 def ops(session: Session, op_ids: Collection[int]) -> list[Message]:
-    """OPS of operations."""
+    """OPS of operations, PART of those that are parts of a verification."""
     if not op_ids:
         return []
-    query = select(Op.id, Task.name, Op.kind).join(Task, Task.id == Op.task_id)
-    return [messages.op(*row) for row in session.execute(query.where(Op.id.in_(op_ids)).order_by(Op.id))]
+    query = select(Op.id, Task.name, Op.kind, Op.options).join(Task, Task.id == Op.task_id)
+    return [
+        messages.part(op_id, name, options["says"]) if kind == OpKind.PART else messages.op(op_id, name, kind)
+        for op_id, name, kind, options in session.execute(query.where(Op.id.in_(op_ids)).order_by(Op.id))
+    ]

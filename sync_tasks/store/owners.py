@@ -6,17 +6,17 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from sync_tasks import names
-from sync_tasks.models import Chunk, Lease, Node
-from sync_tasks.states import ChunkState
+from sync_tasks.models import Chunk, Lease, Node, Op
+from sync_tasks.states import ChunkState, OpState
 from sync_tasks.store import leases, locks, orphans
 from sync_tasks.store.base import StoreBase
 
 
 class Owners(StoreBase):
-    """Who holds leases and chunks. A name is <host>:<worker's main process>:<process>:<random>."""
+    """Who holds leases, chunks and operations. A name is <host>:<worker's main process>:<process>:<random>."""
 
-    def owners(self, prefix: str) -> list[str]:
-        """Owners of leases and running chunks whose name begins so."""
+    def owners(self, prefix: str, *, ops: bool = False) -> list[str]:
+        """Owners of leases and running chunks, and of operations if they are asked for, whose name begins so."""
         with self.database.read() as session:
             leases = session.scalars(select(Lease.owner).where(Lease.owner.startswith(prefix, autoescape=True)))
             chunks = session.scalars(
@@ -24,7 +24,11 @@ class Owners(StoreBase):
                     Chunk.state == ChunkState.RUNNING, Chunk.owner.startswith(prefix, autoescape=True)
                 )
             )
-            return [owner for owner in [*leases, *chunks] if owner is not None]
+            found = [owner for owner in [*leases, *chunks] if owner is not None]
+            if ops:
+                mine = Op.state == OpState.RUNNING, Op.owner.startswith(prefix, autoescape=True)
+                found += [owner for owner in session.scalars(select(Op.owner).where(*mine)) if owner is not None]
+            return found
 
     def owned(self, task_id: int) -> bool:
         """Whether a stream job of the task still holds its node."""
@@ -56,6 +60,8 @@ class Owners(StoreBase):
             orphans.free_nodes(session, freed)
         with self.database.write() as session:
             orphans.free_chunks(session, _is(Chunk.owner, prefix), self._clock(), self._rng)
+        with self.database.write() as session:
+            orphans.free_ops(session, _is(Op.owner, prefix))
 
     def release_all(self) -> None:
         """Free what every owner of a lease holds: call it where all of them are known to be dead."""

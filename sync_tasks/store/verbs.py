@@ -123,7 +123,7 @@ class Verbs(Grants):
             name: of the Celery task.
             row_id: its argument.
         """
-        tables = {names.FOLLOW: Node.task_id, names.LOAD: Chunk.task_id, names.OPS: Op.task_id}
+        tables = {names.FOLLOW: Node.task_id, names.LOAD: Chunk.task_id, names.OPS: Op.task_id, names.PART: Op.task_id}
         if name not in tables:
             return  # it worked for no task
         column = tables[name]
@@ -132,7 +132,7 @@ class Verbs(Grants):
         if task_id is None:
             return
         with self._task(task_id) as (session, task):
-            if name == names.OPS:
+            if name in (names.OPS, names.PART):
                 revoke(session, task, row_id)
             elif task.state in RUNNING or task.state == TaskState.SUSPENDED:
                 stop(session, task, f"its {name} was revoked")

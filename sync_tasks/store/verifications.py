@@ -10,7 +10,7 @@ from sync_tasks.cutover import incomparable
 from sync_tasks.errors import ControlError, UsageError
 from sync_tasks.models import Node, Op, Task
 from sync_tasks.states import MAY, RUNNING, OpKind
-from sync_tasks.store import rows
+from sync_tasks.store import parts, rows
 from sync_tasks.store.base import StoreBase
 from sync_tasks.store.op_rows import OPEN, add, busy
 from sync_tasks.verification import Verification
@@ -65,10 +65,11 @@ def want(session: Session, task: Task) -> None:
 
 def ended(session: Session, task: Task, op: Op) -> None:
     """All was compared: what came of it, in words."""
+    parts.drop(session, op)
     found = Verification.of(rows.op_view(op))
     lifecycle.note(session, task.id, "verified" if found.equal else "different", found.line())
 
 
 def _add(session: Session, task: Task, *, repair: bool = False, auto: bool = False) -> Op:
-    begun = {"tries": 0, "progress": None, "result": None}
+    begun = {"cut": None, "progress": None, "result": None}
     return add(session, task, OpKind.VERIFY, repair=repair, auto=auto, uid=task.uid, **begun)

@@ -71,7 +71,7 @@ class Idle:
 
 def free_dead(store: Store, host: str) -> None:
     """Free what processes of this machine held that are gone, as after a power cut."""
-    for owner in {":".join(owner.split(":")[:2]) for owner in store.owners(f"{host}:")}:
+    for owner in {":".join(owner.split(":")[:2]) for owner in store.owners(f"{host}:", ops=True)}:
         pid = owner.rpartition(":")[2]
         if pid.isdigit() and not _exists(int(pid)):
             store.release_owner(owner)

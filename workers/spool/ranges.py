@@ -37,6 +37,12 @@ class Range:
         _, bits, index, run = Path(path).stem.split("-", 3)
         return cls(int(bits), int(index), run)
 
+    @property
+    def after(self) -> int | None:
+        """The first cursor of the range that follows; None: none does."""
+        turned = int(f"{self.index:0{self.bits}b}"[::-1], 2) + 1
+        return None if turned >> self.bits else int(f"{turned:0{self.bits}b}"[::-1], 2)
+
     def follows(self, cursor: int) -> bool:
         """Whether a cursor that SCAN has answered is of the range."""
         return cursor != 0 and cursor & ((1 << self.bits) - 1) == self.index

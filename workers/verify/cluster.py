@@ -8,14 +8,14 @@ those of such slots again.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost
-from sync_tasks.slots import SLOTS
+from sync_tasks.slots import SLOTS, Ranges, ranges
 from sync_tasks.topology import Address, shards
 from workers.codec.slots_cy import slot
 from workers.pace import Pace
@@ -138,6 +138,14 @@ class ClusterLink:
     def masters(self) -> Sequence[Address]:
         """Those that serve slots, by what is known."""
         return list(dict.fromkeys(self._owners))
+
+    def slots_of(self, place: Address) -> Ranges:
+        """The slots that a master serves, by what is known."""
+        return ranges(i for i in range(SLOTS) if self._owners[i] == place)
+
+    def masters_of(self, slots: Iterable[int]) -> Sequence[Address]:
+        """Who serves some slots, by what is known."""
+        return list(dict.fromkeys(self._owners[i] for i in slots))
 
     def look(self) -> None:
         """Who has which slots now. Raises what finding that does."""

@@ -20,6 +20,7 @@ READ_TIMEOUT_S = 60.0  # one batch, on a server that is busy with others
 PAUSES_S = (0.2, 1.0, 3.0, 6.0)  # between attempts to connect again
 NAME = b"keyferry-verify"
 
+RESTARTED = "restarted"
 UNKNOWN = b"ERR unknown command"
 ELSEWHERE = (b"MOVED", b"ASK", b"CLUSTERDOWN", b"TRYAGAIN")
 """What a node of a cluster says of a key that it does not have."""
@@ -196,12 +197,7 @@ class Link:
         before = self.info.get("run_id")
         self.info = info
         if before is not None and before != info.get("run_id"):
-            raise ConnectionLost(
-                "the server was restarted or replaced while it was being verified",
-                hint="run the same command again",
-                side=self.endpoint.side,
-                code="restarted",
-            )
+            raise restarted(self.endpoint.side)
 
     def _again(self, error: Exception) -> list[Any]:
         """Connect anew and send the pending request again; raises the last error when that fails for long."""
@@ -215,7 +211,7 @@ class Link:
             except (OSError, EOFError) as later:
                 error = later
             except ConnectionLost as later:
-                if later.code == "restarted":
+                if later.code == RESTARTED:
                     raise
                 error = later
         raise self._typed(error) from error
@@ -225,6 +221,16 @@ class Link:
             of_side = SourceError if self.endpoint.side is Side.SOURCE else TargetError
             return of_side("it does not speak the Redis protocol", hint=CONNECTIONS["not-redis"].hint, code="not-redis")
         return classify(error, self.endpoint.side)
+
+
+def restarted(side: Side) -> ConnectionLost:
+    """What is walked by cursors is another process now."""
+    return ConnectionLost(
+        "the server was restarted or replaced while it was being verified",
+        hint="run the same command again",
+        side=side,
+        code=RESTARTED,
+    )
 
 
 def _fields(info: bytes) -> dict[str, str]:

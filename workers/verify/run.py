@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
@@ -13,7 +14,9 @@ from workers.verify.extent import extent
 from workers.verify.findings import Kind, Pair, Report
 from workers.verify.flux import Patience
 from workers.verify.libraries import differing_libraries
+from workers.verify.link import restarted
 from workers.verify.mend import Mender
+from workers.verify.parts import SOURCE, Piece
 from workers.verify.scope import expected_keys, pairs
 from workers.verify.server import Server
 from workers.verify.shift import Shift
@@ -60,26 +63,56 @@ def verify(
     Raises:
         KeyferryError: a side cannot be reached, refuses, or was restarted meanwhile.
     """
-    patience = patience or Patience()
-    spec = spec or VerifySpec()
+    with opened(source, target, extend_expiry_s, spec or VerifySpec(), patience) as sides:
+        report = Report()
+        if told is not None:
+            report.told = lambda finding: told(finding.as_dict())
+        walk = Walk(sides, report, progress, Scope(databases, filter_spec))
+        _compare(walk, own_extra)
+        if repair:
+            _repair(walk, keep_extra)
+        return report
+
+
+@contextmanager
+def opened(
+    source: Endpoint, target: Endpoint, extend_expiry_s: int, spec: VerifySpec, patience: Patience | None = None
+) -> Iterator[Sides]:
+    """Both servers, as they are to be compared; arguments as of `verify`, and what it raises."""
     limits = verify_limits(spec.limits)
     ours = Server(source, limits)
     try:
         theirs = Server(target, limits)
         try:
-            sides = Sides(ours, theirs, Shift(extend_expiry_s * 1000), patience, extent(spec))
-            report = Report()
-            if told is not None:
-                report.told = lambda finding: told(finding.as_dict())
-            walk = Walk(sides, report, progress, Scope(databases, filter_spec))
-            _compare(walk, own_extra)
-            if repair:
-                _repair(walk, keep_extra)
-            return report
+            yield Sides(ours, theirs, Shift(extend_expiry_s * 1000), patience or Patience(), extent(spec))
         finally:
             theirs.close()
     finally:
         ours.close()
+
+
+def verify_piece(
+    sides: Sides, piece: Piece, scope: Scope, progress: Progress, *, repair: bool, keep_extra: bool
+) -> Report:
+    """Compare a part of two servers' keys, as `verify` compares all of them, which says what the arguments are.
+
+    Raises ConnectionLost, `restarted`, if the server whose cursors it is of is another process by now.
+    """
+    walked = sides.source if piece.side == SOURCE else sides.target
+    cursors, report = piece.share.range, Report()
+    if cursors is not None and cursors.run != walked.link.info.get("run_id", ""):
+        raise restarted(walked.endpoint.side)
+    walk = Walk(sides, report, progress, scope)
+    walk.total = piece.keys
+    if piece.side == SOURCE:
+        walk.source_keys(piece.pair, cursors, piece.share.slots)
+    else:
+        walk.target_keys(piece.pair, cursors, piece.share.slots)
+    walk.settle()
+    _count(walk)
+    if repair:
+        _repair(walk, keep_extra)
+    return report
 
 
 def _compare(walk: Walk, own_extra: bool) -> None:
@@ -100,8 +133,12 @@ def _compare(walk: Walk, own_extra: bool) -> None:
     walk.settle()
     for finding in differing_libraries(sides):
         report.add(finding)
-    report.in_flux = sides.patience.in_flux
-    report.expired = walk.outlived.count
+    _count(walk)
+
+
+def _count(walk: Walk) -> None:
+    walk.report.in_flux = walk.sides.patience.in_flux
+    walk.report.expired = walk.outlived.count
 
 
 def _repair(walk: Walk, keep_extra: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from sync_tasks.slots import Ranges
 from workers.scope import Scope
+from workers.spool.ranges import Range
 from workers.verify.cluster import ClusterLink
 from workers.verify.compare import Comparer
 from workers.verify.findings import Finding, Kind, Pair, Report
@@ -50,12 +52,12 @@ class Walk:
         self.done = 0
         self.total = 0
 
-    def source_keys(self, pair: Pair) -> None:
-        """Compare every key that the source has in a pair of databases."""
+    def source_keys(self, pair: Pair, cursors: Range | None = None, slots: Ranges | None = None) -> None:
+        """Compare every key that the source has in a pair of databases, or a part of them, as `scan` has it."""
         if not self.sides.source.link.has(pair.source):
             return
         there = self.sides.target.link.has(pair.target)
-        for scanned in scan(self.sides.source, pair.source):
+        for scanned in scan(self.sides.source, pair.source, cursors, slots):
             keys = self._in_scope(pair, scanned)
             if there and keys:
                 self._take(self.comparer.compare(pair, keys))
@@ -65,12 +67,12 @@ class Walk:
             self.report.compared += len(keys)
             self._step("compare", len(scanned))
 
-    def target_keys(self, pair: Pair) -> None:
-        """Find the keys that only the target has."""
+    def target_keys(self, pair: Pair, cursors: Range | None = None, slots: Ranges | None = None) -> None:
+        """Find the keys that only the target has, of a part of its keys."""
         if not self.sides.target.link.has(pair.target):
             return
         homes = [db for db in self.scope.sources(pair.target) if self.sides.source.link.has(db)]
-        for scanned in scan(self.sides.target, pair.target):
+        for scanned in scan(self.sides.target, pair.target, cursors, slots):
             keys = [key for key in self.sides.extent.takes(scanned) if self.scope.ours(pair.target, key)]
             if homes:
                 for home in homes:

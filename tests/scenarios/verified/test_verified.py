@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from sync_tasks import Client
+from sync_tasks import Client, TaskState
+from sync_tasks.models import Op
 from sync_tasks.states import OpKind, OpState
 from tests.dataset import fill
 from tests.run_up import Up
 from tests.servers import StartServer
 from tests.traffic import Traffic
 from tests.waiting import until
+
+STILL = 90_000  # keys that nobody writes
 
 
 @pytest.fixture
@@ -28,8 +32,8 @@ def service(tmp_path: Path) -> Iterator[Up]:
 def test_by_itself_when_asked_and_after_a_death(service: Up, server: StartServer) -> None:
     source, target = server("valkey-9.1"), server("valkey-9.1")
     fill(source.client(), 2000)
-    for number in range(3000):
-        source.client().set(f"still:{number}", number)
+    for start in range(0, STILL, 1000):
+        source.client().mset({f"still:{number}": number for number in range(start, start + 1000)})
     with Client(service.state) as client, Traffic(source, clients=2, rate=300):
         task = client.create(source.url(), target.url(), name="a", verify={"mode": "full"})
         client.start(task)
@@ -37,7 +41,9 @@ def test_by_itself_when_asked_and_after_a_death(service: Up, server: StartServer
         found = client.verification(task)
         assert found is not None
         assert (found.by_itself, found.differences) == (True, 0), found
-        assert (found.compared or 0) > 3000
+        assert (found.compared or 0) > STILL
+        assert (found.parts or 0) >= 8, "of four databases or more, the largest of which is cut"
+        assert found.parts_done == found.parts
         assert [event.kind for event in client.events(task)].count("verified") == 1
 
         target.client().set("still:5", "other")
@@ -52,23 +58,36 @@ def test_by_itself_when_asked_and_after_a_death(service: Up, server: StartServer
         assert (mended.equal, mended.repaired) == (True, 3)
         assert (target.client().get("still:5"), target.client().exists("more")) == (b"5", 0)
 
-        client.modify(task, verify={"limits": {"rps": 3000}})  # some seconds
+        target.client().set("still:7", "other")
+        target.client().set("more", 1)
+        client.modify(task, verify={"limits": {"rps": 20_000}})  # some seconds
+        until(lambda: client.get(task).state is TaskState.SYNCHRONIZING, "its new settings hold")
         client.verify(task, 0)
-        op = next(op for op in client._store.ops(task.id) if op.kind is OpKind.VERIFY and op.state is not OpState.DONE)
-        until(lambda: client._store.op(op.id).options["progress"], "a worker that compares", timeout=30)
-        owner = _of(client, op.id)
-        assert owner is not None
-        os.kill(int(owner.split(":")[2]), signal.SIGKILL)
-        until(lambda: client._store.op(op.id).epoch > 1 or None, "another that begins anew", timeout=30)
+        killed = until(lambda: _at_work(client, task.id), "two workers in the middle of parts", timeout=60)[0]
+        os.kill(int((killed.owner or "").split(":")[2]), signal.SIGKILL)
+        until(lambda: _part(client, killed.id).epoch > killed.epoch, "another that begins the part anew", timeout=30)
+        assert 1 in {one.epoch for one in _parts(client, task.id)}, "the others are left as they are"
+        going = client.verification(task)
+        assert going is not None
+        assert (going.state, going.parts) == ("running", found.parts)
         client.modify(task, verify={"limits": {"rps": -1}})
-        until(lambda: client._store.op(op.id).state is OpState.DONE, "its end", timeout=90)
-        last = client.verification(task)
-        assert last is not None
-        assert last.equal, last
+        last = client.verify(task, 90)
+        assert sorted((key.key, key.kind) for key in last.keys) == [("more", "extra"), ("still:7", "value")]
+        assert (last.differences, last.parts_done) == (2, last.parts), last
+        assert _parts(client, task.id) == [], "with the report they are over"
 
 
-def _of(client: Client, op_id: int) -> str | None:
-    from sync_tasks.models import Op
-
+def _parts(client: Client, task_id: int) -> list[Op]:
     with client._store.database.read() as session:
-        return session.get_one(Op, op_id).owner
+        return list(session.scalars(select(Op).where(Op.task_id == task_id, Op.kind == OpKind.PART).order_by(Op.id)))
+
+
+def _part(client: Client, op_id: int) -> Op:
+    with client._store.database.read() as session:
+        return session.get_one(Op, op_id)
+
+
+def _at_work(client: Client, task_id: int) -> list[Op]:
+    """Parts that are in the middle, if two are at once."""
+    found = [part for part in _parts(client, task_id) if part.state == OpState.RUNNING and part.options["done"]]
+    return found if len(found) > 1 else []

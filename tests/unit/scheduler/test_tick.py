@@ -584,6 +584,35 @@ def test_an_operation_is_sent_and_taken_from_the_dead(store: Store, task_id: int
         taken.done()
 
 
+def test_parts_of_a_verification_wait_in_the_queue_of_loads(
+    store: Store, task_id: int, time: Time, outbox: Outbox
+) -> None:
+    """Sent once; again only if the queue is empty, so that it does not grow while nobody is free."""
+    store.transition(task_id, TaskState.SYNCHRONIZING, "test")
+    whole = store.claim_op(store.ask_verify(task_id, repair=False).id, "h:1:5:x")
+    assert whole is not None
+    whole.divide([{"piece": {}, "round": 0, "says": f"part {number}"} for number in range(2)])
+
+    def sent() -> list[int]:
+        return [m.id for m in outbox.messages if m.name == names.PART]
+
+    parts = [part.id for part in whole.parts()]
+    time.tick()
+    assert sent() == parts
+    outbox.queued = 2
+    time.live(2 * LOAD_AGAIN_S)
+    assert sent() == parts, "they wait"
+    outbox.queued = 0
+    time.live(0.5)
+    assert sent() == parts * 2, "they were lost"
+    taken = store.claim_op(parts[0], "h:1:6:x")
+    assert taken is not None
+    time.live(LEASE_TTL_S + 0.75)
+    assert sent().count(parts[0]) > 2, "its worker is silent"
+    with pytest.raises(Fenced):
+        taken.renew()
+
+
 def test_a_tick_asks_as_much_of_many_open_windows_as_of_one(
     store: Store, task_id: int, time: Time, outbox: Outbox, statements: Statements
 ) -> None:
