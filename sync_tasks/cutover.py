@@ -47,6 +47,13 @@ class Asked:
         """Itself, if a task with these settings can be asked for it. Raises UsageError."""
         _in_range("pause_limit_s", self.pause_limit_s, 1, LONGEST_PAUSE_S)
         _in_range("delay_threshold_ms", self.delay_threshold_ms, 1, LONGEST_DELAY_MS)
+        if spec.listens:
+            raise UsageError(
+                'a task with reader = "scan" is not cut over: notifications do not say which write is the last',
+                hint="set extend_expiry_s = 0 by `keyferry task modify`, end the writes to the source, wait until the"
+                " task is in sync, compare by `keyferry verify`, then suspend it",
+                code="reader",
+            )
         if self.verify not in (None, *DEPTHS):
             raise UsageError(f"verify: {self.verify} is no depth", hint=f"one of {', '.join(DEPTHS)}", code="verify")
         if self.verify not in (None, "off") and (why := incomparable(spec)):

@@ -51,10 +51,18 @@ def _scannable(spec: TaskSpec, source: Endpoint) -> None:
             'reader = "scan" reads one server, and the source is a cluster',
             'use reader = "psync", or make a task for each of its masters',
         )
-    if spec.follows:
+    if not spec.follows:
+        return
+    if not spec.loads:
         raise _wrong(
-            'reader = "scan" copies what is there, and cannot follow what is written yet',
-            'set sync_types = ["full"], or use reader = "psync"',
+            'reader = "scan" cannot follow what it has not copied',
+            'set sync_types = ["full", "incremental"] or ["full"], or use reader = "psync"',
+        )
+    if spec.transform.active or spec.filter.block_commands:
+        raise _wrong(
+            'reader = "scan" follows by copying keys anew: it sees no commands that a transform or'
+            " filter.block_commands could change",
+            'set sync_types = ["full"], leave these out, or use reader = "psync"',
         )
 
 

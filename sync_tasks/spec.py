@@ -42,6 +42,7 @@ RANGES = {
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
     "sync_types": 'a list of "full" and "incremental", or of one of them',
     "reader": '"psync", "scan" or "rdb"',
+    "reconcile_min": "1..10080 minutes",
     "databases": "a table of source to target database, 0..255; several may go to one",
     "prefer_replica": "true or false",
     "extend_expiry_s": f"0..{TEN_YEARS_S} seconds",
@@ -87,6 +88,8 @@ MEANING = {
     " what is there is not copied, and writes are followed from the start of the task on",
     "reader": "psync: as a replica does, snapshot and stream; scan: by ordinary commands, where that is forbidden;"
     " rdb: a file. See [readers.md](readers.md)",
+    "reconcile_min": "of the reader `scan`, while it follows: so often all keys are compared, for what notifications do"
+    " not tell",
     "databases": "which go where; left out: all, each to its own number",
     "prefer_replica": "whether snapshot and stream are read from a replica of the source, where one is fit",
     "extend_expiry_s": "so much later keys expire on the target than at the source, while the task follows",
@@ -142,6 +145,7 @@ class TaskSpec(Strict):
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"] = "precheck-and-report"
     sync_types: Annotated[tuple[SyncType, ...], Field(min_length=1)] = BOTH
     reader: Reader = "psync"
+    reconcile_min: Annotated[StrictInt, Field(ge=1, le=10_080)] = 60
     databases: dict[DbNumber, DbNumber] | None = None
     prefer_replica: StrictBool = False
     extend_expiry_s: Annotated[StrictInt, Field(ge=0, le=TEN_YEARS_S)] = 600
@@ -194,6 +198,11 @@ class TaskSpec(Strict):
     def follows(self) -> bool:
         """Whether it goes on with every write; else it ends once all is copied."""
         return "incremental" in self.sync_types
+
+    @property
+    def listens(self) -> bool:
+        """Whether it goes on by the source's keyspace notifications, and not by its stream."""
+        return self.reader == "scan" and self.follows
 
     @field_validator("databases")
     @classmethod

@@ -83,7 +83,7 @@ class Applier(Part):
         self.reopened = threading.Event()  # a full sync in place has begun: what is streaming is over
         blind = self.blind = self.task.spec.transform.active  # a key of the target may be any of the source
         self.clock = Clock(0 if blind else self.task.spec.extend_expiry_s * 1000, blind=blind, still=source.still)
-        self.clock.own_from = log.end or 0
+        self.clock.own_from = 0 if source.compares else log.end or 0  # that log is its owner's alone
         if self.task.finishing:
             self.finishing.set()
         self._nonce = secrets.token_hex(8)
@@ -335,6 +335,8 @@ class Applier(Part):
     def _repair(self, chain: Chain, found: Checkpoint, suspects: Suspects, rewriter: Rewriter) -> Repair | None:
         """What to do about commands behind `seen` that were refused, or came too late; None: there was none."""
         refused, self._refused = self._refused, None
+        if self.source.compares and (self.log.start or 0) > found.seen:
+            found = replace(found, seen=found.offset, seen_db=found.db, errors="")  # what is in doubt is compared
         if refused is not None and refused.offset >= found.offset:
             refused = None  # the target has fallen back: it is sent again
         known = not found.errors or unchanged(found.errors, chain.errors)
@@ -387,6 +389,6 @@ class Applier(Part):
     def near(self, offset: int) -> bool:
         """Whether the source has written no more than up to `offset`."""
         try:
-            return self.source.offset() <= offset
+            return self.source.position().offset <= offset
         except KeyferryError:
             return False

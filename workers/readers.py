@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from sync_tasks.endpoints import Endpoint
+from workers.notified import NotifiedReceiver
 from workers.ports import StreamPort
 from workers.read_dump import DumpReceiver
 from workers.receive import Receiver
 from workers.scan import ScanReceiver
 from workers.source.ask import Source
+from workers.source.followed import Followed
 from workers.source.sources import Sources
 from workers.source.still import Still
+from workers.told import Told
 
 
-def receiver_of(port: StreamPort) -> type[Receiver]:
+def receiver_of(port: StreamPort, target: Endpoint) -> Callable[..., Receiver]:
     """What reads the source."""
+    if port.task.spec.listens:
+        return partial(NotifiedReceiver, target=target)
     return {"rdb": DumpReceiver, "scan": ScanReceiver}.get(port.task.spec.reader, Receiver)
 
 
 def sources_of(port: StreamPort, source: Endpoint) -> Sources:
     """Makes what asks it."""
+    if port.task.spec.listens:
+        told = Told()
+        return Sources(lambda: Followed(source, told))
     if port.task.spec.reader != "psync":
         return Sources(lambda: Still(source, port.node))
     return Sources(lambda: Source(source))

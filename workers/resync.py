@@ -113,7 +113,13 @@ def check(
             side=Side.TARGET,
             hint="set maxmemory-policy noeviction there, give it more memory; restart the task with an empty target",
         )
-    if another and source_keys is not None and had_keys >= FEW and source_keys * FAR_FEWER < had_keys:
+    if another and source_keys is not None:
+        check_emptied(source_keys, had_keys)
+
+
+def check_emptied(source_keys: int, had_keys: int) -> None:
+    """Raise SourceError if the source has far fewer keys than the target has of what we have brought."""
+    if had_keys >= FEW and source_keys * FAR_FEWER < had_keys:
         raise SourceError(
             f"the source was restarted and has {source_keys} keys, the target {had_keys}: to go on would remove most"
             " of them",

@@ -40,15 +40,19 @@ class ScanReceiver(Unstreamed):
         told = False
         while not self.stop_event.wait(STEP_S):
             node = self.port.node()
-            snapshot = self.snapshots / f"gen-{node.gen}"
-            if self.log.wanted is not None or self._is_anew() or is_damaged(snapshot):
-                return
-            if not node.begun and is_outdated(snapshot):
-                return
-            if self._publisher and self._publisher.error:
+            if self._must_begin(node):
                 return
             if not told and node.snapshot_done:
                 told = self._count(node)
+
+    def _must_begin(self, node: NodeView) -> bool:
+        """Whether something is to be read anew."""
+        snapshot = self.snapshots / f"gen-{node.gen}"
+        if self.log.wanted is not None or self._is_anew() or is_damaged(snapshot):
+            return True
+        if not node.begun and is_outdated(snapshot):
+            return True
+        return self._publisher is not None and self._publisher.error is not None
 
     def _count(self, node: NodeView) -> bool:
         """Say how many keys it were, once all are loaded; whether they are."""
@@ -64,7 +68,7 @@ class ScanReceiver(Unstreamed):
         mine = {db: keys for db, keys in spaces.items() if scope.target(db) is not None and keys}
         version = next((found for db in mine if (found := source.version(db)) is not None), NO_VERSION)
         codes = source.codes()
-        place = Full(mark("scan", f"{self.port.task.uid} {run} {self.port.epoch}"), OFFSET)
+        place = Full(self._id(run), OFFSET)
         gen = self._new_generation(place, None)
         directory = self.snapshots / f"gen-{gen}"
         directory.mkdir(parents=True, exist_ok=True)
@@ -79,6 +83,10 @@ class ScanReceiver(Unstreamed):
         self.log.reset(place.replid, OFFSET)
         publisher.end(partial(self.port.end_snapshot, gen, sum(mine.values()), None))
         self._publisher = publisher
+
+    def _id(self, run: str) -> str:
+        """Stands in the place of a replication id, of what this owner reads of a process."""
+        return mark("scan", f"{self.port.task.uid} {run} {self.port.epoch}")
 
     def _ranges(self, source: Survey, run: str, spaces: dict[int, int], directory: Path) -> Iterator[Closed]:
         seq = 0

@@ -192,7 +192,7 @@ class StreamJob:
             self._sources.new(), self.known, self.log, self.applier.scope, lambda: self.applier.checkpoint(),
             self.port.event,
         )  # fmt: skip
-        self.receiver = receiver_of(self.port)(
+        self.receiver = receiver_of(self.port, self.target)(
             self._source, self.port, self.log, self.directory, self._sources.new(),
             committed=lambda: self.applier.progress.committed, begin=lambda gen: self.applier.close_earlier(gen),
             checkpoint=lambda: self.applier.checkpoint(), border=self.applier.border,
@@ -354,7 +354,7 @@ class StreamJob:
             "in_sync": self._is_in_sync(),
             "held": progress.held,
             "settled": progress.streaming and progress.settled_at is not None,
-            "delay_ms": progress.delay_ms,
+            "delay_ms": self.source.later(progress.delay_ms),
             "unextended": progress.unextended and self.orders.settling,
             "changed_offset": progress.changed_offset,
             "changed_by": progress.changed_by,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ASKED = (
     "client-output-buffer-limit", "repl-backlog-size", "repl-timeout", "proto-max-bulk-len", "lua-replicate-commands",
-    "appendonly",
+    "appendonly", "notify-keyspace-events",
 )  # fmt: skip
 IS_SENTINEL = "write redis+sentinel://host:port,host:port/NAME with a name that SENTINEL MASTERS shows there"
 TIMEOUT_S = 6.0  # for one answer; a precheck asks some ten questions of a healthy server in milliseconds

@@ -206,7 +206,7 @@ class Session:
 class Questions:
     """Ordinary questions to the source, in place of `workers.source.ask.Source`."""
 
-    still = False
+    still = compares = False
 
     def __init__(self, source: Source) -> None:
         self._source = source

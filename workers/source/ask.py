@@ -88,6 +88,8 @@ class Source:
 
     still = False
     """Whether nothing follows what was copied: no DEL tells that a key has expired."""
+    compares = False
+    """Whether all keys are compared where the log lacks what is before the target's checkpoint."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -148,6 +150,10 @@ class Source:
     def position(self) -> Position:
         """Up to where the source has written now."""
         return _position(self._info(b"replication"))
+
+    def later(self, delay_ms: float | None) -> float | None:
+        """The delay of a target, ms, given that of what has come from the source; None: not known."""
+        return delay_ms
 
     def cluster(self) -> str:
         """CLUSTER NODES: who serves which slots, as this node of a cluster sees it."""

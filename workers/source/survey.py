@@ -1,12 +1,16 @@
-"""What is asked of a source before it is read by SCAN."""
+"""What is asked of a source that is read by SCAN, besides its keys."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from workers.codec.resp_cy import ReplyError
-from workers.source.ask import KEYS, Command, Source, _fields
+from workers.source.ask import KEYS, Command, Source, Values, _fields
 
+WIPING = frozenset(("cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"))
+CALLS = re.compile(r"calls=(\d+)")
 LEAST_PAYLOAD = 11  # bytes: a type, version and checksum
 
 
@@ -34,6 +38,29 @@ class Survey(Source):
         if isinstance(answer, ReplyError):
             return []
         return [dict(zip(one[::2], one[1::2], strict=True))[b"library_code"] for one in answer]
+
+    def exact(self, keys: Sequence[tuple[int, bytes]], said: Values) -> list[int]:
+        """Times to the millisecond of keys whose values were read, where the source tells them as so much from now."""
+        found = list(said.times)
+        left = [] if said.exact else [at for at, when in enumerate(found) if when >= 0]
+        while left:
+            db = keys[left[0]][0]
+            some = [at for at in left if keys[at][0] == db]
+            times = self.times(db, [keys[at][1] for at in some]).times
+            for at, when in zip(some, times, strict=False):  # it may have told those of the first ones alone
+                found[at] = when
+            told = set(some[: len(times)])
+            left = [at for at in left if at not in told]
+        return found
+
+    def upset(self) -> tuple[object, ...]:
+        """What changes when many keys may have, without a notification of each: a database was emptied or swapped, or
+        the server has taken over another one's data."""
+        sections = (b"replication", b"commandstats")
+        replication, calls = (_fields(self._sound(0, (b"INFO", section))) for section in sections)
+        found = [CALLS.match(value) for name, value in sorted(calls.items()) if name in WIPING]
+        named = [replication.get(name) for name in ("master_replid", "role", "master_host", "master_port")]
+        return (*named, *(int(one[1]) for one in found if one))
 
     def _sound(self, db: int, command: Command) -> Any:
         (answer,) = self._ask(db, [command])

@@ -12,7 +12,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CredentialsRefused, KeyferryError, Side, SourceError
 from sync_tasks.lanes import tags
 from sync_tasks.precheck.facts import located
-from sync_tasks.precheck.grants import SCANNING
+from sync_tasks.precheck.grants import LISTENING, SCANNING
 from sync_tasks.precheck.item import Answer, Item, passed
 from sync_tasks.precheck.scene import Scene
 
@@ -55,11 +55,18 @@ READING: tuple[tuple[bytes, ...], ...] = (
     (b"DISCARD",),
 )
 """What the reader `scan` says."""
+FOLLOWED: tuple[tuple[bytes, ...], ...] = (
+    (b"INFO", b"commandstats"),
+    (b"EXISTS", PROBE),
+    (b"MEMORY", b"USAGE", PROBE),
+    (b"PSUBSCRIBE", b"__keyevent@*__:*", b"__keyspace@*__:*"),
+)
+"""What it says besides, to a source that is followed; the last one ends the connection's use for others."""
 
 
 def _source(scene: Scene) -> Answer:
     if scene.spec.reader == "scan":
-        return scene.ask(Side.SOURCE, partial(may_read, scene.source))
+        return scene.ask(Side.SOURCE, partial(may_read, scene.source, listens=scene.spec.listens))
     return scene.ask(Side.SOURCE, partial(may_follow, scene.source))
 
 
@@ -91,18 +98,23 @@ def may_follow(endpoint: Endpoint, client: Any) -> Answer:
     return passed("the user may replicate")
 
 
-def may_read(endpoint: Endpoint, client: Any) -> Answer:
-    """Whether the user may do what the reader `scan` does: it is done, once, on a key that is not there."""
+def may_read(endpoint: Endpoint, client: Any, *, listens: bool = False) -> Answer:
+    """Whether the user may do what the reader `scan` does: it is done, once, on a key that is not there.
+
+    Args:
+        listens: and follows the source by its notifications.
+    """
     from redis.exceptions import NoPermissionError, ResponseError
 
-    for command in READING:
+    needed = [*SCANNING, *(LISTENING if listens else ())]
+    for command in [*READING, *(FOLLOWED if listens else ())]:
         try:
             client.execute_command(*command)
         except NoPermissionError as error:
             raise CredentialsRefused(
                 f"{endpoint.address()}: the user may not run {command[0].decode()}: {error}",
                 side=Side.SOURCE,
-                hint="grant %R~* %R~ (before 7.0 ~*) " + " ".join(SCANNING),
+                hint="grant %R~* %R~ (before 7.0 ~*) " + " ".join(needed),
             ) from error
         except ResponseError as error:
             if command[0] != b"PEXPIRETIME":  # new in 7.0; PTTL stands in for it

@@ -15,6 +15,7 @@ from sync_tasks.precheck.facts import Facts, gather
 from sync_tasks.precheck.item import Answer, Item, Result, passed
 from sync_tasks.precheck.items import item_of
 from sync_tasks.precheck.scene import Scene
+from sync_tasks.spec import TaskSpec
 from tests.servers import start
 
 SOURCE = Endpoint.parse("redis://a:6379", Side.SOURCE)
@@ -95,6 +96,28 @@ def test_an_instance_in_persistent_memory_needs_its_append_only_file() -> None:
     assert "CONFIG SET appendonly yes" in caught.value.hint
     usual = answer("append-only", facts(SOURCE, settings={"appendonly": "no"}), facts(TARGET))
     assert usual.finding == "skipped"
+
+
+@pytest.mark.parametrize("flags", ["KEA", "EA", "KA", "Eg$lshzxet", "Kg$lshzxetd"])
+def test_a_source_that_tells_of_every_key(flags: str) -> None:
+    assert told_by({"notify-keyspace-events": flags}).finding == "passed"
+
+
+@pytest.mark.parametrize("flags", ["", "A", "K", "KEg$lshzxe", "Ex"])
+def test_a_source_that_does_not_tell_of_every_key(flags: str) -> None:
+    with pytest.raises(SourceError, match="does not tell of every key") as caught:
+        told_by({"notify-keyspace-events": flags})
+    assert "CONFIG SET notify-keyspace-events KEA" in caught.value.hint
+
+
+def test_a_source_that_does_not_say_whether_it_tells() -> None:
+    assert told_by({}).finding == "skipped"
+    assert told_by({}, TaskSpec()).found == "the source is not followed by its notifications"
+
+
+def told_by(settings: dict[str, str], spec: TaskSpec = TaskSpec(reader="scan")) -> Any:  # noqa: B008
+    known = {Side.SOURCE: facts(SOURCE, settings=settings), Side.TARGET: facts(TARGET)}
+    return item_of("notifications").ask(Scene(SOURCE, TARGET, spec, known=known))
 
 
 def test_of_the_memory_that_the_source_uses_what_is_in_scope_counts() -> None:

@@ -139,8 +139,7 @@ CHOICES = [
     ("rdb", ("full", "incremental"), True, "nothing follows an RDB file"),
     ("rdb", ("full",), False, "reads a file, and the source"),
     ("scan", ("full",), True, "is a file, and reader"),
-    ("scan", ("full", "incremental"), False, "cannot follow"),
-    ("scan", ("incremental",), False, "cannot follow"),
+    ("scan", ("incremental",), False, "cannot follow what it has not copied"),
 ]
 
 
@@ -158,6 +157,17 @@ def test_the_pace_of_questions_is_for_scan_alone() -> None:
     reading.check(TaskSpec(reader="scan", sync_types=("full",), throttle=paced.throttle), parse_server("redis://h"))
     with pytest.raises(UsageError, match="the source is a cluster"):
         reading.check(TaskSpec(reader="scan", sync_types=("full",)), parse_server("redis+cluster://h:1"))
+
+
+def test_who_follows_by_notifications_sees_no_commands() -> None:
+    for given in (TaskSpec(reader="scan"), TaskSpec(reader="scan", filter={"block_prefixes": ["tmp:"]})):
+        reading.check(given, parse_server("redis://h"))
+        assert given.listens
+    for changes in ({"transform": {"lua": "function transform(db, argv) return argv end"}},
+                    {"filter": {"block_commands": ["INCR"]}}):  # fmt: skip
+        with pytest.raises(UsageError, match="sees no commands"):
+            reading.check(TaskSpec(reader="scan", **changes), parse_server("redis://h"))
+    assert not TaskSpec(reader="scan", sync_types=("full",)).listens
 
 
 def test_what_goes_together(file: Path) -> None:

@@ -37,6 +37,13 @@ def test_what_cannot_be_asked_for(options: dict[str, Any], code: str) -> None:
     assert caught.value.hint
 
 
+def test_a_source_that_is_followed_by_its_notifications_has_no_last_write() -> None:
+    with pytest.raises(UsageError, match="is not cut over") as caught:
+        Asked().checked(TaskSpec(reader="scan"))
+    assert "keyferry verify" in caught.value.hint
+    Asked().checked(TaskSpec(reader="scan", sync_types=("full",)))
+
+
 @pytest.mark.parametrize("spec", [TaskSpec(transform=LUA), TaskSpec(sync_types=("incremental",))])
 def test_what_is_not_to_be_equal_is_not_compared(spec: TaskSpec) -> None:
     assert Asked().checked(spec).depth(spec) == "off"

@@ -1,0 +1,124 @@
+"""The receiver of a source that is followed by its notifications: what becomes of a log that nobody else has."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sync_tasks.errors import Side
+from sync_tasks.spec import TaskSpec
+from tests.servers import Server
+from tests.unit.protocol.conftest import NODE, REPLID, TASK, Port, endpoint, known, never, until
+from workers.codec.resp_cy import encode, parse
+from workers.notified import NotifiedReceiver
+from workers.source.followed import Followed
+from workers.spool.log import Cursor, Log
+from workers.target.claim import STREAMING, Checkpoint
+from workers.told import Told
+
+WHOLE = encode([b"SELECT", b"0"]) + encode([b"DEL", b"a"])
+HALF = encode([b"RESTORE", b"b", b"0", b"x" * 100])[:50]
+SPEC = TaskSpec(reader="scan", extend_expiry_s=0)
+
+
+def at(offset: int, seen: int = 0, replid: str = REPLID) -> Checkpoint:
+    return Checkpoint(replid, offset, 0, 1, "", seen or offset, STREAMING, 1, False)
+
+
+def made(
+    source: Server, target: Server, directory: Path, checkpoint: Checkpoint | None, begun: bool = True
+) -> NotifiedReceiver:
+    """As the next owner makes it: the last one has written something behind the checkpoint, and half a command."""
+    log = Log(directory / "log", 1)
+    log.reset(REPLID, 100)
+    log.append(WHOLE, 1)
+    log.append(HALF, 1)
+    log.close()
+    log = Log(directory / "log", 2)
+    port = Port(task=replace(TASK, spec=SPEC), node=replace(NODE, begun=begun, snapshot_offset=100))
+    asks = Followed(endpoint(source, Side.SOURCE), Told())
+    list_ = known(directory)
+    list_.begin(100, 0)
+    return NotifiedReceiver(
+        endpoint(source, Side.SOURCE), port, log, directory, asks,
+        committed=lambda: log.end, begin=lambda _: None, checkpoint=lambda: checkpoint, border=threading.Lock(),
+        reopen=never, known=list_, target=endpoint(target),
+    )  # fmt: skip
+
+
+def words(log: Log, start: int) -> list[list[bytes]]:
+    """Commands behind an offset."""
+    cursor, data = Cursor(log, start), b""
+    while block := cursor.read():
+        data += block.data
+    found, pos = [], 0
+    while pos < len(data):
+        value, pos = parse(data, pos)
+        assert pos > 0, "half a command"
+        found.append(value)
+    return found
+
+
+@pytest.fixture
+def telling(source: Server) -> Iterator[Server]:
+    with source.client() as client:
+        client.flushall()
+        client.config_set("notify-keyspace-events", "KEA")
+    yield source
+    with source.client() as client:
+        client.config_set("notify-keyspace-events", "")
+
+
+@pytest.mark.parametrize("offset", [100, 100 + len(WHOLE)])
+def test_what_is_behind_the_checkpoint_is_dropped(
+    telling: Server, target: Server, tmp_path: Path, offset: int
+) -> None:
+    receiver = made(telling, target, tmp_path, at(offset))
+    assert (receiver.log.start, receiver.log.end, receiver.log.replid) == (offset, offset, REPLID)
+
+
+def test_while_it_loads_all_of_it_is(telling: Server, target: Server, tmp_path: Path) -> None:
+    receiver = made(telling, target, tmp_path, None, begun=False)
+    assert (receiver.log.start, receiver.log.end) == (100, 100)
+
+
+def test_what_is_told_is_written_behind_it(telling: Server, target: Server, tmp_path: Path) -> None:
+    """Under another id than the last owner's, since its bytes are others; and first all keys are compared."""
+    start = 100 + len(WHOLE)
+    receiver = made(telling, target, tmp_path, at(start))
+    with telling.client() as client, target.client() as other:
+        client.set("late", 1)
+        other.restore("same", 0, client.dump("late"))
+        client.set("same", 1)
+        receiver.start()
+        try:
+            assert until(lambda: any("reconciled" in event for event in receiver.port.events)), receiver.error
+            client.set("k", 1, px=100_000)
+            when = client.pexpiretime("k")
+            client.delete("late")
+            assert until(lambda: {b"k", b"late"} <= {one[1] for one in words(receiver.log, start)[2:]}), receiver.error
+        finally:
+            receiver.stop_event.set()
+            receiver.join()
+        found = words(receiver.log, start)
+        assert found[0] == [b"SELECT", b"0"]
+        assert [one[0] for one in found if one[1] == b"late"] == [b"RESTORE", b"DEL"]
+        assert b"same" not in [one[1] for one in found], "the target has it"
+        stored = next(one for one in found if one[1] == b"k")
+        assert stored == [b"RESTORE", b"k", b"%d" % when, client.dump("k"), b"REPLACE", b"ABSTTL"]
+    assert receiver.log.replid not in (REPLID, None)
+    assert "1 of 2 keys differed" in next(event for event in receiver.port.events if "reconciled" in event)
+
+
+def test_what_the_log_has_lost_begins_where_the_target_is(telling: Server, target: Server, tmp_path: Path) -> None:
+    receiver = made(telling, target, tmp_path, at(500))
+    receiver.log.wanted = REPLID, 500, 0
+    receiver._mend_log()
+    assert (receiver.log.start, receiver.log.wanted, receiver.log.anew) == (500, None, False)
+    receiver.log.wanted = REPLID, 300, 0
+    receiver._mend_log()
+    assert (receiver.log.wanted, receiver.log.anew) == (None, True), "nobody has that"
