@@ -70,7 +70,7 @@ def test_every_json_field_of_a_task_is_documented() -> None:
 
 
 def test_every_json_field_of_a_source_node_is_documented() -> None:
-    (row,) = re.findall(r"^\| `nodes` \|(.*)$", TEXT.partition("## `--json`")[2], re.M)
+    (row,) = re.findall(r"^\| `nodes` \|(.*)$", TEXT.partition("## JSON of `keyferry sync`")[2], re.M)
     for field in fields(NodeProgress):
         assert f"`{field.name}`" in row, field.name
 
