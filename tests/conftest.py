@@ -18,6 +18,7 @@ settings.load_profile("keyferry")
 
 LONG = (
     "tests/scenarios/",
+    "tests/deploy/",
     "tests/integration/",
     "tests/simulation/test_histories.py",
     "tests/simulation/test_server.py",
@@ -362,6 +363,7 @@ SLOW = (
     "cutover/test_clusters.py",
     "test_to_a_cluster.py",
     "test_runbook.py",
+    "test_everything_is_restarted_in_turn",
     "test_out_of_memory.py::test_in_follow",
     "test_another_host.py::test_what_was_deleted_goes",
     "test_cut_connection.py::test_at_a_random_byte",

@@ -111,7 +111,7 @@ def built() -> Iterator[Path]:
                     shutil.copy(ROOT / name, source / target)
         elif word == "RUN" and "apt-get" not in rest:
             step = rest.replace("/opt/keyferry", str(made)).replace("python -m venv", f"{_base()} -m venv")
-            done = subprocess.run(["sh", "-ec", step], cwd=source, env=env, capture_output=True, text=True, timeout=600)
+            done = subprocess.run(["sh", "-ec", step], cwd=source, env=env, capture_output=True, text=True, timeout=900)
             assert done.returncode == 0, f"{step}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     yield place
     shutil.rmtree(place, ignore_errors=True)
@@ -137,7 +137,7 @@ def _nobody() -> dict[str, int | list[int]]:
 
 @pytest.mark.long
 @pytest.mark.rare
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_its_first_stage_makes_what_runs_without_rights(built: Path, server: StartServer) -> None:
     """Everything but the base image: wheels by hash, the core compiled, a worker that may write to its state alone."""
     command = [str(built / "opt" / "bin" / "keyferry")]
