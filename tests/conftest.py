@@ -43,6 +43,7 @@ LONG = (
     "tests/unit/protocol/test_intake.py",
     "tests/unit/protocol/test_job.py",
     "tests/unit/protocol/test_later_finds.py",
+    "tests/unit/protocol/test_load_lanes.py",
     "tests/unit/protocol/test_repair.py",
     "tests/unit/protocol/test_suspects.py",
     "tests/unit/protocol/test_sweep.py",

@@ -8,6 +8,7 @@ from sync_tasks import names
 from sync_tasks.errors import ConnectionLost, ControlError, Fenced, KeyferryError, Side, TaskRests, UsageError
 from sync_tasks.extent import Extent
 from sync_tasks.keyfilter import FilterSpec
+from sync_tasks.lanes import lanes_of
 from sync_tasks.models import Node
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ENDED, RESTING, RUNNING, OpKind, OpState, TaskState
@@ -16,6 +17,7 @@ from sync_tasks.store.stream import StreamHandle
 from sync_tasks.store.verbs import FOR_GOOD
 from sync_tasks.supervise.opening import FINAL
 from sync_tasks.throttle import Limits
+from sync_tasks.topology import Shard
 from sync_tasks.transform.setting import TransformSpec
 from sync_tasks.views import OpView, TaskView
 from tests.unit.control.conftest import SOURCE, TARGET, chunk, started
@@ -421,3 +423,23 @@ def test_a_release_that_was_revoked_may_be_asked_for_again(store: Store, task_id
     store.revoked(names.OPS, op.id)
     assert (store.task(task_id).state, store.events(task_id)[-1].kind) == (S.SUSPENDED, "revoked")
     assert store.request(task_id, OpKind.RELEASE).id != op.id
+
+
+def test_a_transform_is_neither_given_to_nor_taken_from_a_task_to_a_cluster(store: Store) -> None:
+    """Changed it may be: its streams see to it that all parts of the target do so at one place."""
+    luas = ("function transform() end", "function transform() return end")
+    script, other = (TaskSpec(transform=TransformSpec(lua=lua)) for lua in luas)
+    for before, after in ((TaskSpec(), script), (script, TaskSpec())):
+        task_id = store.create_task(before, SOURCE, TARGET).id
+        put(store, task_id, S.SYNCHRONIZING)
+        store.start(task_id)
+        stream = store.claim_node(store.nodes(task_id)[0].id, "h:1:2:x")
+        assert stream is not None
+        stream.set_lanes(lanes_of([Shard(((0, 16383),), ("h", 1), (), "a")]))
+        stream.begin_snapshot("r", 1, 0, None, None)
+        with pytest.raises(UsageError, match="neither given to nor taken from") as caught:
+            store.modify(task_id, after)
+        assert caught.value.code == "transform"
+        assert store.task(task_id).spec == before
+        if before == script:
+            assert store.modify(task_id, other).spec == other
