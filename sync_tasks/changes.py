@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from sync_tasks.spec import TaskSpec, from_table, load_toml
 from sync_tasks.throttle import Class
+from sync_tasks.verify_spec import Mode
 
 
 class RetryTable(TypedDict, total=False):
@@ -63,10 +64,11 @@ class VerifyLimitsTable(TypedDict, total=False):
 class VerifyTable(TypedDict, total=False):
     """Whether a task is compared by itself, and how closely, as by `keyferry verify`."""
 
-    mode: Literal["off", "full"]
+    mode: Mode
     depth: Literal["value", "length", "key"]
     depth_above_bytes: int  # values that take no more memory are compared whole
     sample: float  # percent of the keys
+    keys_per_s: int  # of full+incremental: what a stream writes, and is compared shortly after
     limits: VerifyLimitsTable
 
 

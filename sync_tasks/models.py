@@ -274,6 +274,15 @@ class Op(Base):
     created_at: Mapped[datetime] = mapped_column(Utc, default=utcnow)
 
 
+class Touched(Base):
+    """What was found of the keys that a node's stream writes: see `verification.Touched`."""
+
+    __tablename__ = "touched"
+
+    node_id: Mapped[int] = mapped_column(ForeignKey("node.id", ondelete="CASCADE"), primary_key=True)
+    found: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
 class PrecheckItem(Base):
     """What was found of one item the last time; columns as in `views.PrecheckItemView`."""
 

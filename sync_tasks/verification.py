@@ -1,7 +1,8 @@
-"""What came of the verification of a task."""
+"""What came of the verification of a task, and of keys that its streams write."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -91,3 +92,52 @@ class Verification:
     def as_dict(self) -> dict[str, Any]:
         """As `--json` has it."""
         return asdict(self) | {"equal": self.equal, "keys": [asdict(key) for key in self.keys]}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A key that the stream has written, and that differed when last looked at, though it had come to rest."""
+
+    db: int  # of the source
+    key: str
+    kind: str
+    field: str | None
+    at: str  # when it was found, ISO 8601
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What was found of the keys that streams write (verify.mode full+incremental), of all source nodes together."""
+
+    compared: int  # looks at a key shortly after it was written
+    differences: int  # that have outlived their re-checks, since the task began
+    counts: dict[str, int]  # of those, by kind
+    in_flux: int  # keys that changed all the while: they were let go
+    keys: tuple[Written, ...]  # the first of those that still differed when last looked at
+    error: str | None  # why nothing can be compared now
+
+    @classmethod
+    def of(cls, found: Sequence[Mapping[str, Any]]) -> Self | None:
+        """Of what the database has of each node; None: nothing was looked at."""
+        if not found:
+            return None
+        counts = {kind: sum(one[kind] for one in found) for kind in KINDS}
+        return cls(
+            compared=sum(one["compared"] for one in found),
+            differences=sum(counts.values()),
+            counts=counts,
+            in_flux=sum(one["in_flux"] for one in found),
+            keys=tuple(Written(**key) for one in found for key in one["keys"]),
+            error=next((one["error"] for one in found if one["error"]), None),
+        )
+
+    def line(self) -> str:
+        """In a line."""
+        said = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items() if count) or "equal"
+        now = f"; {len(self.keys):,} of them still differ" if self.keys else "; all equal by now"
+        waits = f" (waits: {self.error})" if self.error else ""
+        return f"{self.compared:,} keys compared after a write: {said}{now if self.differences else ''}{waits}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `--json` has it."""
+        return asdict(self) | {"keys": [asdict(key) for key in self.keys]}

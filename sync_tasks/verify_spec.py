@@ -10,6 +10,7 @@ from sync_tasks.strict import Strict
 from sync_tasks.throttle import MB, Limits, Megabytes, Rate
 
 Depth = Literal["value", "length", "key"]
+Mode = Literal["off", "full", "full+incremental"]
 
 
 class VerifyLimits(Strict):
@@ -20,13 +21,22 @@ class VerifyLimits(Strict):
 
 
 class VerifySpec(Strict):
-    """Of `keyferry verify`, and of a task that is verified: `mode` full: once by itself, when it has come in sync."""
+    """Of `keyferry verify`, and of a task that is verified.
 
-    mode: Literal["off", "full"] = "off"
+    `mode` full: once by itself, when it has come in sync; full+incremental: and from then on what the stream writes.
+    """
+
+    mode: Mode = "off"
     depth: Depth = "value"
     depth_above_bytes: Annotated[StrictInt, Field(ge=0, le=1 << 40)] = 0
     sample: Annotated[StrictInt | StrictFloat, Field(gt=0, le=100)] = 100
+    keys_per_s: Annotated[StrictInt, Field(ge=1, le=1000)] = 100
     limits: VerifyLimits = VerifyLimits()
+
+    @property
+    def incremental(self) -> bool:
+        """Whether a sample of what the stream writes is compared."""
+        return self.mode == "full+incremental"
 
 
 def verify_limits(limits: VerifyLimits, parts: int = 1) -> Limits:

@@ -11,7 +11,7 @@ from sync_tasks.access.scopes import OPERATE, READ, needs
 from sync_tasks.asking import each
 from sync_tasks.entry import Entry
 from sync_tasks.task import One, which
-from sync_tasks.verification import Verification
+from sync_tasks.verification import Touched, Verification
 from sync_tasks.views import OpView, TaskView
 from sync_tasks.waiting import Check
 
@@ -56,3 +56,9 @@ class Verifying(Entry):
         """The last one that was asked for, by somebody or by the setting verify.mode, and how far it is; None: none."""
         found = self._store.verifications(which(self._store, task).id)
         return Verification.of(found[-1]) if found else None
+
+    @needs(READ)
+    def touched(self, task: One) -> Touched | None:
+        """What was found of the keys that its streams write, where verify.mode is full+incremental; None: nothing was
+        looked at."""
+        return Touched.of(self._store.touched(which(self._store, task).id))

@@ -168,3 +168,9 @@ class LanePort:
     def holds(self, slots: Ranges) -> None:
         if self._together.let_go(self.lane.number):
             self._port.holds(slots)
+
+    def found_before(self) -> dict[str, Any] | None:
+        return self._port.found_before()
+
+    def touched(self, found: dict[str, Any]) -> None:
+        self._port.touched(found)

@@ -18,6 +18,7 @@ from workers.applied import Progress
 from workers.apply import Applier
 from workers.lane_port import LanePort, Together
 from workers.ports import ChunkPort, StreamPort
+from workers.sampling import Sample
 from workers.scope import Scope
 from workers.source.ask import Source
 from workers.spool.log import Log
@@ -197,6 +198,16 @@ class Lanes:
             changed_by=last.changed_by,
             prunable=min(one.prunable for one in found),
         )
+
+    @property
+    def sample(self) -> Sample | None:
+        """Of what they write, together."""
+        return self._each[0].sample
+
+    @sample.setter
+    def sample(self, given: Sample | None) -> None:
+        for one in self._each:
+            one.sample = given
 
     def limit(self, limits: Limits) -> None:
         """How fast they may write, together."""

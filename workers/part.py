@@ -13,6 +13,7 @@ from workers.gates import Gates
 from workers.huge import remove_pieces
 from workers.pace import Pace
 from workers.ports import StreamPort
+from workers.sampling import Sample
 from workers.scope import Scope
 from workers.source.ask import Source
 from workers.target.link import TargetLink, lost
@@ -48,6 +49,7 @@ class Part(threading.Thread):
         self.gates = Gates(endpoint, self.task.uid, self.number, home)
         self.chain: Chain | None = None
         self.takes_up_at: tuple[int, int] | None = None  # where a changed transform is taken up: see `lane_script`
+        self.sample: Sample | None = None  # of what it writes; None: nobody looks
 
     @property
     def lane(self) -> int:

@@ -112,6 +112,12 @@ class StreamPort(Protocol):
     def reshard(self, found: Sequence[Shard], serves: Ranges) -> bool:
         """It is like this now, and our own shard serves these slots; whether our stream is to carry others."""
 
+    def found_before(self) -> dict[str, Any] | None:
+        """What earlier owners have found of the keys that the stream writes; None: nothing was looked at."""
+
+    def touched(self, found: dict[str, Any]) -> None:
+        """What was found of them so far."""
+
     def holds(self, slots: Ranges) -> None:
         """The target says that our stream acts on no other slots any more."""
 

@@ -356,6 +356,8 @@ class Pump:
         self.progress.prunable = min(last.end, self.chain.seen)
         if self.adding is not None:
             self.progress.prunable = min(self.progress.prunable, self.adding.base)
+        if self.applier.sample is not None:
+            self.applier.sample.take(done, now)
 
     def _report(self) -> None:
         flying = self.chain.flying

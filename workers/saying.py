@@ -1,4 +1,4 @@
-"""Events that can wait, and events that may come too often."""
+"""What people are told: what a job does, events that can wait, and events that may come too often."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 from sync_tasks.errors import KeyferryError, Retry
+from workers.applied import Progress
+from workers.ports import StreamPort
 
 MINUTE_S = 60.0
 
@@ -22,6 +24,15 @@ def said(event: Callable[[str, str], None], kind: str, text: str) -> bool:
             raise
         return False
     return True
+
+
+def in_words(port: StreamPort, progress: Progress, *, in_sync: bool) -> str:
+    """What a stream job does."""
+    if not progress.streaming:
+        node = port.node()
+        return f"snapshot {node.gen}: {node.keys_done} of {node.keys_total or 'unknown'} keys loaded"
+    late = "" if progress.delay_ms is None else f", {progress.delay_ms:.0f} ms behind"
+    return f"offset {progress.committed}{late}{', in sync' if in_sync else ''}"
 
 
 class Sparing:

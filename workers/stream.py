@@ -23,12 +23,14 @@ from workers.ports import StreamPort
 from workers.pruning import Pruning
 from workers.readers import receiver_of, sources_of
 from workers.receive import Receiver
+from workers.saying import in_words
 from workers.scope import Scope
 from workers.sharding import Slots, of_node
 from workers.source.ask import Source
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.target.claim import FINISHED
+from workers.touching import Touching
 from workers.watch import Watch
 
 TICK_S = 0.1
@@ -69,6 +71,7 @@ class StreamJob:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.port, self.target, self.home = port, target, home
+        self.touching = Touching(source, target)
         source = of_node(port, source)
         self.node = port.node()
         self.directory = spool / port.task.uid / str(self.node.number)
@@ -217,6 +220,7 @@ class StreamJob:
             scope = Scope(self.port.task.databases, self.port.task.spec.filter, self.node.slot_ranges)
             made = self._make(self.target, self.port, scope, self._sources.new())
         made.limit(self.orders.limits)
+        self.touching.anew(self.port, made)
         if not self.slots.steady:
             made.finishing.clear()  # what its shard serves is not known yet
         return made
@@ -264,6 +268,7 @@ class StreamJob:
         if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
             self._asked, self._heard = now, self.log.end
             self._ask()
+        self.touching.turn(self.applier.progress, self.orders, in_sync=self._is_in_sync())
         if now - self._reported >= REPORT_S or self.orders.settling:
             self._reported = now
             self._report()
@@ -324,8 +329,7 @@ class StreamJob:
     def _ask(self) -> None:
         """In sync: the target has all that the source had written when asked, and nothing of that is held."""
         progress = self.applier.progress
-        if not progress.streaming or not self.receiver.connected:
-            self._in_sync = False
+        self._in_sync &= progress.streaming and self.receiver.connected
         try:
             offset = self.source.offset()
             self.slots.look(progress.committed if progress.streaming else None)
@@ -333,8 +337,8 @@ class StreamJob:
             self._sample, self._in_sync = None, False
             return
         self._sample = offset
-        deadline = time.monotonic() + ASK_S
-        while progress.streaming and self.slots.steady and time.monotonic() < deadline:
+        until = time.monotonic() + ASK_S
+        while progress.streaming and self.slots.steady and time.monotonic() < until:
             committed, settled = progress.committed, progress.settled_at
             if committed is not None and committed >= offset and settled is not None and settled >= offset:
                 self._in_sync = True
@@ -365,20 +369,12 @@ class StreamJob:
             self.port.progress(values)
         if now - self._said >= (REPORT_ALL_S if self._calm() else SAY_S):
             self._said = now
-            self._say(self._in_words())
-
-    def _in_words(self) -> str:
-        """What it does, for people."""
-        if not self.applier.progress.streaming:
-            node = self.port.node()
-            return f"snapshot {node.gen}: {node.keys_done} of {node.keys_total or 'unknown'} keys loaded"
-        delay = self.applier.progress.delay_ms
-        late = "" if delay is None else f", {delay:.0f} ms behind"
-        return f"offset {self.applier.progress.committed}{late}{', in sync' if self._is_in_sync() else ''}"
+            self._say(in_words(self.port, self.applier.progress, in_sync=self._is_in_sync()))
 
     def _end(self) -> None:
         """Stop at a checkpoint: the receiver first, then what is in flight."""
         self.watch.stop()
+        self.touching.stop()
         self.receiver.stop_event.set()
         self._stop_applying()
         for thread in (self.applier, self.receiver):
@@ -386,8 +382,7 @@ class StreamJob:
                 thread.join(8.0)
         with contextlib.suppress(KeyferryError):
             # Offsets alone: whether it was in sync and settled is what was last seen while it ran.
-            offsets = {"received_offset": self.log.end, "applied_offset": self.applier.progress.committed}
-            self.port.progress(offsets)
+            self.port.progress({"received_offset": self.log.end, "applied_offset": self.applier.progress.committed})
         self.census.close()
         self.applier.close()
         self._sources.close()

@@ -13,8 +13,9 @@ from sync_tasks.views import EventView, TaskView
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sync_tasks.verification import Verification
+    from sync_tasks.verification import Touched, Verification
 
+NAMED = 10  # keys that differ
 HEADINGS = ("id", "name", "state", "loaded", "behind", "delay", "")
 STYLES = {
     TaskState.SYNCHRONIZING: "green",
@@ -75,7 +76,8 @@ def plain(readings: Sequence[Reading]) -> str:
 
 
 def page(
-    reading: Reading, events: Sequence[EventView], verification: Verification | None = None
+    reading: Reading, events: Sequence[EventView], verification: Verification | None = None,
+    touched: Touched | None = None,
 ) -> Iterator[str]:
     """All about one task, line by line."""
     task = reading.task
@@ -88,6 +90,9 @@ def page(
             yield f"  {'':9} {task.error['hint']}"
     if verification is not None:
         yield f"  {'verified':9} {verification.line()}"
+    if touched is not None:
+        yield f"  {'touched':9} {touched.line()}"
+        yield from (f"  {'':9} {one.kind} db {one.db} {one.key}" for one in touched.keys[:NAMED])
     if events:
         yield "  last events"
         yield from (f"    {event_line(event)}" for event in events)

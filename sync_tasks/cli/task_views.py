@@ -14,7 +14,7 @@ from sync_tasks.supervise.outcome import Reading
 if TYPE_CHECKING:
     from sync_tasks.client import Client
     from sync_tasks.task import Event
-    from sync_tasks.verification import Verification
+    from sync_tasks.verification import Touched, Verification
 
 LIST_EVERY_S = 1.0
 LINES_EVERY_S = 5.0  # where it is no terminal
@@ -108,7 +108,10 @@ def show(tasks: Which, json: Json = False, state: State = None) -> int:
     from sync_tasks.cli.task_table import page
 
     with connected(state) as client:
-        found = [(client.reading(one), client.events(one)[-LAST_EVENTS:], client.verification(one)) for one in tasks]
+        found = [
+            (client.reading(one), client.events(one)[-LAST_EVENTS:], client.verification(one), client.touched(one))
+            for one in tasks
+        ]
     if json:
         put([_detail(*one) for one in found])
         return 0
@@ -117,7 +120,7 @@ def show(tasks: Which, json: Json = False, state: State = None) -> int:
 
 
 def _detail(
-    reading: Reading, events: Sequence[Event], verification: Verification | None = None
+    reading: Reading, events: Sequence[Event], verification: Verification | None = None, touched: Touched | None = None
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -129,6 +132,7 @@ def _detail(
         "retries": [asdict(state) for state in retries],
         "events": [_event(event) for event in events],
         "verification": verification.as_dict() if verification else None,
+        "touched": touched.as_dict() if touched else None,
     }
 
 

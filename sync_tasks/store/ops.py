@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from sync_tasks import lifecycle, names
 from sync_tasks.cutover import Asked
 from sync_tasks.errors import ControlError, Fenced, KeyferryError
-from sync_tasks.models import Chunk, Lease, Node, Op, Task
+from sync_tasks.models import Chunk, Lease, Node, Op, Task, Touched
 from sync_tasks.retry_policy import is_final_at_once, pause
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import BESIDE, ENDED, MAY, RUNNING, ChunkState, OpKind, OpState, TaskState
@@ -268,6 +268,7 @@ def _modified(session: Session, task: Task, op: Op) -> None:
 def _restarted(session: Session, task: Task, op: Op) -> None:
     """The old run is fenced and its keys are gone: another begins under names of its own."""
     session.execute(delete(Chunk).where(Chunk.task_id == task.id))
+    session.execute(delete(Touched).where(Touched.node_id.in_(select(Node.id).where(Node.task_id == task.id))))
     shards.forget(session, task)
     task.uid = secrets.token_hex(8)
     task.finishing = not rows.spec_of(task).follows

@@ -17,11 +17,14 @@ from sync_tasks.store.progress import Progress
 from sync_tasks.store.runs import Runs
 from sync_tasks.store.seen import Seen
 from sync_tasks.store.tasks import Tasks
+from sync_tasks.store.touched import TouchedReading
 from sync_tasks.store.verbs import Verbs
 from sync_tasks.store.verifications import Verifications
 
 
-class Store(Tasks, Accounts, Instances, Runs, Verbs, CutOvers, Verifications, Ops, Jobs, Owners, Progress, Seen):
+class Store(
+    Tasks, Accounts, Instances, Runs, Verbs, CutOvers, Verifications, TouchedReading, Ops, Jobs, Owners, Progress, Seen
+):
     """One database of tasks. Opens it at first use, in each process anew; see `StoreBase` for the arguments.
 
     Raises:

@@ -25,6 +25,7 @@ from sync_tasks.store.lanes import LanesHandle
 from sync_tasks.store.query import Query
 from sync_tasks.store.receiving import Patience
 from sync_tasks.store.shards import Shards
+from sync_tasks.store.touched import TouchedHandle
 from sync_tasks.throttle import Limits, stream_limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 
@@ -57,7 +58,7 @@ def _setting(columns: frozenset[str]) -> Query:
     return Query(update(Node).where(Node.id == bindparam("node"), leases.HELD).values(given).returning(Node.id))
 
 
-class StreamHandle(LanesHandle, Shards):
+class StreamHandle(LanesHandle, Shards, TouchedHandle):
     """One owner's hold on one node. Usable from several threads of a process.
 
     Args:

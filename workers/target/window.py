@@ -96,27 +96,27 @@ class Window:
 
     def stands_in(self, index: int) -> bool:
         """Whether a command of the body stands for one that the target does not know."""
-        return self._run(index).instead is not None
+        return self.run_of(index).instead is not None
 
     def is_expected(self, index: int) -> bool:
         """Whether whoever reads the stream knows that this one is refused."""
-        return self._run(index).expected
+        return self.run_of(index).expected
 
     def command(self, index: int) -> tuple[list[bytes], int]:
         """Arguments of a command of the body, the first ones if it is long, and the stream offset where it began."""
-        run = self._run(index)
+        run = self.run_of(index)
         if run.origin is not None:
             return run.origin[0], run.offset
         return self.sent(index)
 
     def origin(self, index: int) -> list[bytes] | None:
         """The stream's command, where a transform has made the one of the body of it."""
-        found = self._run(index).origin
+        found = self.run_of(index).origin
         return None if found is None else found[0]
 
     def sent(self, index: int) -> tuple[list[bytes], int]:
         """As `command`, of what the body has though a transform made it."""
-        run = self._run(index)
+        run = self.run_of(index)
         if argv := run.instead or run.long:
             return argv, run.offset
         body, position = bytes(self.body), run.position
@@ -124,12 +124,13 @@ class Window:
             position += len(encode(arguments(body, position)))
         return arguments(body, position), run.at(position)
 
-    def _run(self, index: int) -> Run:
+    def run_of(self, index: int) -> Run:
+        """The run that a command of the body is of."""
         return self.runs[bisect_right(self.runs, index, key=lambda run: run.command) - 1]
 
     def database(self, index: int) -> int:
         """The target database on which a command of the body acts."""
-        run = self._run(index)
+        run = self.run_of(index)
         db = run.db if run.origin is None else run.origin[1]
         assert db is not None
         return db

@@ -67,6 +67,14 @@ class Walk:
             self.report.compared += len(keys)
             self._step("compare", len(scanned))
 
+    def keys(self, pair: Pair, keys: list[bytes]) -> None:
+        """Compare some keys of a pair of databases."""
+        there = self.sides.source.link.has(pair.source) and self.sides.target.link.has(pair.target)
+        keys = self._in_scope(pair, keys)
+        if keys and there:
+            self._take(self.comparer.compare(pair, keys))
+            self.report.compared += len(keys)
+
     def target_keys(self, pair: Pair, cursors: Range | None = None, slots: Ranges | None = None) -> None:
         """Find the keys that only the target has, of a part of its keys."""
         if not self.sides.target.link.has(pair.target):

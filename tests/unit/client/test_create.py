@@ -54,7 +54,7 @@ def test_as_dict_is_json_with_the_names_of_the_settings_file(client: Client) -> 
         "transform": {"lua": "", "file": None},
         "sync_types": ["full", "incremental"],
         "verify": {
-            "mode": "off", "depth": "value", "depth_above_bytes": 0, "sample": 100,
+            "mode": "off", "depth": "value", "depth_above_bytes": 0, "sample": 100, "keys_per_s": 100,
             "limits": {"mb_per_s": -1, "rps": -1},
         },
     }

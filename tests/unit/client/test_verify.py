@@ -7,7 +7,7 @@ import pytest
 from sync_tasks import Client, ControlError, TaskState, UsageError
 from sync_tasks.errors import Side, SourceError
 from sync_tasks.states import OpKind
-from sync_tasks.verification import Difference
+from sync_tasks.verification import KINDS, Difference, Written
 from tests.unit.client.conftest import SOURCE, TARGET
 from tests.unit.client.test_work import kinds, running
 from tests.unit.client.worker import Worker
@@ -79,3 +79,23 @@ def test_a_setting_has_it_done_once_in_a_run(client: Client, worker: Worker) -> 
     assert client.verification(other).by_itself  # type: ignore[union-attr]
     with pytest.raises(UsageError):
         client.create(SOURCE, TARGET, verify={"mode": "full"}, transform={"lua": "function transform(db, argv) end"})
+
+
+def test_what_streams_write(client: Client, worker: Worker) -> None:
+    (task,) = running(client, "a")
+    assert client.touched(task) is None, "nobody looks"
+    (node,) = client._store.nodes(task.id)
+    key = {"db": 0, "key": "k", "kind": "value", "field": None, "at": "2026-01-01T00:00:00+00:00"}
+    found = {"compared": 1000, **dict.fromkeys(KINDS, 0), "value": 2, "in_flux": 3, "error": None, "keys": [key]}
+    worker._held[node.id].touched(found)
+    said = client.touched(task)
+    assert said is not None
+    assert (said.compared, said.differences, said.in_flux, said.keys) == (1000, 2, 3, (Written(**key),))
+    assert said.line() == "1,000 keys compared after a write: 2 value; 1 of them still differ"
+    worker._held[node.id].touched({**found, "keys": [], "error": "source: it is away"})
+    assert worker._held[node.id].found_before() == {**found, "keys": [], "error": "source: it is away"}
+    said = client.touched(task)
+    assert said is not None
+    assert said.line().endswith("2 value; all equal by now (waits: source: it is away)")
+    client.restart(task)
+    assert client.touched(task) is None, "it begins anew"

@@ -164,7 +164,9 @@ WRONG = [
     ('[transform]\nfile = "none.lua"', "none.lua: No such file", "Lua"),
     ("[transform]\nfile = 5", "transform.file = 5 is not allowed", "path of a file"),
     ("[transform]\nlau = 5", "unknown setting transform.lau", "transform.lua?"),
-    ('[verify]\nmode = "full+incremental"', 'verify.mode = "full+incremental" is not allowed', '"off" or "full"'),
+    ('[verify]\nmode = "incremental"', 'verify.mode = "incremental" is not allowed', '"full" or "full+incremental"'),
+    ("[verify]\nkeys_per_s = 0", "verify.keys_per_s = 0 is not allowed", "1..1000 keys a second"),
+    ('sync_types = ["full"]\n[verify]\nmode = "full+incremental"', "verify.mode must be off", ""),
     ('sync_types = ["full"]\n[verify]\nmode = "full"', "verify.mode must be off", ""),
     ("name = ", "is not TOML", "docs"),
 ]

@@ -88,6 +88,8 @@ WRITES = {
     "failing": lambda h: h.failing(ConnectionLost("cut", side=Side.SOURCE)),
     "healed": lambda h: h.healed("source"),
     "event": lambda h: h.event("x", "y"),
+    "found_before": lambda h: h.found_before(),
+    "touched": lambda h: h.touched({"compared": 1}),
 }
 
 
@@ -101,10 +103,15 @@ def test_every_write_is_fenced(store: Store, task_id: int, handle: StreamHandle,
         assert newer is not None
         if way == "raised":
             newer.raise_epoch(50)
-    before = (store.nodes(task_id), store.events(task_id), handle.chunks(1), store.retries(task_id))
+
+    def all_of_it() -> tuple[object, ...]:
+        shown = store.nodes(task_id), store.events(task_id), store.retries(task_id), store.touched(task_id)
+        return *shown, handle.chunks(1)
+
+    before = all_of_it()
     with pytest.raises(Fenced):
         WRITES[write](handle)
-    assert (store.nodes(task_id), store.events(task_id), handle.chunks(1), store.retries(task_id)) == before
+    assert all_of_it() == before
 
 
 def test_all_writes_of_the_port_are_in_the_table_above() -> None:
