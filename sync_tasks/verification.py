@@ -24,6 +24,7 @@ class Difference:
     kind: str
     field: str | None
     repaired: bool
+    why: str | None = None  # it was not, if that is known
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,11 @@ def _closely(
     return from_table({"verify": table}, "keyferry verify").verify
 
 
+def outcome(repaired: bool, why: str | None) -> str:
+    """Behind a key: what came of its repair."""
+    return ", repaired" if repaired else f", not repaired: {why}" if why else ""
+
+
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     """The outcome for a person."""
     different = sum(found[kind] for kind in PHASES)
@@ -149,7 +154,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     for item in sorted(found["keys"], key=lambda item: item.get("repaired", False))[:SHOWN]:
         where = "" if item["db"] is None else f"db {item['db']} "
         field = "" if item["field"] is None else f" ({item['field']})"
-        yield f"  {item['kind']:8}{where}{item['key']}{field}" + (", repaired" if item.get("repaired") else "")
+        yield f"  {item['kind']:8}{where}{item['key']}{field}" + outcome(item.get("repaired", False), item.get("why"))
     if different > SHOWN:
         yield f"  and {different - SHOWN:,} more; --json names them"
     if found["expired"]:

@@ -9,6 +9,7 @@ import typer
 
 from sync_tasks.cli.finish_verbs import FOREVER
 from sync_tasks.cli.task_options import Json, State, Which, connected, put
+from sync_tasks.cli.verify_command import outcome
 
 if TYPE_CHECKING:
     from sync_tasks.verification import Verification
@@ -52,6 +53,6 @@ def _lines(name: str, found: Verification) -> Iterator[str]:
     for key in sorted(found.keys, key=lambda key: key.repaired)[:SHOWN]:
         where = "" if key.db is None else f"db {key.db} "
         field = "" if key.field is None else f" ({key.field})"
-        yield f"  {key.kind:8}{where}{key.key}{field}" + (", repaired" if key.repaired else "")
+        yield f"  {key.kind:8}{where}{key.key}{field}" + outcome(key.repaired, key.why)
     if (found.differences or 0) > SHOWN:
         yield f"  and {(found.differences or 0) - SHOWN:,} more; --json names {len(found.keys):,}"

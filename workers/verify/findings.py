@@ -73,6 +73,7 @@ class Report:
             extension; traffic may have one counted twice.
         findings: the first MOST_LISTED differences.
         repaired: those whose keys were copied anew and are equal since; None: that was not asked for.
+        left: why keys were not copied anew.
         told: called with each difference, also those that are not listed.
     """
 
@@ -82,6 +83,7 @@ class Report:
     counts: Counter[Kind] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     repaired: set[Finding] | None = None
+    left: dict[tuple[Pair, bytes], str] = field(default_factory=dict)
     told: Callable[[Finding], None] = lambda _: None
 
     def add(self, finding: Finding) -> None:
@@ -100,13 +102,19 @@ class Report:
         """How many of the differences were repaired."""
         return sum(finding in self.repaired for finding in self.findings) if self.repaired else 0
 
+    def _mended(self, finding: Finding) -> dict[str, Any]:
+        """Whether it was repaired; or why not, if that is known."""
+        assert self.repaired is not None
+        why = self.left.get((finding.pair, finding.key)) if finding.pair else None
+        return {"repaired": finding in self.repaired, **({"why": why} if why else {})}
+
     def as_dict(self) -> dict[str, Any]:
         """SPEC 7: counts by kind and the keys; `left_out` are those not listed."""
         keys = [finding.as_dict() for finding in self.findings]
         mended: dict[str, Any] = {}
         if self.repaired is not None:
             mended = {"repaired": self.mended}
-            keys = [{**key, "repaired": f in self.repaired} for key, f in zip(keys, self.findings, strict=True)]
+            keys = [{**key, **self._mended(f)} for key, f in zip(keys, self.findings, strict=True)]
         return {
             "compared": self.compared,
             **{kind.value: self.counts[kind] for kind in Kind},

@@ -10,6 +10,11 @@ follows, there is nothing to be in step with. What is touched meanwhile is tried
 
 In a target that is a cluster the key's node tells: there is the checkpoint of what it serves, and there the script
 goes. The other nodes' are to have come to `since` as well: the slot may have been theirs, with writes on their way.
+
+A source that is a cluster has a stream, and so a checkpoint, for each shard. What counts for a key is the stream of the
+shard that has its slot now, if the target says that this stream acts on the slot: then no other one of the task does
+(`workers.sharding`). The script sees that the target still says so. While a slot is on its way no stream acts on it for
+a while: its keys are left alone if that lasts.
 """
 
 from __future__ import annotations
@@ -20,18 +25,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sync_tasks.endpoints import SOCKET_TIMEOUT_S
-from sync_tasks.errors import ConnectionLost, KeyferryError, SourceError, TargetError
+from sync_tasks.errors import ConnectionLost, KeyferryError, TargetError
 from sync_tasks.names import KEY_PREFIX
+from sync_tasks.slots import has
 from sync_tasks.topology import Address
 from workers.codec.programs import is_nothing
 from workers.codec.reads import Reads
+from workers.codec.slots_cy import slot
 from workers.link import Link
 from workers.scope import Scope
 from workers.source.ask import Source
 from workers.target.knows import reads_of
 from workers.times import fitting
 from workers.verify.findings import Finding, Pair
-from workers.verify.guards import DONE, OTHER, Guard, guards, standing, written
+from workers.verify.guards import DONE, OTHER, SLOTS, Guard, guards, standing, written
 from workers.verify.server import NO_EXPIRY, NO_KEY, UNKNOWN, Server
 from workers.verify.sides import Sides
 from workers.verify.values import DUMP
@@ -50,6 +57,9 @@ PROBE = KEY_PREFIX + b"mend"
 REPLIDS = re.compile(rb"^master_replid2?:(\w+)", re.MULTILINE)
 MOVING_S = 0.2
 """Until it is asked anew who has which slots."""
+ON_ITS_WAY = "its slot moves"
+HUGE = "it is too large to be copied in one go"
+BUSY = "it was written to all the while"
 AWAY = re.compile(r"^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|READONLY)\b|(?i:non local key|slot not served|cluster is down)")
 """In the error of a node that does not serve a key."""
 
@@ -72,6 +82,7 @@ class Mender:
     scope: which databases go where.
     progress: told how many keys are done, of how many.
 
+    left: why, of keys that were not written.
     Raises KeyferryError for what the servers answer; `close` it.
     """
 
@@ -81,6 +92,8 @@ class Mender:
         self._sources: dict[Node, tuple[Source, Link]] = {}
         self._targets: dict[Node, Link] = {}
         self._guards: dict[Node, list[Guard]] = {}
+        self.left: dict[Key, str] = {}
+        self._away: set[int] = set()  # slots that were on their way for long
         try:
             self._reads = self._ask_reads()
             for node in sides.target.link.masters:
@@ -115,14 +128,25 @@ class Mender:
 
     def _guard(self, node: Node) -> None:
         """Look for the checkpoints of a node of the target."""
-        found = guards(self._target(node), _replids(self._sides.source), self._shift.ms)
-        if found and self._sides.source.endpoint.is_cluster:
-            raise SourceError(
-                "a task follows this cluster, and no key can be copied in step with the streams of its shards yet",
-                hint="repair while no task follows: keys that differ are named without --repair",
-                code="repair-cluster",
-            )
-        self._guards[node] = found
+        apart, known = self._sides.source.endpoint.is_cluster, _replids(self._sides.source)
+        self._guards[node] = guards(self._target(node), known, self._shift.ms, slots=apart)
+
+    def _watched(self, keys: list[bytes], watch: Link, theirs: Node) -> dict[Node, list[Guard]] | None:
+        """The checkpoints that count for keys of one node of the source, by the target's nodes; None: its stream does
+        not carry all of them.
+
+        Args:
+            watch: to the node.
+            theirs: the node of the target that has the keys.
+        """
+        followed = {node: some for node, some in self._guards.items() if some}
+        if not followed or not self._sides.source.endpoint.is_cluster:
+            return followed
+        known = {said.decode() for said in REPLIDS.findall(watch.ask(b"INFO", b"replication"))}
+        own = {node: [guard for guard in some if guard.replid in known] for node, some in followed.items()}
+        here = own.get(theirs, [])
+        carried = bool(here) and all(any(has(guard.slots, key) for guard in here) for key in keys)
+        return {node: some for node, some in own.items() if some} if carried else None
 
     def _ask_reads(self) -> Reads:
         """By a key of ours that comes and goes in one transaction."""
@@ -139,8 +163,8 @@ class Mender:
             by_pair.setdefault(pair, []).append(key)
         done: list[Key] = []
         for pair, some in by_pair.items():
-            for nodes, together in self._by_nodes(some).items():
-                for batch in self._batches(pair, together, nodes):
+            for together in self._by_nodes(some).values():
+                for batch in self._batches(pair, together):
                     if self._try(pair, batch):
                         done += [(pair, key) for key in batch]
                     else:
@@ -156,17 +180,13 @@ class Mender:
             found.setdefault((ours.owner(key), theirs.owner(key)), []).append(key)
         return found
 
-    def _batches(self, pair: Pair, keys: list[bytes], nodes: tuple[Node, Node]) -> list[list[bytes]]:
+    def _batches(self, pair: Pair, keys: list[bytes]) -> list[list[bytes]]:
         """Of keys that are small enough to be held together; a larger one comes alone, too large a one not at all."""
         out: list[list[bytes]] = []
         size = BATCH_BYTES
-        try:
-            sizes = self._asked(nodes[0])[0].sizes([(pair.source, key) for key in keys])
-        except KeyferryError as error:
-            self._look(error)
-            return [batch for one in self._by_nodes(keys).items() for batch in self._batches(pair, one[1], one[0])]
-        for key, bytes_ in zip(keys, sizes, strict=True):
+        for key, bytes_ in zip(keys, self._sides.source.sizes(pair.source, keys), strict=True):
             if bytes_ > MOST_BYTES:
+                self.left[pair, key] = HUGE
                 continue
             if not out or len(out[-1]) == BATCH or size + bytes_ > BATCH_BYTES:
                 out.append([])
@@ -176,8 +196,16 @@ class Mender:
         return out
 
     def _insist(self, pair: Pair, key: bytes) -> bool:
-        """A key that is written to all the time has moments between the writes."""
-        return any(self._try(pair, [key]) for _ in range(TRIES))
+        """A key that is written to all the time has moments between the writes; a slot arrives."""
+        tries = 0 if slot(key) in self._away else TRIES
+        self.left[pair, key] = BUSY if tries else ON_ITS_WAY
+        for _ in range(tries):
+            if self._try(pair, [key]):
+                del self.left[pair, key]
+                return True
+        if self.left[pair, key] == ON_ITS_WAY:
+            self._away.add(slot(key))
+        return False
 
     def _try(self, pair: Pair, keys: list[bytes]) -> bool:
         """Whether all of them were written."""
@@ -189,6 +217,8 @@ class Mender:
             return self._written(pair, keys, ours, theirs)
         except KeyferryError as error:
             self._look(error)
+            if AWAY.search(error.message):
+                self.left |= {(pair, key): ON_ITS_WAY for key in keys}
             return False
 
     def _look(self, error: KeyferryError) -> None:
@@ -209,16 +239,21 @@ class Mender:
     def _written(self, pair: Pair, keys: list[bytes], ours: Node, theirs: Node) -> bool:
         """`_try`, while a node of the source has the keys, and one of the target."""
         source, watch = self._asked(ours)
+        watched = self._watched(keys, watch, theirs)
+        if watched is None:
+            return self._on_its_way(pair, keys, theirs)
         read = self._read(pair, keys, source, watch)
         if read is None:
             return False
-        self._reach(read.since, theirs)
+        self._reach(read.since, theirs, watched)
         offset = source.offset()
         *_, untouched = watch.ask_all([[b"MULTI"], [b"TIME"], [b"EXEC"]])
         if untouched is None:
             return False
         link, apart = self._target(theirs), theirs is not None
-        answer = written(link, self._guards[theirs], read.since, offset, pair.target, read.commands, apart)
+        answer = written(link, watched.get(theirs, []), read.since, offset, pair.target, read.commands, apart)
+        if answer == SLOTS:
+            return self._on_its_way(pair, keys, theirs)
         if answer == OTHER:
             raise TargetError(
                 "the task that follows was ended, or has another source now",
@@ -227,16 +262,31 @@ class Mender:
             )
         return answer == DONE
 
-    def _reach(self, since: int, node: Node) -> None:
-        """Wait until the target stands where the values are true, in each of its nodes, that of the keys for one."""
+    def _on_its_way(self, pair: Pair, keys: list[bytes], node: Node) -> bool:
+        """Nothing was written; soon it may be another's, and the target says so."""
+        self.left |= {(pair, key): ON_ITS_WAY for key in keys}
+        time.sleep(MOVING_S)
+        self._sides.source.link.look_patiently()
+        self._guard(node)
+        return False
+
+    def _reach(self, since: int, node: Node, watched: dict[Node, list[Guard]]) -> None:
+        """Wait until the target stands where the values are true, in each of its nodes, that of the keys for one.
+
+        Args:
+            watched: the checkpoints that count, by its nodes; a new master's is added.
+        """
         until = time.monotonic() + PATIENCE_S
-        while watched := {one: some for one, some in self._guards.items() if some}:
+        while watched:
             offsets = [standing(self._target(one), some) for one, some in watched.items()]
             if node in watched and all(offset is not None and offset >= since for offset in offsets):
                 break
             if node not in watched:  # a new master: its checkpoint is to come
                 time.sleep(MOVING_S)
                 self._guard(node)
+                replids = {guard.replid for some in watched.values() for guard in some}
+                if found := [guard for guard in self._guards[node] if guard.replid in replids]:
+                    watched[node] = found
             if time.monotonic() > until:
                 raise TargetError(
                     "the task that follows does not come to where the source stands: it rests, or is far behind",

@@ -151,6 +151,7 @@ def _repair(walk: Walk, keep_extra: bool) -> None:
     mender = Mender(walk.sides, walk.scope, lambda done, total: walk.progress("repair", done, total))
     try:
         done = mender.mend(wanted)
+        report.left = mender.left
     finally:
         mender.close()
     again = walk.again(done)

@@ -118,6 +118,15 @@ class Server:
                 expiries[i] = moment
         return sizes, expiries
 
+    def sizes(self, db: int, keys: Sequence[bytes]) -> list[int]:
+        """Bytes of memory of each key; a server before 4.0 tells those of a snapshot. 0: there is none."""
+        args = [arg(key) for key in keys]
+        request = each(MEMORY, args, MEMORY_END) if self.says_memory else each(DEBUG, args)
+        said = self.link.ask(db, request, len(args), loose=not self.says_memory)
+        if self.says_memory:
+            return [size or 0 for size in said]
+        return [0 if isinstance(one, Refusal) else _serialized(one) for one in said]
+
     def expiries(self, db: int, args: Sequence[bytes]) -> list[int]:
         """Expiries alone, as `finish_heads` gives them."""
         if self.exact_expiry:

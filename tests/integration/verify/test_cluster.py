@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Side, SourceError, TargetError
+from sync_tasks.errors import Side, TargetError
+from sync_tasks.extent import Extent
+from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.lanes import tags
+from sync_tasks.slots import ranges
 from tests.clusters import Cluster
 from tests.integration.verify.copies import QUICK, caught_up, follow, found
 from tests.integration.verify.planted import LARGE, SMALL, Planted
@@ -18,6 +21,7 @@ from tests.integration.verify.test_planted import late
 from tests.sentinels import Group, Sentinels
 from tests.servers import Server, StartServer, start
 from workers.codec.slots_cy import slot
+from workers.verify import mend as mending
 from workers.verify import scan as scanning
 from workers.verify import verify
 from workers.verify.flux import Patience
@@ -217,16 +221,96 @@ def test_a_key_waits_for_the_stream_of_its_own_node(
     assert compare(source, cluster, repair=True, extend_expiry_s=0)["repaired"] == 1
 
 
-def test_a_cluster_that_a_task_follows_is_not_repaired_from(cluster: Cluster, server: StartServer) -> None:
+@pytest.fixture
+def streams(server: StartServer) -> Iterator[tuple[Cluster, Server, list[str]]]:
+    """A cluster, a target with a checkpoint for each shard's stream, that has come to its end, and their keys."""
     target = server("redis-7.0")
-    cluster.client().set("a", 1)
-    replid = cluster.masters[2].client().info("replication")["master_replid"]
-    at = {"replid": replid, "state": "streaming", "held": 0, "extend": 600_000, "offset": 1}
-    target.client().hset("keyferry:0123456789abcdef:2:ck", mapping=at)
-    with pytest.raises(SourceError) as caught:
-        compare(cluster, target, repair=True)
-    assert caught.value.code == "repair-cluster"
-    assert not target.client().exists("a")
+    with Cluster("redis-7.0", replicas=1) as source:
+        send(source, [("SET", f"k:{n}", n) for n in range(60)])
+        cks = [f"keyferry:0123456789abcdef:{number}:ck" for number in range(3)]
+        owners = source.owners()
+        for number, (node, ck) in enumerate(zip(source.masters, cks, strict=True)):
+            mine = ranges(n for n, port in enumerate(owners) if port == node.port)
+            info = node.client().info("replication")
+            at = {"replid": info["master_replid"], "state": "streaming", "held": 0, "extend": 0, "number": number}
+            extent = Extent.of(None, FilterSpec(), mine).text
+            target.client().hset(ck, mapping={**at, "offset": info["master_repl_offset"], "extent": extent})
+        yield source, target, cks
+
+
+def arrive(source: Cluster, target: Server, cks: list[str], more: int = 0) -> None:
+    """All streams are on the target, and so many bytes more."""
+    for node, ck in zip(source.masters, cks, strict=True):
+        target.client().hset(ck, "offset", node.client().info("replication")["master_repl_offset"] + more)
+
+
+def test_a_key_waits_for_the_stream_of_its_own_shard(
+    streams: tuple[Cluster, Server, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other shards' streams have come to does not matter."""
+    monkeypatch.setattr("workers.verify.mend.PATIENCE_S", 0.5)
+    monkeypatch.setattr("workers.verify.mend.TRIES", 3)
+    source, target, cks = streams
+    arrive(source, target, cks, more=1_000_000)
+    assert compare(source, target, repair=True, extend_expiry_s=0)["repaired"] == 0, "all have passed it"
+    own = source.masters.index(source.owner(slot(b"k:1")))
+    target.client().hset(cks[own], "offset", source.masters[own].client().info("replication")["master_repl_offset"])
+    mended = compare(source, target, repair=True, extend_expiry_s=0)
+    mine = {n for n in range(60) if source.owner(slot(b"k:%d" % n)) is source.masters[own]}
+    assert {item["key"] for item in mended["keys"] if item["repaired"]} == {f"k:{n}" for n in mine}
+    assert {item["why"] for item in mended["keys"] if not item["repaired"]} == {"it was written to all the while"}
+    assert target.client().get("k:1") == b"1"
+    arrive(source, target, cks)
+    assert compare(source, target, repair=True, extend_expiry_s=0)["repaired"] == 60 - len(mine)
+    target.client().hset(cks[own], "offset", 1)
+    target.client().set("k:1", "theirs")
+    with pytest.raises(TargetError, match="far behind"):
+        compare(source, target, repair=True, extend_expiry_s=0)
+    assert target.client().get("k:1") == b"theirs"
+
+
+def test_a_key_whose_slot_no_stream_carries_is_left_alone(
+    streams: tuple[Cluster, Server, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has moved, and is being added; another stream may still write what it was before."""
+    monkeypatch.setattr("workers.verify.mend.TRIES", 3)
+    source, target, cks = streams
+    arrive(source, target, cks)
+    number = slot(b"k:1")
+    own = source.masters.index(source.owner(number))
+    mine = ranges(n for n, port in enumerate(source.owners()) if port == source.masters[own].port and n != number)
+    whole = target.client().hget(cks[own], "extent")
+    target.client().hset(cks[own], "extent", Extent.of(None, FilterSpec(), mine).text)
+    mended = compare(source, target, repair=True, extend_expiry_s=0)
+    left = [item for item in mended["keys"] if not item["repaired"]]
+    assert [(item["key"], item["why"]) for item in left] == [("k:1", "its slot moves")]
+    assert not target.client().exists("k:1")
+    target.client().hset(cks[own], "extent", whole)
+    assert compare(source, target, repair=True, extend_expiry_s=0)["repaired"] == 1
+
+
+def test_what_a_stream_carries_is_looked_at_when_it_is_written(
+    streams: tuple[Cluster, Server, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target is told in the last moment that the slot is another's."""
+    monkeypatch.setattr("workers.verify.mend.TRIES", 1)
+    source, target, cks = streams
+    arrive(source, target, cks)
+    number = slot(b"k:1")
+    own = source.masters.index(source.owner(number))
+    mine = ranges(n for n, port in enumerate(source.owners()) if port == source.masters[own].port and n != number)
+    whole, told = mending.written, []
+
+    def written(*args: Any) -> bytes:
+        if any(key == b"k:1" for key, _ in args[5]):
+            target.client().hset(cks[own], "extent", Extent.of(None, FilterSpec(), mine).text)
+        told.append(whole(*args))
+        return told[-1]
+
+    monkeypatch.setattr(mending, "written", written)
+    compare(source, target, repair=True, extend_expiry_s=0)
+    assert b"slots" in told
+    assert not target.client().exists("k:1")
 
 
 def test_a_master_that_sentinels_know() -> None:
