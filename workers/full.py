@@ -33,6 +33,7 @@ from workers.pace import Pace
 from workers.ports import ChunkPort
 from workers.spool.chunks import count_keys, whole
 from workers.spool.damage import damaged
+from workers.spool.sums import verify
 from workers.spool.tables import read_tables
 from workers.target.evictions import evicts
 from workers.target.knows import reads_of
@@ -239,6 +240,7 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
         pace.limits = port.limits
 
     with Beat(lambda: renew(loader.keys), patient=True) as beat:
+        loader.verify(beat.check)
         link = TargetLink(endpoint, f"keyferry-{port.task.uid}-load", home)
         try:
             prove(link, target_db, home)
@@ -293,12 +295,14 @@ class Loader:
                 self._compare()
                 self.keys = 0
 
-    def load(self, batches: FencedBatches, lane: Lane | None = None) -> None:
-        """Send everything. Raises ControlError, the snapshot marked, if the file is not what was recorded.
+    def verify(self, check: Callable[[], None]) -> None:
+        """The same by its checksum, for which all of it is read. `check` is called now and then."""
+        if self._chunk.bytes:
+            verify(self._path, check)
 
-        Args:
-            lane: under a transform to a cluster, the part of it that is meant.
-        """
+    def load(self, batches: FencedBatches, lane: Lane | None = None) -> None:
+        """Send everything; `lane`: under a transform to a cluster, what belongs to that part of it. Raises ControlError,
+        the snapshot marked, if the file is not what was recorded."""
         if not self._chunk.bytes:
             return  # a range of a source in which there was nothing
         version, _, _ = read_tables(self._path.parent)

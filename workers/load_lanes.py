@@ -37,6 +37,7 @@ def load_lanes(port: ChunkPort, target: Endpoint, home: int, target_db: int) -> 
 
     try:
         with Beat(renew, patient=True) as beat:
+            loader.verify(beat.check)
             begun = _begun(port, target, home, lanes)
             for at, lane in enumerate(lanes):  # noqa: B007 - `renew` has it
                 loader.keys = 0

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from zlib_ng.zlib_ng import crc32
+
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Malformed, Retry, SourceError
 from sync_tasks.names import KEY_PREFIX
@@ -24,6 +26,7 @@ from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import outdated
 from workers.spool.files import disk_error, make_durable, write_all
 from workers.spool.ranges import Range
+from workers.spool.sums import sealed
 from workers.spool.tables import read_tables
 
 SCANNED = 1000
@@ -71,7 +74,7 @@ class _Reading:
         self._directory = Path(chunk.path).parent
         self._stem = f"{chunk.seq:06d}.{chunk.epoch}"
         self._version, _, _ = read_tables(self._directory)
-        self._keys = self._size = self._huge = 0
+        self._keys = self._size = self._huge = self._crc = 0
         source.spool = self._directory
 
     def run(self) -> None:
@@ -83,8 +86,9 @@ class _Reading:
                     self._take(file, some)
         finally:
             os.close(file)
-        make_durable(path)
-        self._port.was_read(str(path), self._keys, self._size)
+        named = sealed(str(path), self._crc)
+        make_durable(Path(named))
+        self._port.was_read(named, self._keys, self._size)
 
     def _create(self, path: Path) -> int:
         try:
@@ -144,6 +148,7 @@ class _Reading:
                 keys += 1
         write_all(file, [data], self._size)
         self._size += len(data)
+        self._crc = crc32(data, self._crc)
         self._keys += keys
 
     def _exact(self, names: Sequence[bytes], roughly: list[int]) -> list[int]:
@@ -161,21 +166,22 @@ class _Reading:
         """A value that is not held in memory: it becomes a chunk of its own."""
         self._huge += 1
         path = self._directory / f"{self._stem}-{self._huge}.chunk"
-        file, crc, size = self._create(path), 0, 0
+        file, crc, size, whole = self._create(path), 0, 0, 0
         try:
             head = RECORD.pack(when, len(name), TO_THE_END) + name
             write_all(file, [head], 0)
-            size = len(head)
+            size, whole = len(head), crc32(head)
             for block in value.read(0, value.size - FOOTER):
-                crc = crc64(block, crc)
+                crc, whole = crc64(block, crc), crc32(block, whole)
                 write_all(file, [block], size)
                 size += len(block)
         finally:
             os.close(file)
         footer = b"".join(value.read(value.size - FOOTER, FOOTER))
         self._verify(name, crc64(footer[:2], crc), footer)
-        make_durable(path)
-        self._port.add_huge(self._huge, str(path), size)
+        named = sealed(str(path), whole)
+        make_durable(Path(named))
+        self._port.add_huge(self._huge, named, size)
 
     def _verify(self, name: bytes, crc: int, footer: bytes) -> None:
         """What ends a payload: its version, and its checksum."""

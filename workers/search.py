@@ -9,6 +9,7 @@ from workers.expiry import held
 from workers.pending import Key
 from workers.scope import Scope
 from workers.spool.chunks import volatile_keys
+from workers.spool.sums import still_intact
 from workers.target.expiries import Expiries
 
 BATCH = 1000
@@ -55,6 +56,9 @@ class Search:
     def _read_file(self, files: list[tuple[int, Path]]) -> list[Key]:
         if not self._named and files:
             db, path = files.pop()
+            if not still_intact(path):  # it was when it was loaded: nobody knows what it named
+                self._files = None
+                return []
             self._named = [(db, key) for key in volatile_keys(path)]
         found = self._named[-BATCH:]
         del self._named[-BATCH:]

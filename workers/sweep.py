@@ -21,6 +21,7 @@ from workers.spool.chunks import count_keys, key_hashes
 from workers.spool.damage import damaged
 from workers.spool.hash_files import bits_of
 from workers.spool.known import Known
+from workers.spool.sums import is_intact, verify
 from workers.target.link import TargetLink
 from workers.transform import Transformer
 from workers.unload_transformed import Unloading
@@ -37,11 +38,13 @@ SWEPT = b"swept"
 
 
 def _check(chunk: ChunkView) -> None:
-    """A key that a torn file has lost would seem to be gone from the source."""
+    """A key that a torn file has lost, or another byte has made another one, would seem to be gone from the source."""
     path = Path(chunk.path)
     keys = count_keys(path) if path.exists() else 0
     if keys != chunk.keys:
         raise damaged(path, f"holds {keys} keys, not {chunk.keys}")
+    if keys:
+        verify(path)
 
 
 def _has_begun(link: TargetLink, uid: str, node: int, chunk: ChunkView) -> bool:
@@ -52,7 +55,7 @@ def _has_begun(link: TargetLink, uid: str, node: int, chunk: ChunkView) -> bool:
 def _is_whole(chunk: ChunkView) -> bool:
     """Whether its file is still what it was loaded from."""
     path = Path(chunk.path)
-    return path.exists() and path.stat().st_size == chunk.bytes and count_keys(path) == chunk.keys
+    return path.exists() and path.stat().st_size == chunk.bytes and is_intact(path) and count_keys(path) == chunk.keys
 
 
 def sweep(

@@ -1,6 +1,7 @@
 """Chunk files: bounded pieces of a snapshot, each with keys of one database and one keyspace shard.
 
 A file is a run of records `<qII` (expiry in ms or -1, key length, value length), key, value; see docs/architecture.md.
+Its name tells its checksum (`sums`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
+from zlib_ng.zlib_ng import crc32
+
 from workers.codec import RestoreEncoder
 from workers.codec.digest_cy import key_hash, of_part, record_hashes
 from workers.codec.volatile_cy import volatile
 from workers.spool.files import disk_error, make_durable, write_all
+from workers.spool.sums import sealed
 
 RECORD = Struct("<qII")
 TO_THE_END = 0xFFFFFFFF
@@ -46,6 +50,7 @@ class _Open:
     keys: int = 0
     size: int = 0
     limit: int = FULL_BYTES
+    crc: int = 0
 
 
 def volatile_keys(path: Path) -> list[bytes]:
@@ -151,6 +156,7 @@ class ChunkWriter:
             chunk = self._open[shard] = self._create()
         write_all(chunk.fd, [data], chunk.size)
         chunk.size += len(data)
+        chunk.crc = crc32(data, chunk.crc)
         chunk.keys += keys
         if chunk.size >= chunk.limit:
             self._close(db, shard)
@@ -158,9 +164,10 @@ class ChunkWriter:
     def _close(self, db: int, shard: int, huge: bool = False) -> None:
         chunk = self._open.pop(shard)
         os.close(chunk.fd)
+        path = sealed(chunk.path, chunk.crc)
         self.keys += chunk.keys
         self.bytes += chunk.size
-        self._closed(Closed(chunk.seq, db, shard, huge, chunk.path, chunk.keys, chunk.size))
+        self._closed(Closed(chunk.seq, db, shard, huge, path, chunk.keys, chunk.size))
 
     def close_all(self, db: int) -> None:
         """Complete every open chunk; they all belong to `db`."""
@@ -174,13 +181,14 @@ class ChunkWriter:
         chunk = self._open[-1]
         head = RECORD.pack(expire_ms, len(key), TO_THE_END) + key + bytes([kind])
         write_all(chunk.fd, [head], 0)
-        chunk.size = len(head)
+        chunk.size, chunk.crc = len(head), crc32(head)
         chunk.keys = 1
 
     def part(self, data: bytes) -> None:
         chunk = self._open[-1]
         write_all(chunk.fd, [data], chunk.size)
         chunk.size += len(data)
+        chunk.crc = crc32(data, chunk.crc)
 
     def end_huge(self, db: int, shard: int) -> None:
         self._open[shard], former = self._open.pop(-1), self._open.get(shard)

@@ -24,6 +24,7 @@ from workers.spool.files import disk_error
 from workers.spool.hash_files import Found, HashFiles, State
 from workers.spool.log import Cursor, Log
 from workers.spool.long import HELD_BYTES, Long, begin
+from workers.spool.sums import still_intact
 
 logger = logging.getLogger(__name__)
 
@@ -278,7 +279,7 @@ class Known:
             state = deepcopy(self._state)
             for db, path, keys in chunks:
                 hashes = key_hashes(path, self.seed)
-                if len(hashes) != keys * HASH_BYTES:
+                if len(hashes) != keys * HASH_BYTES or not still_intact(path):
                     raise Malformed(f"{path.name} holds other keys than were loaded")
                 self._files.append({state.home(db): [hashes]}, state)
             state.gens = [*range(1, gen + 1)]

@@ -1,8 +1,8 @@
 """The log: a replication stream as received, in segment files of checked blocks.
 
 A segment is named `<first offset>-<replication id>-<owner>.seg`. A block is a header (magic, length, offset, moment of
-receipt, flags, CRC-32 of the bytes), then the bytes. Offsets count stream bytes as the source does: a block at
-offset O holds the bytes O+1 .. O+length.
+receipt, flags, CRC-32 of all that and the bytes), then the bytes. Offsets count stream bytes as the source does: a
+block at offset O holds the bytes O+1 .. O+length.
 
 Nothing waits for the disk: what a power cut takes away is fetched again. A torn tail is cut off when the log is opened;
 a reader that misses what it needs, or finds it damaged, says so by `want`, and the log begins anew there.
@@ -24,7 +24,10 @@ from sync_tasks.errors import ControlError, Retry
 from workers.spool.files import disk_error, write_all
 
 HEADER = Struct("<4sIqqII")
-MAGIC = b"KFB1"
+CRC = Struct("<I")
+MAGIC = b"KFB2"
+FORMER = b"KFB1"
+"""Of an older version, whose checksum is of the bytes alone."""
 SEGMENT_BYTES = 64 << 20
 MAX_BLOCK = 16 << 20
 
@@ -60,16 +63,26 @@ class Block:
         return self.offset + len(self.data)
 
 
+def _sum(head: bytes, data: bytes | memoryview) -> int:
+    """Of a header and the bytes behind it."""
+    return int(crc32(data) if head.startswith(FORMER) else crc32(data, crc32(head[: -CRC.size])))
+
+
+def _is_intact(head: bytes, data: bytes) -> bool:
+    (crc,) = CRC.unpack_from(head, HEADER.size - CRC.size)
+    return bool(crc == _sum(head, data))
+
+
 def _blocks(path: Path, replid: str, start: int) -> Iterator[tuple[int, Block]]:
     """Whole, correct blocks of a file from its beginning, each with the file position behind it."""
     position, offset = 0, start
     with path.open("rb") as file:
         while len(head := file.read(HEADER.size)) == HEADER.size:
-            magic, length, at, moment, flags, crc = HEADER.unpack(head)
-            if magic != MAGIC or at != offset or length > MAX_BLOCK:
+            magic, length, at, moment, flags, _ = HEADER.unpack(head)
+            if magic not in (MAGIC, FORMER) or at != offset or length > MAX_BLOCK:
                 return
             data = file.read(length)
-            if len(data) != length or crc32(data) != crc:
+            if len(data) != length or not _is_intact(head, data):
                 return
             position += HEADER.size + length
             offset += length
@@ -135,7 +148,7 @@ class Log:
                 if len(head) < HEADER.size:
                     break
                 magic, length, at, *_ = HEADER.unpack(head)
-                if magic != MAGIC or at != end or position + HEADER.size + length > size:
+                if magic not in (MAGIC, FORMER) or at != end or position + HEADER.size + length > size:
                     break
                 position += HEADER.size + length
                 end += length
@@ -223,7 +236,8 @@ class Log:
         if self._fd < 0 or self.segments[-1].size >= SEGMENT_BYTES:  # never into a file of a former owner's
             self._open_segment(self.segments[-1].replid, self.segments[-1].end)
         segment = self.segments[-1]
-        head = HEADER.pack(MAGIC, len(data), segment.end, received_ms, flags, crc32(data))
+        head = HEADER.pack(MAGIC, len(data), segment.end, received_ms, flags, 0)
+        head = head[: -CRC.size] + CRC.pack(_sum(head, data))
         write_all(self._fd, [head, data], segment.size)
         segment.size += HEADER.size + len(data)
         with self.grown:
@@ -296,14 +310,14 @@ class Cursor:
             head = os.pread(self._fd, HEADER.size, self._position)
             if len(head) < HEADER.size:
                 raise self._damaged()
-            magic, length, at, moment, flags, crc = HEADER.unpack(head)
-            if magic != MAGIC or length > MAX_BLOCK:
+            magic, length, at, moment, flags, _ = HEADER.unpack(head)
+            if magic not in (MAGIC, FORMER) or length > MAX_BLOCK:
                 raise self._damaged()
             if at + length > self.offset:
                 break
             self._position += HEADER.size + length
         data = os.pread(self._fd, length, self._position + HEADER.size)
-        if len(data) != length or crc32(data) != crc:
+        if len(data) != length or not _is_intact(head, data) or at > self.offset:
             raise self._damaged()
         self._position += HEADER.size + length
         if at < self.offset:

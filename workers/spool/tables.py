@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from pathlib import Path
+from typing import Any
+
+from zlib_ng.zlib_ng import crc32
 
 from workers.spool.damage import damaged
 from workers.spool.files import disk_error, make_durable
@@ -14,13 +17,12 @@ _NAME = "tables.json"
 
 def write_tables(directory: Path, version: int, functions: list[bytes], scripts: list[bytes]) -> None:
     """Replace the file. `version` is the RDB version of the snapshot. Raises SpoolFull, ControlError."""
-    text = json.dumps(
-        {
-            "version": version,
-            "functions": [b64encode(f).decode() for f in functions],
-            "scripts": [b64encode(s).decode() for s in scripts],
-        }
-    )
+    data = {
+        "version": version,
+        "functions": [b64encode(f).decode() for f in functions],
+        "scripts": [b64encode(s).decode() for s in scripts],
+    }
+    text = json.dumps({**data, "crc": _crc(data)})
     part = directory / (_NAME + ".part")
     try:
         part.write_text(text)
@@ -36,6 +38,12 @@ def read_tables(directory: Path) -> tuple[int, list[bytes], list[bytes]]:
     path = directory / _NAME
     try:
         data = json.loads(path.read_text())
+        if data.pop("crc", None) not in (None, _crc(data)):  # an older version has told none
+            raise ValueError("the checksum is another one")
         return data["version"], [b64decode(f) for f in data["functions"]], [b64decode(s) for s in data["scripts"]]
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise damaged(path, "cannot be read") from e
+
+
+def _crc(data: dict[str, Any]) -> int:
+    return int(crc32(json.dumps(data, sort_keys=True).encode()))

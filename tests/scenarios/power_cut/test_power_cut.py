@@ -20,10 +20,16 @@ def torn(path: Path, how: str) -> None:
     """What a disk may leave of a file whose last bytes it had not written."""
     data = path.read_bytes()
     kept = len(data) // 2
-    path.write_bytes({"empty": b"", "short": data[:kept], "zeros": data[:kept] + bytes(len(data) - kept)}[how])
+    left = {
+        "empty": b"",
+        "short": data[:kept],
+        "zeros": data[:kept] + bytes(len(data) - kept),
+        "flipped": data[:kept] + bytes([data[kept] ^ 1]) + data[kept + 1 :],  # no power cut: a bit that has decayed
+    }
+    path.write_bytes(left[how])
 
 
-@pytest.mark.parametrize("how", ["empty", "short", "zeros"])
+@pytest.mark.parametrize("how", ["empty", "short", "zeros", "flipped"])
 def test_chunk_files_are_torn(how: str, server: StartServer, ferry: StartFerry) -> None:
     source, target = server("redis-7.0", config=RAW), server("redis-7.0")
     fill(source.client(), 1000)
@@ -45,10 +51,12 @@ def test_chunk_files_are_torn(how: str, server: StartServer, ferry: StartFerry) 
 
     assert line["retry"] is None
     assert snapshots(source) == before + 1
+    told = [row["text"] for row in run.rows("SELECT text FROM event")]
+    assert any(Path(path).name in event for path in left for event in told), "the file is named"
     equal(source, target)
 
 
-@pytest.mark.parametrize("how", ["short", "zeros"])
+@pytest.mark.parametrize("how", ["short", "zeros", "flipped"])
 def test_the_log_is_torn(how: str, server: StartServer, ferry: StartFerry) -> None:
     source, target = server("redis-7.0"), server("redis-7.0")
     fill(source.client(), 1000)

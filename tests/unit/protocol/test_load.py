@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from zlib_ng.zlib_ng import crc32
 
 from sync_tasks.errors import (
     CannotContinue,
@@ -37,6 +39,7 @@ from workers.full import FencedBatches, load_chunk
 from workers.huge import can_build
 from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import is_damaged
+from workers.spool.sums import sealed
 from workers.spool.tables import write_tables
 from workers.target.link import TargetLink
 
@@ -116,6 +119,25 @@ def test_a_chunk_file_that_lost_something_is_not_done(target: Server, tmp_path: 
         assert not client.hexists(f"keyferry:{UID}:0:marks:1", "0")
     if torn != WHOLE[:-5] + b"\xff" * 5:  # the records are whole: that is the source's word against the disk's
         assert is_damaged(tmp_path / "gen")
+
+
+@pytest.mark.parametrize("at", [3, 17, -1], ids=["in the expiry", "in the key", "in the value"])
+def test_a_flipped_bit_is_found_before_anything_is_written(target: Server, tmp_path: Path, at: int) -> None:
+    """Every record would still be whole: a key of another name, value or time would be on the target for good."""
+    chunk = Chunk(tmp_path / "gen", WHOLE, 300)
+    path = sealed(str(chunk.path), crc32(WHOLE))
+    chunk.chunk = replace(chunk.chunk, path=path)
+    flipped = bytearray(WHOLE)
+    flipped[len(RECORDS[0]) * 100 + at] ^= 1
+    Path(path).write_bytes(flipped)
+    with pytest.raises(ControlError, match=Path(path).name):
+        chunk.load(target)
+    assert is_damaged(tmp_path / "gen")
+    with target.client() as client:
+        assert client.dbsize() == 0
+    Path(path).write_bytes(WHOLE)
+    chunk.load(target)
+    assert chunk.ended == 300
 
 
 def test_a_file_cut_where_its_row_was_cut_too_ends(target: Server, tmp_path: Path) -> None:

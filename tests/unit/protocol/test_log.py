@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from zlib_ng.zlib_ng import crc32
 
 from sync_tasks.errors import ControlError
 from tests.unit.protocol.conftest import REPLID
@@ -50,6 +51,49 @@ def test_a_flipped_bit_in_the_tail_is_cut_in_the_middle_is_an_error(tmp_path: Pa
     path.write_bytes(data[: HEADER.size + 10])
     with pytest.raises(ControlError):
         Cursor(log, 0).read()
+
+
+@pytest.mark.parametrize("at", range(HEADER.size + 10))
+def test_a_flipped_bit_of_a_block_is_an_error_wherever_it_is(tmp_path: Path, at: int) -> None:
+    """In the moment of receipt it would give keys another time to live, and nobody would know."""
+    log = Log(tmp_path)
+    log.reset(REPLID, 0)
+    for letter in b"ab":
+        log.append(bytes([letter]) * 10, 1_700_000_000_000, BACKLOG)
+    path = log.segments[-1].path
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ControlError):
+        Cursor(log, 0).read()
+    assert Log(tmp_path).end in (None, 0), "what is behind it cannot be trusted, either"
+
+
+def test_a_block_that_seems_to_be_read_already_is_not_passed_over(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.reset(REPLID, 990)
+    for letter in b"abc":
+        log.append(bytes([letter]) * 10, 1)
+    cursor = Cursor(log, 990)
+    assert cursor.read() == Block(990, 1, 0, REPLID, b"a" * 10)
+    path = log.segments[-1].path
+    data = bytearray(path.read_bytes())
+    data[HEADER.size + 10 + 9] ^= 2  # the second block's offset: 1000 becomes 488
+    path.write_bytes(data)
+    with pytest.raises(ControlError):
+        cursor.read()
+
+
+def test_blocks_of_an_older_version_are_read(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.reset(REPLID, 0)
+    log.append(b"new", 5)
+    path = log.segments[-1].path
+    old = HEADER.pack(module.FORMER, 3, 0, 5, BACKLOG, crc32(b"old")) + b"old"
+    path.write_bytes(old + HEADER.pack(module.FORMER, 3, 3, 6, 0, crc32(b"...") ^ 1) + b"...")
+    again = Log(tmp_path)
+    assert again.end == 3
+    assert _read(Cursor(again, 0)) == [Block(0, 5, BACKLOG, REPLID, b"old")]
 
 
 @pytest.mark.parametrize("begin", range(0, 60, 7))

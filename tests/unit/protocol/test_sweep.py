@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from zlib_ng.zlib_ng import crc32
 
 from sync_tasks.errors import CannotContinue, ControlError
 from sync_tasks.names import begun, marks_key
@@ -18,6 +19,7 @@ from tests.unit.protocol.faulty import record
 from workers import sweep
 from workers.scope import Scope
 from workers.spool.damage import is_damaged
+from workers.spool.sums import sealed
 from workers.target.link import TargetLink
 
 
@@ -44,7 +46,7 @@ def test_what_no_loader_has_begun_is_left_alone(target: Server, tmp_path: Path) 
         assert client.get("a")
 
 
-@pytest.mark.parametrize("how", ["gone", "short", "other keys"])
+@pytest.mark.parametrize("how", ["gone", "short", "other keys", "another byte"])
 def test_what_was_loaded_and_cannot_be_read_any_more_is_told(target: Server, tmp_path: Path, how: str) -> None:
     """Of the keys that it had loaded nobody could say which the source has deleted since: they would stay for ever."""
     keys = [b"k%d" % i for i in range(100)]
@@ -53,6 +55,9 @@ def test_what_was_loaded_and_cannot_be_read_any_more_is_told(target: Server, tmp
     whole = path.read_bytes()
     if how == "gone":
         path.unlink()
+    elif how == "another byte":
+        chunks[0] = replace(chunks[0], path=sealed(chunks[0].path, crc32(whole)))
+        Path(chunks[0].path).write_bytes(whole.replace(b"k7", b"K7"))
     else:
         kept = len(whole) // 2
         path.write_bytes(whole[:-20] if how == "short" else whole[:kept] + bytes(len(whole) - kept))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zlib_ng.zlib_ng import crc32
 
 from tests.unit.protocol.faulty import record
 from workers.codec.digest_cy import key_hash
@@ -17,6 +18,7 @@ from workers.spool import known as module
 from workers.spool.hash_files import HashFiles
 from workers.spool.known import Known
 from workers.spool.log import Log
+from workers.spool.sums import sealed
 
 UID = "0123456789abcdef"
 REPLID = "a" * 40
@@ -149,6 +151,15 @@ def lacks(known: Known, log: Log, tmp_path: Path) -> None:
     known.add(1, [(0, path, 2)])
 
 
+def has_another_byte(known: Known, log: Log, tmp_path: Path) -> None:
+    data = record(b"a") + record(b"b")
+    path = tmp_path / "0.chunk"
+    path.write_bytes(data)
+    path = Path(sealed(str(path), crc32(data)))
+    path.write_bytes(data.replace(b"b", b"c"))
+    known.add(1, [(0, path, 2)])
+
+
 def skips(known: Known, log: Log, tmp_path: Path) -> None:
     known.go_on(101, 0)
 
@@ -173,7 +184,7 @@ def no_stream(known: Known, log: Log, tmp_path: Path) -> None:
     known.fold(log)
 
 
-@pytest.mark.parametrize("how", [lacks, skips, begins_later, damaged, no_stream])
+@pytest.mark.parametrize("how", [lacks, has_another_byte, skips, begins_later, damaged, no_stream])
 def test_what_is_missing_is_known_to_be(
     known: Known, log: Log, tmp_path: Path, how: Callable[[Known, Log, Path], None]
 ) -> None:
