@@ -202,6 +202,7 @@ class Node(Base):
     applied_offset: Mapped[int | None] = mapped_column(Big)
     source_offset: Mapped[int | None] = mapped_column(Big)
     delay_ms: Mapped[float | None] = mapped_column(Float)
+    windows: Mapped[int | None] = mapped_column(Big)  # that the present owner of its stream has committed
     in_sync: Mapped[bool] = mapped_column(default=False)
     settled: Mapped[bool] = mapped_column(default=False)
     held: Mapped[int | None] = mapped_column(Big)

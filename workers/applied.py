@@ -15,6 +15,7 @@ class Progress:
     latency_ms: float | None = None  # receipt to commit, of the last window
     oldest_ms: int | None = None  # receipt of what is not committed yet
     streaming: bool = False
+    windows: int = 0  # committed since the job began
     held: int | None = None
     settled_at: int | None = None  # all holds on writes up to this offset are settled
     unextended: bool = False  # the cut-over is near: every expiry is the source's own, but for what was just written

@@ -191,6 +191,7 @@ class Lanes:
             latency_ms=max((one.latency_ms for one in found if one.latency_ms is not None), default=None),
             oldest_ms=min((one.oldest_ms for one in found if one.oldest_ms), default=None),
             streaming=all(one.streaming for one in found),
+            windows=sum(one.windows for one in found),
             held=None if None in [one.held for one in found] else sum(one.held or 0 for one in found),
             settled_at=_least(settled),
             unextended=all(one.unextended for one in found),

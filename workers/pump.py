@@ -351,6 +351,7 @@ class Pump:
         if any(self.applier.clock.is_late(w.received_ms) and w.end > self.suspects.covered for w in done):
             raise Behind(-1)
         self.progress.committed = last.end
+        self.progress.windows += len(done)
         if last.received_ms:
             self.progress.latency_ms = max(0.0, float(now_ms() - last.received_ms))
         self.progress.prunable = min(last.end, self.chain.seen)

@@ -358,7 +358,7 @@ class StreamJob:
             "in_sync": self._is_in_sync(),
             "held": progress.held,
             "settled": progress.streaming and progress.settled_at is not None,
-            "delay_ms": self.source.later(progress.delay_ms),
+            "delay_ms": self.source.later(progress.delay_ms), "windows": progress.windows,
             "unextended": progress.unextended and self.orders.settling,
             "changed_offset": progress.changed_offset,
             "changed_by": progress.changed_by,

@@ -31,7 +31,7 @@ from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
 
 PROGRESS = frozenset(
     {
-        "received_offset", "applied_offset", "source_offset", "delay_ms", "in_sync", "settled", "held",
+        "received_offset", "applied_offset", "source_offset", "delay_ms", "in_sync", "settled", "held", "windows",
         "keys_total", "bytes_total", "replid", "stream_db", "unextended", "changed_offset", "changed_by", "way_back",
     }
 )  # fmt: skip
