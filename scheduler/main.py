@@ -16,6 +16,7 @@ from scheduler.leader import Leader
 from scheduler.tick import Ticker
 from sync_tasks.errors import KeyferryError
 from sync_tasks.messages import Message
+from sync_tasks.observe import traces
 from sync_tasks.settings import Settings
 from sync_tasks.store import Store
 
@@ -98,6 +99,7 @@ def run(settings: Settings, turned: Callable[[], None] = _nothing) -> None:
     """
     stop = Stop()
     stop.install()
+    traces.configure(settings)
     store = Store.of(settings)
     leader = Leader(store.database, settings.hostname)
     ticker = Ticker(

@@ -19,6 +19,7 @@ from scheduler.pauses import Pauses
 from sync_tasks import lifecycle
 from sync_tasks.errors import Fenced
 from sync_tasks.messages import Message
+from sync_tasks.observe import traces
 from sync_tasks.store import grants, locks, outgoing
 from sync_tasks.store.database import Database
 
@@ -105,7 +106,8 @@ class Ticker:
         if messages:
             with self._write() as session:
                 messages = dispatch.mark(session, messages, wall)
-            self._send(messages, now)
+            with traces.span("scheduler.send", messages=len(messages)):
+                self._send(messages, now)
         return bool(messages or lived or dead.leases or dead.chunks or dead.ops)
 
     @contextmanager
@@ -133,18 +135,21 @@ class Ticker:
         return messages
 
     def _free(self, dead: leases.Dead, wall: float) -> None:
+        if not (dead.leases or dead.chunks or dead.ops):
+            return
         freed: list[str] = []
-        if dead.leases:
-            with self._write() as session:
-                freed += leases.free_leases(session, dead.leases)
-        if dead.chunks:
-            with self._write() as session:
-                freed += leases.free_chunks(session, dead.chunks, wall, self._rng)
-        if dead.ops:
-            with self._write() as session:
-                freed += leases.free_ops(session, dead.ops)
+        with traces.span("scheduler.free"):
+            if dead.leases:
+                with self._write() as session:
+                    freed += leases.free_leases(session, dead.leases)
+            if dead.chunks:
+                with self._write() as session:
+                    freed += leases.free_chunks(session, dead.chunks, wall, self._rng)
+            if dead.ops:
+                with self._write() as session:
+                    freed += leases.free_ops(session, dead.ops)
         for what in freed:
-            log.warning("%s: its owner is silent, taken away", what)
+            log.warning("%s: its owner is silent, taken away", what, extra={"lease": what})
 
     def _prune(self, now: float) -> None:
         if now - self._pruned >= prune.EVERY_S:
@@ -164,7 +169,7 @@ class Ticker:
                 task = locks.task(session, task_id)
                 if (denied := grants.renew(session, task, wall)) is not None:
                     lifecycle.fail(session, task, denied)
-                    log.error("task %s: %s", task_id, denied.line())
+                    log.error("task %s: %s", task_id, denied.line(), extra={"task_id": task_id})
 
     def _lost(self, stale: list[Message], now: float) -> list[Message]:
         """Of chunks and parts sent before, those whose messages are lost: all, if their queue is empty."""

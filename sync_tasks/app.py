@@ -10,6 +10,7 @@ from kombu.entity import Queue
 
 from sync_tasks import names
 from sync_tasks.messages import Message
+from sync_tasks.observe import traces
 from sync_tasks.settings import Settings
 
 FOLLOW_EXPIRES_S = 10
@@ -101,7 +102,10 @@ def send(app: Celery, message: Message) -> None:
     """Publish a message. Raises what the transport raises."""
     expires = FOLLOW_EXPIRES_S if message.name == names.FOLLOW else None
     queue = _queue(message.queue)
-    app.send_task(message.name, args=[message.id], queue=queue, expires=expires, argsrepr=repr(message.says))
+    app.send_task(
+        message.name, args=[message.id], queue=queue, expires=expires, argsrepr=repr(message.says),
+        headers=traces.carry() or None,
+    )  # fmt: skip
 
 
 def waiting(app: Celery, queue: str) -> int:

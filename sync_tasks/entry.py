@@ -6,6 +6,7 @@ from sync_tasks.access.scopes import SCOPES
 from sync_tasks.connect import Where, entered, opened, settings_of
 from sync_tasks.errors import ControlError
 from sync_tasks.keyfile import service_key
+from sync_tasks.observe import traces
 from sync_tasks.store import Store
 
 
@@ -14,6 +15,7 @@ class Entry:
 
     def __init__(self, where: Where = None, *, account: str | None = None, token: str | None = None) -> None:
         self._settings = settings_of(where)
+        traces.configure(self._settings)
         self._store = opened(self._settings)
         self._keyed: Store | None = None
         self._account, self._scope = entered(self._store, self._settings, account, token)

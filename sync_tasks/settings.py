@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from sync_tasks import config_file
 from sync_tasks.errors import ControlError, Side, UsageError
+from sync_tasks.observe.log_format import LogFormat
 
 PREFIX = "KEYFERRY_"
 FOUR_HOURS_S = 4 * 3600.0
@@ -27,6 +29,19 @@ def _broker(url: str) -> str:
     if not url.startswith(BROKERS):
         raise PydanticCustomError("broker", "it must begin with redis://, rediss:// or redis+socket://")
     return url
+
+
+def _http(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise PydanticCustomError("http", "it must begin with http:// or https://")
+    return url
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise PydanticCustomError("address", "it must be an IPv4 or IPv6 address of this machine") from None
 
 
 class Settings(BaseSettings):
@@ -70,6 +85,16 @@ class Settings(BaseSettings):
     flower_port: Annotated[int, Field(ge=0, le=65535)] = Field(5555, description="0: any that is free")
     flower_user: Annotated[str, Field(pattern=r"^[^:]+$")] = Field("keyferry", description="who may see Flower")
     flower_password: SecretStr | None = Field(None, description="left out: made once, in `flower.password`")
+    log_format: LogFormat = Field(LogFormat.CONSOLE, description="console: for people, json: an object a line")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None, description="where Prometheus scrapes this host, 0: any that is free; left out: `keyferry up` serves none"
+    )
+    metrics_address: Annotated[str, AfterValidator(_address)] = Field(
+        "127.0.0.1", description="on which that listens, without a password; see [observe.md](observe.md)"
+    )
+    traces_endpoint: Annotated[str, AfterValidator(_http)] | None = Field(
+        None, description="OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; left out: no traces are made"
+    )
     source_password: SecretStr | None = Field(None, description="of `keyferry sync`'s source, if its URL has none")
     target_password: SecretStr | None = Field(None, description="of its target")
     require_core: bool = Field(False, description="refuse to run without the compiled core")

@@ -315,6 +315,7 @@ RARE = (
     "test_out_of_memory.py::test_in_follow[valkey-9.1]",
     "test_power_cut.py::test_chunk_files_are_torn[empty]",
     "test_power_cut.py::test_chunk_files_are_torn[short]",
+    "test_power_cut.py::test_the_log_is_torn[flipped]",
     "test_power_cut.py::test_the_log_is_torn[zeros]",
     "test_among_commands_that_carry_the_foreign_value_on[alive-valkey-9.1]",
     "test_among_commands_that_carry_the_foreign_value_on[killed-redis-6.2]",

@@ -13,7 +13,7 @@ from sync_tasks.precheck.items import ITEMS
 from sync_tasks.settings import PREFIX, Settings
 from sync_tasks.spec import MEANING, RANGES, TABLES
 from sync_tasks.store.ops import LIVE
-from tests import versions
+from tests import observed, versions
 
 DOCS = Path(__file__).parents[1] / "docs"
 AGAIN = {"fatal": "no", "connection": "for the connection window", "other": "for the other window"}
@@ -144,7 +144,13 @@ def precheck() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"precheck.md": precheck, "settings.md": settings, "errors.md": error_tree, "versions.md": versions.page}
+PAGES = {
+    "precheck.md": precheck,
+    "settings.md": settings,
+    "errors.md": error_tree,
+    "versions.md": versions.page,
+    "observe.md": observed.page,
+}
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ class Up(Keyferry):
         return next(line for line in self.errors.splitlines() if line.startswith("keyferry: up: "))
 
     def find(self, role: str, *, child: bool = False) -> list[psutil.Process]:
-        if role == "flower":
-            return [process for process in self.processes() if _title(process) == "keyferry: flower"]
+        if role in ("flower", "metrics"):
+            return [process for process in self.processes() if _title(process) == f"keyferry: {role}"]
         return super().find(role, child=child)
 
     def settings(self) -> Settings:

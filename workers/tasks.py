@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -15,9 +17,12 @@ from celery.signals import celeryd_after_setup, task_failure, task_revoked
 
 from sync_tasks import names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, TaskRests
+from sync_tasks.observe import bound, traces
+from sync_tasks.observe.traces import CARRIED
 from sync_tasks.settings import Settings
 from sync_tasks.spool import identity
 from sync_tasks.store import Database, Store, rehearse
+from sync_tasks.store.chunk import ChunkHandle
 from sync_tasks.store.ops import OpHandle
 from sync_tasks.store.stream import StreamHandle
 from workers.full import load_chunk
@@ -71,17 +76,37 @@ def _owner(app: Celery) -> str:
     return f"{app.keyferry_settings.hostname}:{os.getppid()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
+@contextmanager
+def _at_work(self: Any, asked: Mapping[str, Any] | None = None, **values: Any) -> Iterator[None]:
+    """Within the block this process works at that: its lines say so, and it is a span of the trace of who asked.
+
+    Args:
+        asked: what the row holds of that trace; else the message may.
+    """
+    headers = self.request.headers or {}
+    with bound.job(**values), traces.span(self.name, asked if asked and CARRIED[0] in asked else headers, **values):
+        yield
+
+
 @shared_task(name=names.FOLLOW, bind=True)
 def follow(self: Any, node_id: int) -> None:
     """Follow one source node for as long as it is wanted."""
     store = _store(self.app)
     settings: Settings = self.app.keyferry_settings
     port = store.claim_node(node_id, _owner(self.app), identity(settings))
-    if port is None:
-        return
+    if port is not None:
+        with _at_work(self, task=port.task.name, task_id=port.task.id, node_id=node_id):
+            _follow(self, store, port)
+
+
+def _follow(self: Any, store: Store, port: StreamHandle) -> None:
+    settings: Settings = self.app.keyferry_settings
+    node_id = port.node_id
     try:
         source, target = store.endpoints(port.task.id)
-        StreamJob(port, source, target, settings.spool, port.task.home, settings.stream_shift_s, shown(self)).run()
+        job = StreamJob(port, source, target, settings.spool, port.task.home, settings.stream_shift_s, shown(self))
+        bound.note(node=job.node.number)
+        job.run()
     except TaskRests as error:
         log.info("stream of node %s: %s", node_id, error.message)
     except Fenced as error:
@@ -102,12 +127,14 @@ def follow(self: Any, node_id: int) -> None:
 
 def _retry(port: Any, error: KeyferryError) -> None:
     """Open the window: the scheduler sends the job again after a pause, and fails the task past the deadline."""
+    traces.failed(error)
     with contextlib.suppress(KeyferryError):
         port.failing(error)
 
 
 def _fail(port: StreamHandle, error: KeyferryError) -> None:
     """End the task; if its lease was given away meanwhile, another owner goes on with it."""
+    traces.failed(error)
     try:
         port.fail(error)
     except Fenced:
@@ -121,7 +148,13 @@ def load(self: Any, chunk_id: int) -> str | None:
     port = store.claim_chunk(chunk_id, _owner(self.app))
     if port is None:
         return "nothing to do"
-    databases = port.task.databases
+    chunk = f"{port.chunk.gen}/{port.chunk.seq}"
+    with _at_work(self, task=port.task.name, task_id=port.task.id, node=port.node_number, chunk=chunk):
+        return _load(self, store, port)
+
+
+def _load(self: Any, store: Store, port: ChunkHandle) -> str | None:
+    chunk_id, databases = port.chunk.id, port.task.databases
     goal = port.chunk.db if databases is None else databases.get(port.chunk.db)
     try:
         source, target = store.endpoints(port.task.id)
@@ -140,9 +173,11 @@ def load(self: Any, chunk_id: int) -> str | None:
         log.info("chunk %s: %s", chunk_id, error.line())
     except KeyferryError as error:
         log.warning("chunk %s: %s", chunk_id, error.line())
+        traces.failed(error)
         store.chunk_failed(chunk_id, port.chunk.epoch, error)
     except Exception:
         log.exception("chunk %s", chunk_id)
+        traces.failed(_unexpected())
         store.chunk_failed(chunk_id, port.chunk.epoch, _unexpected())
     return None
 
@@ -152,9 +187,14 @@ def operate(self: Any, op_id: int) -> None:
     """Carry out one operation on a task."""
     store = _store(self.app)
     port = store.claim_op(op_id, _owner(self.app))
-    if port is None:
-        return
-    task = port.task
+    if port is not None:
+        kind = port.op.kind.value
+        with _at_work(self, port.op.options, task=port.task.name, task_id=port.task.id, operation=kind):
+            _operate(self, store, port)
+
+
+def _operate(self: Any, store: Store, port: OpHandle) -> None:
+    op_id, task = port.op.id, port.task
     try:
         turns = port.op.kind in BY_TURNS
         nodes, chunks = ([], []) if turns else (store.nodes(task.id), store.chunks(task.id))
@@ -200,6 +240,7 @@ def sweep_spool(self: Any, op_id: int) -> None:
 
 def _op_failed(port: OpHandle, error: KeyferryError) -> None:
     """Whoever has taken it since tries for himself; a database that is away now frees it by and by."""
+    traces.failed(error)
     with contextlib.suppress(KeyferryError):
         port.failed(error)
 

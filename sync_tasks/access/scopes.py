@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from sync_tasks.observe import traces
+
 READ, OPERATE, ADMIN = "read", "operate", "admin"
 SCOPES = (READ, OPERATE, ADMIN)
 """What each lets do: look on; also run tasks; also make and change them, instances and roles."""
@@ -20,7 +22,10 @@ def needs(scope: str) -> Callable[[F], F]:
         @functools.wraps(verb)
         def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
             self._may(scope)
-            return verb(self, *args, **kwargs)
+            if scope == READ:  # some of them go on for as long as somebody looks
+                return verb(self, *args, **kwargs)
+            with traces.span(f"client.{verb.__name__}", account=self._account or None):
+                return verb(self, *args, **kwargs)
 
         checked.scope = scope  # type: ignore[attr-defined]
         return cast(F, checked)

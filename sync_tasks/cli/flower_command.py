@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sync_tasks.cli.log_option import Log
+
 EXAMPLES = """
 Show workers and jobs in a web page.
 
@@ -36,23 +38,24 @@ def flower(
         Path | None,
         typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
     ] = None,
+    log_format: Log = None,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
     import setproctitle
 
     from sync_tasks.cli import failures
     from sync_tasks.keyfile import flower_password
+    from sync_tasks.observe.logs import to_stderr
     from sync_tasks.supervise import flower as page
     from sync_tasks.supervise.installation import attached, chosen, whole
-    from sync_tasks.supervise.worker import log_to_stderr
 
     page.check()
     os.umask(0o077)
-    given = chosen(state)
+    given = chosen(state, log_format=log_format)
     sockets = page.listen(given.flower_address, given.flower_port)
     settings = whole(given, attached(given), keyed=False)
     password = flower_password(settings)
-    log_to_stderr()
+    to_stderr(settings)
     setproctitle.setproctitle("keyferry: flower")
     page.serve(
         settings, password, sockets, lambda: failures.say(f"{page.url(sockets)}, user {settings.flower_user}", ())

@@ -29,6 +29,7 @@ VERBS = {
     "scheduler": "sync_tasks.cli.scheduler_command:scheduler",
     "flower": "sync_tasks.cli.flower_command:flower",
     "health": "sync_tasks.cli.health_command:health",
+    "metrics": "sync_tasks.cli.metrics_command:metrics",
     "db": "sync_tasks.cli.db_command:db",
     "config": "sync_tasks.cli.config_command:config",
     "doctor": "sync_tasks.cli.doctor_command:doctor",

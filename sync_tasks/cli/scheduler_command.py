@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sync_tasks.cli.log_option import Log
+
 EXAMPLES = """
 Run the scheduler.
 
@@ -33,6 +35,7 @@ def scheduler(
         Path | None,
         typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
     ] = None,
+    log_format: Log = None,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
     import setproctitle
@@ -42,7 +45,7 @@ def scheduler(
     from sync_tasks.supervise.pulse import Pulse
 
     os.umask(0o077)
-    settings = joined(state, keyed=False)
+    settings = joined(state, keyed=False, log_format=log_format)
     setproctitle.setproctitle("keyferry: scheduler")
     pulse = Pulse(settings.state_dir, "scheduler")
     roles.schedule(settings, pulse)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sync_tasks.cli.log_option import Log
+
 EXAMPLES = """
 Run one worker, of snapshots or streams.
 
@@ -42,6 +44,7 @@ def worker(
         Path | None,
         typer.Option("--state", metavar="DIR", help="the state directory [default: .keyferry]"),
     ] = None,
+    log_format: Log = None,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
     from sync_tasks.errors import UsageError
@@ -55,7 +58,7 @@ def worker(
     from sync_tasks.supervise.worker import Kind, Manner, run
 
     os.umask(0o077)  # chunks and logs are the users' data
-    settings = joined(state, keyed=True)
+    settings = joined(state, keyed=True, log_format=log_format)
     core.check(settings.require_core)
     roles.preload(lambda: None)
     kind = Kind.STREAM if load is None else Kind.LOAD

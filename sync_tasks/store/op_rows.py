@@ -11,6 +11,7 @@ from sync_tasks import lifecycle
 from sync_tasks.cutover import Asked
 from sync_tasks.errors import ControlError
 from sync_tasks.models import Op, Task
+from sync_tasks.observe import traces
 from sync_tasks.states import BESIDE, OpKind, OpState, TaskState
 from sync_tasks.store.runs import stop
 
@@ -53,7 +54,7 @@ def add(session: Session, task: Task, kind: OpKind, **options: Any) -> Op:
     """A new operation of a held task."""
     if kind is OpKind.PRECHECK or kind not in BESIDE:
         stop(session, task, f"for its {kind}")
-    op = Op(task_id=task.id, kind=kind, state=OpState.READY, options=options)
+    op = Op(task_id=task.id, kind=kind, state=OpState.READY, options={**options, **traces.carry()})
     session.add(op)
     if kind is OpKind.PRECHECK:
         lifecycle.move(session, task, TaskState.PRECHECKING, "asked")

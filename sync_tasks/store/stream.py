@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, aliased
 from sync_tasks import lifecycle, names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, Side, TaskRests, is_away
 from sync_tasks.models import Chunk, Node, RetryWindow, Task
+from sync_tasks.observe import bound
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import RUNNING, ChunkState, Stage, TaskState
 from sync_tasks.store import grants, leases, receiving, rows, verifications, windows
@@ -287,6 +288,7 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
         """
         if unknown := set(values) - PROGRESS:
             raise KeyError(f"no progress of a node: {sorted(unknown)}")
+        bound.note(offset=values.get("applied_offset"))
         given = {f"new_{name}": value for name, value in values.items()}
         with self._lock, self._db.rows() as rows:
             held = {"lease": self._lease, "of": self.owner, "under": self.epoch}

@@ -13,13 +13,13 @@ from types import FrameType
 from typing import Any
 
 from sync_tasks.errors import ControlError
-from sync_tasks.settings import Settings
+from sync_tasks.settings import PREFIX, Settings
+from sync_tasks.supervise import listening
 
 OPEN = ("/metrics", "/healthcheck")
 """Pages of Flower's that ask for no password: beyond this machine they are not there."""
 MAX_TASKS = 10_000
 PURGE_OFFLINE_S = 300
-BACKLOG = 128
 INSPECT_EVERY_MS = 1000
 COLUMNS = "name,args,state,result,received,worker"  # what a person reads: which task, and how far it is
 
@@ -32,18 +32,7 @@ def check() -> None:
 
 def listen(address: str, port: int) -> list[socket.socket]:
     """Sockets on an address of this machine; port 0 takes any that is free. Raises ControlError if it is taken."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        listener = socket.create_server((address, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ControlError(
-            f"Flower cannot listen on {address}, port {port}: {error.strerror}",
-            code="flower-port",
-            hint="give a free one in KEYFERRY_FLOWER_PORT, or 0 for any, and in KEYFERRY_FLOWER_ADDRESS an address of"
-            " this machine",
-        ) from error
-    listener.setblocking(False)
-    return [listener]
+    return [listening.listen(address, port, "Flower", "flower-port", f"{PREFIX}FLOWER")]
 
 
 def beyond(sockets: list[socket.socket]) -> bool:
@@ -53,8 +42,7 @@ def beyond(sockets: list[socket.socket]) -> bool:
 
 def url(sockets: list[socket.socket]) -> str:
     """Where a browser finds it."""
-    address, port = sockets[0].getsockname()[:2]
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    return listening.url(sockets[0])
 
 
 def serve(settings: Settings, password: str, sockets: list[socket.socket], ready: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sync_tasks.errors import ControlError
 from sync_tasks.settings import Settings
@@ -11,27 +12,32 @@ from sync_tasks.supervise.directory import Directory
 UPGRADE = "run keyferry db upgrade, with the same settings"
 
 
-def chosen(state: Path | None) -> Settings:
-    """Settings of the environment and the configuration file; a directory of the command line counts more.
+def chosen(state: Path | None, **given: Any) -> Settings:
+    """Settings of the environment and the configuration file; what the command line gives counts more.
+
+    Args:
+        state: the directory; None: it was not given.
+        given: other settings by name, likewise.
 
     Raises:
         UsageError: they cannot be read.
     """
-    return Settings() if state is None else Settings(state_dir=state)
+    return Settings(**{name: value for name, value in {"state_dir": state, **given}.items() if value is not None})
 
 
-def joined(state: Path | None, *, keyed: bool) -> Settings:
+def joined(state: Path | None, *, keyed: bool, **given: Any) -> Settings:
     """Settings of a process that takes part in an installation which others have set up.
 
     Args:
         state: the directory of the command line, if one is given.
         keyed: whether it opens the addresses of tasks.
+        given: as of `chosen`.
 
     Raises:
         UsageError: the settings cannot be read.
         ControlError: the key is missing, or the database is not of this version.
     """
-    settings = chosen(state)
+    settings = chosen(state, **given)
     found = whole(settings, attached(settings), keyed=keyed)
     check_database(found.database())
     return found

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 
 from sync_tasks import names
+from sync_tasks.observe.logs import to_stderr
 from sync_tasks.settings import Settings
 from sync_tasks.supervise import worker
 from sync_tasks.supervise.children import Role
@@ -18,6 +19,7 @@ STREAM_CONCURRENCY = 1
 # Celery takes 2.3 s to stop an idle pool. The stream job has ended by then, and a chunk may be loaded twice.
 WORKER_PATIENCE_S = 0.5
 FLOWER_PATIENCE_S = 0.5
+METRICS_PATIENCE_S = 0.5
 FOREGROUND = Manner()
 LATE = (
     "billiard.popen_fork",
@@ -77,15 +79,27 @@ def flower(settings: Settings, password: str, sockets: list[socket.socket], read
     def run() -> None:
         from sync_tasks.supervise import flower
 
-        worker.log_to_stderr()
+        to_stderr(settings)
         flower.serve(settings, password, sockets, ready)
 
     return Role("flower", run, FLOWER_PATIENCE_S)
 
 
+def metrics(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> Role:
+    """The endpoint of metrics, on a socket that listens already."""
+
+    def run() -> None:
+        from sync_tasks.supervise import metrics
+
+        to_stderr(settings)
+        metrics.serve(settings, listener, ready)
+
+    return Role("metrics", run, METRICS_PATIENCE_S)
+
+
 def schedule(settings: Settings, pulse: Pulse | None = None) -> None:
     """Be the scheduler until SIGTERM; `pulse` tells probes that it ticks."""
-    worker.log_to_stderr()
+    to_stderr(settings)
     told = () if pulse is None else (lambda: pulse.beat(True),)
     pkgutil.resolve_name(names.SCHEDULER_MAIN)(settings, *told)
 

@@ -1,4 +1,4 @@
-"""The service on one machine: broker, workers, scheduler and Flower as children, until somebody says stop."""
+"""The service on one machine: broker, workers, scheduler, Flower and metrics as children, until somebody says stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sync_tasks.errors import ControlError
 from sync_tasks.settings import Settings
-from sync_tasks.supervise import broker, flower
+from sync_tasks.supervise import broker, flower, metrics
 from sync_tasks.supervise.children import Children, Role
 from sync_tasks.supervise.directory import Directory
 from sync_tasks.supervise.draining import Idle, free_dead, owner_prefix
@@ -44,7 +44,8 @@ class Stops(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of what: processes that load, source nodes that can be followed at once, whether Flower runs."""
+    """How much of what: processes that load, source nodes that can be followed at once, whether Flower runs. Metrics
+    are served if `Settings.metrics_port` is set."""
 
     load: int = 2
     stream: int = 10
@@ -80,9 +81,9 @@ class Service:
         """
         try:
             self._directory.open(self._pause)
-            sockets = self._flower_sockets()
-            self._start(sockets)
-            self._wait_ready(sockets)
+            sockets, scraped = self._flower_sockets(), self._metrics_socket()
+            self._start(sockets, scraped)
+            self._wait_ready(sockets, scraped)
             while not self._signals.stops:
                 self._children.tend()
                 self._signals.wait(LOOK_EVERY_S)
@@ -100,7 +101,11 @@ class Service:
         flower.check()
         return flower.listen(self._given.flower_address, self._given.flower_port)
 
-    def _start(self, sockets: list[socket.socket]) -> None:
+    def _metrics_socket(self) -> socket.socket | None:
+        port = self._given.metrics_port
+        return None if port is None else metrics.listen(self._given, port)
+
+    def _start(self, sockets: list[socket.socket], scraped: socket.socket | None) -> None:
         """Everything; what is imported first is shared by all."""
         if self._given.broker_url is None:
             self._children.start(Role("broker", broker.runner(self._directory, broker.binary())))
@@ -127,6 +132,8 @@ class Service:
 
             password = flower_password(settings)
             self._children.start(roles.flower(settings, password, sockets, self._ready.teller("flower")))
+        if scraped is not None:
+            self._children.start(roles.metrics(settings, scraped, self._ready.teller("metrics")))
 
     def _tag(self) -> str:
         """Parts our nodes from those of another state directory on this machine, where both share a broker."""
@@ -144,9 +151,9 @@ class Service:
         self._store = Store.of(self._settings)
         free_dead(self._store, self._settings.hostname)
 
-    def _wait_ready(self, sockets: list[socket.socket]) -> None:
+    def _wait_ready(self, sockets: list[socket.socket], scraped: socket.socket | None) -> None:
         """Say once that all is there; before that, now and then what is not."""
-        wanted = {*WORKERS, *(["flower"] if sockets else [])}
+        wanted = {*WORKERS, *(["flower"] if sockets else []), *(["metrics"] if scraped else [])}
         said = time.monotonic()
         while missing := wanted - self._ready.told():
             self._children.tend()
@@ -160,6 +167,8 @@ class Service:
             parts.append(
                 f"Flower at {flower.url(sockets)}, user {self._given.flower_user}, password {self._password()}"
             )
+        if scraped is not None:
+            parts.append(f"metrics at {metrics.url(scraped)}")
         self._say("; ".join([*parts, "Ctrl-C stops"]))
 
     def _password(self) -> str:
@@ -180,7 +189,7 @@ class Service:
             return
         if self._children.end(WORKERS, wait, Idle(lambda: self._held(pids))):
             return
-        self._children.end(["flower"], wait)
+        self._children.end(["flower", "metrics"], wait)
         for pid in pids:
             self._release(pid)
 

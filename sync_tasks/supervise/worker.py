@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from typing import Any
 
 from sync_tasks import names
 from sync_tasks.messages import Message
+from sync_tasks.observe import traces
+from sync_tasks.observe.logs import to_stderr
 from sync_tasks.settings import Settings
 from sync_tasks.spool import identity
 from sync_tasks.supervise.draining import drain, release
@@ -78,15 +79,6 @@ def title(kind: Kind) -> str:
     return f"keyferry: {kind} worker"
 
 
-def log_to_stderr() -> None:
-    """Every line with its time and process."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
-    )
-
-
 def run(settings: Settings, kind: Kind, processes: int, manner: Manner) -> int:
     """Be a worker until SIGTERM, SIGINT or SIGHUP; the exit code, 0 if it was asked to end.
 
@@ -97,10 +89,11 @@ def run(settings: Settings, kind: Kind, processes: int, manner: Manner) -> int:
 
     from sync_tasks.app import make_app
 
-    log_to_stderr()
+    to_stderr(settings)
+    traces.check(settings)
     # About being root: messages are JSON, which executes nothing.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    signals.worker_process_init.connect(lambda **_: _be_process(kind), weak=False)
+    signals.worker_process_init.connect(lambda **_: _be_process(kind, settings), weak=False)
     read = queues(settings, kind)
     app = make_app(settings, read)
     app.keyferry_post = Post()
@@ -172,9 +165,10 @@ class Ending:
         os._exit(128 + number)
 
 
-def _be_process(kind: Kind) -> None:
+def _be_process(kind: Kind, settings: Settings) -> None:
     """One of the pool, just forked: its signals are not the worker's."""
     signal.set_wakeup_fd(-1)
+    traces.configure(settings)
     _set_title(f"{title(kind)} process")
 
 

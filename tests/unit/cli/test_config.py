@@ -86,7 +86,10 @@ def test_a_group_without_a_verb_shows_its_help(verb: str, tmp_path: Path) -> Non
     assert "Examples:" in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["sync", "verify", "up", "worker", "scheduler", "flower", "db upgrade", "doctor"])
+WITH_HELP = ["sync", "verify", "up", "worker", "scheduler", "flower", "metrics", "db upgrade", "doctor"]
+
+
+@pytest.mark.parametrize("verb", WITH_HELP)
 def test_every_verb_has_help(verb: str, tmp_path: Path) -> None:
     done = keyferry(*verb.split(), "--help", cwd=tmp_path, COLUMNS="120")
     assert done.returncode == 0
@@ -120,6 +123,7 @@ def test_completion_can_be_installed(tmp_path: Path) -> None:
 def test_no_verb_imports_what_only_its_run_needs() -> None:
     """A start of `sync` has a second and a half; help and completion import every verb."""
     heavy = {"alembic", "celery", "cryptography", "flower", "kombu", "psutil", "redis", "sqlalchemy", "tornado"}
+    heavy |= {"prometheus_client"}
     code = (
         "import sys; from sync_tasks.cli.main import build; build([]);"
         f"sys.exit(' '.join({heavy} & set(sys.modules)) or None)"

@@ -90,6 +90,6 @@ def test_the_guarantees_name_scenarios_that_exist_and_leave_none_out() -> None:
     named = {name for row in re.findall(r"\| ([a-z_, ]+) \|$", said, re.M) for name in row.split(", ")} - {"test"}
     folders = {path.parent.name for path in (ROOT / "tests" / "scenarios").glob("*/test_*.py")}
     no_faults = {"full", "follow", "many_tasks", "demo", "readme", "life", "cutover", "memory", "plain_core", "shifts"}
-    no_faults |= {"service_flower"}
+    no_faults |= {"service_flower", "service_observed"}
     elsewhere = {"backpressure", "spools_swept"}
     assert folders - no_faults - elsewhere == named

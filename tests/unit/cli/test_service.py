@@ -158,7 +158,7 @@ def test_a_worker_is_woken_by_signals_and_by_deaths_in_its_pool_but_not_by_those
         assert select.select([ending.bell], [], [], 10)[0]
         assert os.waitpid(pid, os.WNOHANG)[0] == pid, "it can be waited for by then"
         os.read(ending.bell, 100)
-        _be_process(Kind.STREAM)
+        _be_process(Kind.STREAM, Settings())
         signal.raise_signal(signal.SIGCHLD)
         assert not select.select([ending.bell], [], [], 0)[0]
     finally:

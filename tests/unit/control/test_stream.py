@@ -384,7 +384,7 @@ def test_a_suspension_while_a_snapshot_begins_is_no_failure(
     """The source's answer comes within the second in which the job has not heard of it yet."""
     class Job:
         def __init__(self, port: StreamHandle, *_: object) -> None:
-            self.port = port
+            self.port, self.node = port, port.node()
 
         def run(self) -> None:
             store.halt(task_id)
@@ -394,7 +394,8 @@ def test_a_suspension_while_a_snapshot_begins_is_no_failure(
     monkeypatch.setattr(tasks, "_store", lambda _: store)
     monkeypatch.setattr(tasks, "StreamJob", Job)
     monkeypatch.setattr(tasks, "shown", lambda _: lambda _: None)
-    tasks.follow.run.__func__(SimpleNamespace(app=app), store.nodes(task_id)[0].id)
+    message = SimpleNamespace(app=app, name=names.FOLLOW, request=SimpleNamespace(headers=None))
+    tasks.follow.run.__func__(message, store.nodes(task_id)[0].id)
     assert store.task(task_id).state == TaskState.SUSPENDED
     assert store.owners("h:") == []
     store.resume(task_id)

@@ -1,0 +1,1 @@
+"""What an installation shows to programs that watch it: metrics, logs, traces."""
