@@ -301,7 +301,7 @@ class Loader:
             verify(self._path, check)
 
     def load(self, batches: FencedBatches, lane: Lane | None = None) -> None:
-        """Send everything; `lane`: under a transform to a cluster, what belongs to that part of it. Raises ControlError,
+        """Send everything; `lane`: under a transform to a cluster, what is that part's. Raises ControlError,
         the snapshot marked, if the file is not what was recorded."""
         if not self._chunk.bytes:
             return  # a range of a source in which there was nothing

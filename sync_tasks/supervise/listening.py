@@ -35,7 +35,7 @@ def listen(address: str, port: int, what: str, code: str, setting: str) -> socke
         raise ControlError(
             f"{what} cannot listen on {address}, port {port}: {error.strerror}",
             code=code,
-            hint=f"give a free one in {setting}_PORT, or 0 for any, and in {setting}_ADDRESS an address of this machine",
+            hint=f"give a free one in {setting}_PORT or 0 for any, and in {setting}_ADDRESS an address of this machine",
         ) from error
     return listener
 
