@@ -7,7 +7,7 @@ two have in common goes on all the while.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -130,6 +130,13 @@ class Extent:
             databases = {db: to for db, to in databases.items() if self.target(db) == other.target(db) == to}
         own = {db: self._of(db).meet(other._of(db)) for db in {*self.own, *other.own}}
         return Extent(databases, self.usual.meet(other.usual), own, hash_slots.meet(self.slots, other.slots))._plain()
+
+    def without(self, slots: Ranges) -> Extent:
+        """All of it but these hash slots."""
+        if not slots:
+            return self
+        left = hash_slots.members(hash_slots.ALL if self.slots is None else self.slots) - hash_slots.members(slots)
+        return replace(self, slots=hash_slots.ranges(left))
 
     def covers(self, other: Extent) -> bool:
         """Whether all of the other is in it, and goes to the same place."""

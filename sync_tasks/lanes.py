@@ -38,8 +38,9 @@ class Lane:
 
     number: from 0, never given twice in a run. tag: of the keys of our own. slots: none, once it is given up.
     later: it was made when slots had moved, while others were written to already. founded: numbers of the source nodes
-    whose streams have a checkpoint there; of a later one. closed: by each source node that is cut over, if there is a
-    way back.
+    whose streams have a checkpoint there; of a later one. turn: how often it has given slots up. gave: which ones, and
+    at which turn last: a checkpoint of an earlier turn says nothing of them, though the lane may have them again.
+    closed: by each source node that is cut over, if there is a way back.
     """
 
     number: int
@@ -47,6 +48,8 @@ class Lane:
     slots: Ranges
     later: bool = False
     founded: tuple[int, ...] = ()
+    turn: int = 0
+    gave: tuple[tuple[int, Ranges], ...] = ()
     closed: tuple[Closed, ...] = field(default=(), compare=False)
 
     @property
@@ -57,6 +60,20 @@ class Lane:
     def uid(self, task: str) -> str:
         """In the place of a task's uid in the names of our own keys."""
         return f"{task}:{self.number}:{{{self.tag}}}"  # a tag may be given to another lane later
+
+    def given_since(self, turn: int) -> Ranges:
+        """Slots that it has given up since a turn; it may have some of them again."""
+        return hash_slots.ranges(one for at, some in self.gave if at > turn for one in hash_slots.members(some))
+
+    def serving(self, slots: Ranges) -> Lane:
+        """The same lane with these slots."""
+        now = hash_slots.members(slots)
+        if not (gone := hash_slots.members(self.slots) - now):
+            return replace(self, slots=slots)
+        turn = self.turn + 1
+        before = ((at, hash_slots.ranges(hash_slots.members(some) - gone)) for at, some in self.gave)
+        gave = (*((at, some) for at, some in before if some), (turn, hash_slots.ranges(gone)))
+        return replace(self, slots=slots, turn=turn, gave=gave)
 
 
 def lanes_of(shards: Sequence[Shard]) -> tuple[Lane, ...]:
@@ -70,14 +87,18 @@ def moved(lanes: Sequence[Lane], shards: Sequence[Shard]) -> tuple[Lane, ...]:
     A lane goes with its own keys: it has what their node serves. Of two at one node, one is given up; a node that has
     none gets one.
     """
-    found = {lane.number: replace(lane, slots=()) for lane in lanes}
+    found = {lane.number: lane for lane in lanes}
+    left = set(found)
     for shard in shards:
         there = [lane for lane in lanes if lane.slots and shard.serves(lane.home)]
         if there:
             kept = max(there, key=lambda lane: (_size(hash_slots.meet(lane.slots, shard.slots)), -lane.number))
         else:
             kept = Lane(max(found) + 1, tags()[shard.slots[-1][1]], (), later=True)
-        found[kept.number] = replace(kept, slots=shard.slots)
+        found[kept.number] = kept.serving(shard.slots)
+        left.discard(kept.number)
+    for number in left:
+        found[number] = found[number].serving(())
     return tuple(found.values())
 
 
@@ -96,15 +117,29 @@ def table(lanes: Sequence[Lane]) -> bytes:
 
 def written(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
     """As JSON keeps them."""
-    return [{**asdict(one), "slots": [list(pair) for pair in one.slots], "founded": [*one.founded]} for one in lanes]
+    return [
+        {
+            **asdict(one), "slots": _listed(one.slots), "founded": [*one.founded],
+            "gave": [[turn, _listed(some)] for turn, some in one.gave],
+        }
+        for one in lanes
+    ]  # fmt: skip
+
+
+def _listed(slots: Ranges) -> list[list[int]]:
+    return [list(pair) for pair in slots]
+
+
+def _ranges(listed: Sequence[Sequence[int]]) -> Ranges:
+    return tuple((int(first), int(last)) for first, last in listed)
 
 
 def read(given: Sequence[dict[str, Any]] | None) -> tuple[Lane, ...]:
     """What `written` has made."""
     return tuple(
         Lane(
-            one["number"], one["tag"], tuple((int(a), int(b)) for a, b in one["slots"]), one["later"],
-            tuple(one["founded"]),
+            one["number"], one["tag"], _ranges(one["slots"]), one["later"], tuple(one["founded"]), one.get("turn", 0),
+            tuple((int(turn), _ranges(some)) for turn, some in one.get("gave", ())),
             tuple(Closed(**{**found, "members": tuple(found["members"])}) for found in one.get("closed", ())),
         )
         for one in given or ()

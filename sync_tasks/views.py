@@ -104,12 +104,15 @@ class ShardView:
 
     members: names of its servers, by which it is found after a failover. address: of its master, when last seen.
     slots: that its stream carries to the target. holds: those, and what an owner of the stream may still carry there.
+    drained: of the slots that it has given up: the snapshot below its stream then, and the offset behind all that came
+    of them there; before that they are not on the target as they were left.
     """
 
     members: tuple[str, ...]
     address: str
     slots: Ranges
     holds: Ranges
+    drained: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,7 @@ class Orders:
     receive_bytes: int | None = None  # apply nothing; receive until so many bytes wait on disk
     resting: bool = False  # that was acknowledged
     limits: Limits = NO_LIMITS  # how fast it may write
+    slots: str | None = None  # of a cluster: what the node is to carry, as 0-5460,7000
 
 
 RANGE = ".range"

@@ -15,6 +15,7 @@ import redis
 from redis.cluster import ClusterNode, RedisCluster
 
 from tests.servers import Server, free_port, start
+from tests.unit.control.tls import Authority
 
 SLOTS = 16384
 WAIT_S = 30.0
@@ -37,10 +38,20 @@ class Cluster:
         kind: as in `tests.servers`.
         masters, replicas: how many; the replicas of each.
         config: of every node.
+        tls: an authority, with whose certificates all of them speak TLS, to each other too, and want to see those of
+            clients; they speak in the clear, too, for tests.
     """
 
-    def __init__(self, kind: str, masters: int = 3, replicas: int = 0, config: dict[str, str] | None = None) -> None:
-        self.kind, self._config = kind, config or {}
+    def __init__(
+        self,
+        kind: str,
+        masters: int = 3,
+        replicas: int = 0,
+        config: dict[str, str] | None = None,
+        tls: Authority | None = None,
+    ) -> None:
+        self.kind, self._config, self._tls = kind, config or {}, tls
+        self._tls_ports: dict[int, int] = {}  # by the port in the clear
         self.masters = [self._node() for _ in range(masters)]
         self.replicas = [[self._node() for _ in range(replicas)] for _ in range(masters)]
         self._assign()
@@ -53,11 +64,16 @@ class Cluster:
             "cluster-config-file": "nodes.conf",
             **self._config,
         }
-        for _ in range(10):
-            port = free_port()
-            if port < 55000:  # the bus has a port of its own, 10000 above
-                return start(self.kind, config={**config, "port": str(port)})
-        raise AssertionError("no port below 55000 is free")
+        port = _port()
+        if self._tls is not None:
+            self._tls_ports[port] = _port()
+            config |= self._tls.config(clients=True) | dict.fromkeys(("tls-cluster", "tls-replication"), "yes")
+            config["tls-port"] = str(self._tls_ports[port])
+        return start(self.kind, config={**config, "port": str(port)})
+
+    def _inner(self, node: Server) -> int:
+        """The port by which nodes reach each other."""
+        return self._tls_ports.get(node.port, node.port)
 
     @property
     def nodes(self) -> list[Server]:
@@ -80,7 +96,7 @@ class Cluster:
     def meet(self, node: Server) -> None:
         """Make a node known to the others."""
         with self.masters[0].client() as client:
-            client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._inner(node))
 
     def follow(self, node: Server, master: Server) -> None:
         """Make a node a replica of a master."""
@@ -124,8 +140,11 @@ class Cluster:
         whole = "cluster_state:ok" in info and "cluster_slots_ok:16384" in info
         return whole and len(known.splitlines()) >= len(self.nodes) and "handshake" not in known
 
-    def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.masters[:2])
+    def url(self, query: str = "") -> str:
+        """By which Keyferry finds it: over TLS, if it speaks that."""
+        scheme = "redis+cluster" if self._tls is None else "rediss+cluster"
+        place = ",".join(f"127.0.0.1:{self._inner(node)}" for node in self.masters[:2])
+        return f"{scheme}://{place}" + (f"?{query}" if query else "")
 
     def client(self) -> Any:
         """A client of the whole, with bytes for answers."""
@@ -170,7 +189,7 @@ class Cluster:
                 keys = old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10)
                 if not keys:
                     break
-                old.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
+                old.execute_command("MIGRATE", "127.0.0.1", self._inner(to), "", 0, 5000, "KEYS", *keys)
                 moved += len(keys)
             new.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
             old.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
@@ -214,6 +233,13 @@ class Cluster:
     ) -> None:
         for node in self.nodes:
             node.__exit__(kind, error, where)
+
+
+def _port() -> int:
+    for _ in range(10):
+        if (port := free_port()) < 55000:  # the bus has a port of its own, 10000 above
+            return port
+    raise AssertionError("no port below 55000 is free")
 
 
 def value(client: Any, key: bytes) -> Any:

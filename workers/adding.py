@@ -58,6 +58,8 @@ MOST_ROUNDS = 20
 MOST_GONE = 50_000
 MOST_TRIES = 3
 STEP_S = 0.05
+WAIT_S = 0.2
+"""For what is another stream's still."""
 
 
 class Adding:
@@ -103,6 +105,8 @@ class Adding:
         self._merging = Merging(self._scope, self._difference)
         self._pause, self._tell = pause, tell
         self.over = False  # the window that switches has been pushed
+        self.may: Callable[[], bool] = lambda: True  # whether it may go on now; asked with nothing in flight
+        self._again_at = 0.0  # when it is asked once more
         state = Addition.parse(found.adding, self._scope.extent)
         start, self._again = log.start, state is not None
         if state is not None and (start is None or start > state.base or state.base > found.offset):
@@ -145,6 +149,8 @@ class Adding:
 
     def due(self) -> bool:
         """Whether there is something to do now."""
+        if time.monotonic() < self._again_at:
+            return False
         if self.over or self._state is None or self._state.phase != CATCHING_UP or len(self._page) > self._sent:
             return not self.over
         return self._chain.tip[2] != self._state.replid or self._may_switch()
@@ -157,6 +163,9 @@ class Adding:
 
     def step(self) -> Window | None:
         """The next window, if this step needs one; the last one is committed."""
+        if not self.may():
+            self._again_at = time.monotonic() + WAIT_S
+            return None
         del self._page[: self._sent]
         self._sent, self._began = 0, self._state
         if self._state is None:
@@ -382,8 +391,7 @@ class Adding:
         window.held = True  # what was put may be held: it is looked for
         former = Former(self._so_far.extent.text, window.end, window.db)
         select(window, self._chain.db, window.end)
-        extent = [b"extent", self._scope.extent.text.encode(), b"adding", former.text.encode()]
-        emit(window, [b"HSET", self._chain.ck, *extent], window.end)
+        emit(window, [b"HSET", self._chain.ck, *self._scope.fields, b"adding", former.text.encode()], window.end)
         if state.extend_ms != self._chain.extend_ms:
             self._chain.extend_ms = MIXED
         self._chain.seen, self._chain.seen_db, self._chain.errors = state.base, state.db, UNKNOWN

@@ -153,7 +153,7 @@ class Applier(Part):
                 found = self._close_load(link, claimed)
             self._stream(link, claimed, found)
         except Finished as done:
-            if not self.finishing.is_set():
+            if not (self.finishing.is_set() or self.task.finishing):
                 raise
             self.closed(link, done.offset)  # we had done it, and died before we could say so
         finally:
@@ -268,7 +268,8 @@ class Applier(Part):
             self.loaded.clear()
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
-        closing.sweep(link, claimed.found is not None, lambda: self.pause(0))
+        former = claimed.found
+        closing.sweep(link, former is not None, lambda: self.pause(0), former.extent if former is not None else None)
         if not closing.stands(link):
             raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
         window = closing.first_window(link)
@@ -306,7 +307,8 @@ class Applier(Part):
         loaded, self._loaded_files = None if self.blind else self._loaded_files, None
         search = Search(expiries, Scope(None) if self.blind else scope, found.held, loaded)
         settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, scope))
-        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, scope.extent.text, script)
+        fields = [*scope.fields, *([b"script", script.encode()] if script else [])]
+        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, fields)
         rewriter = rewriter_of(self.task.spec.transform)(
             scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
             self.source.kind_if_there(), self._scripts, partial(built_key, self.task.uid, self.number),
@@ -385,6 +387,8 @@ class Applier(Part):
             return look(link, self.task.uid, self.number)
         finally:
             link.close()
+
+    furthest = checkpoint  # there is one part
 
     def near(self, offset: int) -> bool:
         """Whether the source has written no more than up to `offset`."""

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sync_tasks.errors import CannotContinue, Side
+from sync_tasks.extent import Extent
 from sync_tasks.names import at_field, checkpoint_key, closed_key, marks_key
+from sync_tasks.slots import members, ranges
 from sync_tasks.views import NodeView
+from workers import handed
 from workers.building import built_keys
 from workers.codec.resp_cy import ReplyError
 from workers.compose import emit
@@ -99,11 +102,14 @@ class Closing:
         """Whether this load was closed for a later snapshot, of which the database knows nothing any more."""
         return bool(link.ask(b"EXISTS", closed_key(self._uid, self._node.number, self.gen)))
 
-    def sweep(self, link: TargetLink, again: bool, check: Callable[[], None] = lambda: None) -> None:
+    def sweep(
+        self, link: TargetLink, again: bool, check: Callable[[], None] = lambda: None, was: str | None = None
+    ) -> None:
         """Remove what earlier snapshots and their log had brought and this one no longer has.
 
         Args:
             again: the target was streaming before: what its log has brought must be known.
+            was: extent of the checkpoint that is there: slots in it that were given up since are swept, too.
         """
         if again and not self._known.whole:
             raise CannotContinue(
@@ -122,11 +128,19 @@ class Closing:
             if spec.transform.active:
                 made = transformer(spec, self._scope, self._home, knows.ask(link, mine))
             removed = sweep(
-                link, chunks, self.gen, self._home, self._uid, self._node.number, self._scope, self._known,
+                link, chunks, self.gen, self._home, self._uid, self._node.number, self._swept(was), self._known,
                 self._port.renew, check, made,
             )  # fmt: skip
             if removed:
                 self._port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")
+
+    def _swept(self, was: str | None) -> Scope:
+        scope, task = self._scope, self._port.task
+        gone = handed.given_up(Extent.parse(was), scope.slots, scope.lane) if was else ()
+        if not gone or scope.slots is None:
+            return scope
+        slots = ranges(members(scope.slots) | members(gone))
+        return Scope(task.databases, task.spec.filter, slots, scope.lane)
 
     def libraries(self) -> set[str]:
         """Names of the snapshot's function libraries."""
@@ -168,7 +182,7 @@ class Closing:
                 self._scripts.add(script)
         emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
         ck = checkpoint_key(self._uid, self._node.number)
-        emit(window, [b"HSET", ck, b"extent", self._scope.extent.text.encode(), b"adding", b""], self.offset)
+        emit(window, [b"HSET", ck, *self._scope.fields, b"adding", b""], self.offset)
         if self._script:
             emit(window, [b"HSET", ck, b"script", self._script.encode()], self.offset)
         for db in [] if link.scripted else holding(link, self._scope):  # what an earlier stream was building

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workers.codec.resp_cy import encode
+from workers.target.scripted import ALONE
 from workers.target.windows import Run, Window
 
 
@@ -15,6 +16,19 @@ def emit(window: Window, argv: list[bytes], offset: int) -> None:
     window.runs.append(Run(window.commands, len(window.body), offset, False, db=window.selected))
     window.body += encode(argv)
     window.commands += 1
+
+
+def alone(window: Window, argv: list[bytes], slots: str, offset: int) -> None:
+    """One that acts on all that a node of a cluster has: only while that serves these slots, as written, and no others.
+
+    Args:
+        offset: as for `emit`.
+    """
+    window.runs.append(Run(window.commands, len(window.body), offset, False, instead=argv, db=window.selected))
+    window.body += encode([ALONE, slots.encode(), *argv])
+    window.commands += 1
+    window.beside += sum(map(len, argv))
+    window.serves = slots
 
 
 def select(window: Window, db: int, offset: int) -> None:

@@ -21,11 +21,19 @@ def obey(job: StreamJob) -> None:
     if is_near(job.orders):
         job.renew()
     wake = False
-    closes = job.orders.finishing and job.slots.steady  # of a cluster: what its shard serves is known
+    if job.orders.finishing:
+        job.slots.stand(applier.stands_at)
+        if job.slots.closing:
+            applier.may_close.set()
+    # Of a cluster: what its shard serves is known, and all shards are closed together.
+    closes = job.orders.finishing and (job.slots.steady or job.slots.closing)
     for wanted, event in ((closes, applier.finishing), (job.orders.settling, applier.settling)):
         if wanted and not event.is_set():
             event.set()
             wake = True
+    if job.orders.finishing and not closes and applier.finishing.is_set():
+        applier.finishing.clear()  # slots move again: what they take along is to come first
+        wake = True
     if not job.orders.settling and applier.settling.is_set():
         applier.settling.clear()
         wake = True

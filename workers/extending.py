@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.extent import Extent
 from sync_tasks.views import TaskView
+from workers import handed
 from workers.added import Former
 from workers.adding import Adding
 from workers.clock import Clock
@@ -32,7 +35,7 @@ class Extending:
         task: says what its run had before.
         log, source, known, clock: of the node.
         pause: sleeps so many seconds; raises when the job is to stop.
-        port: told what people should know.
+        port: told what people should know; knows the task's other source nodes, and what was given up to them.
         left_out: what the target has no place for.
     """
 
@@ -49,6 +52,7 @@ class Extending:
         left_out: LeftOut,
     ) -> None:
         self._scope, self._first = scope, next(iter(task.former), scope.extent.text)
+        self._uid = task.uid
         self._transform = task.spec.transform  # one that was given since the addition began
         self._former = [*map(Extent.parse, task.former)]
         if scope.extent.slots is not None:  # a slot that moves, at either end, has what another stream has brought
@@ -57,6 +61,7 @@ class Extending:
         self._pause, self._tell, self._left_out, self._port = pause, port.event, left_out.add, port
         self._last: Adding | None = None  # of the last connection
         self.whole = False  # nothing is being added to what the stream acts on
+        self.serves: Callable[[], bool] = lambda: True  # the source has all that the node is to carry
 
     def so_far(self, found: Checkpoint) -> Scope:
         """What the stream acts on behind a checkpoint: what the target has of the task's scope."""
@@ -65,8 +70,15 @@ class Extending:
         return self._scope if self.whole else Scope.within(both, self._scope)
 
     def _before(self, found: Checkpoint) -> Extent:
-        """An earlier version did not write it down: it was what the run began with."""
-        return Extent.parse(found.extent or self._first)
+        """An earlier version did not write it down: it was what the run began with.
+
+        Of slots that its lane has given up since, another one may have gone further meanwhile: they begin anew.
+        """
+        extent, lane = Extent.parse(found.extent or self._first), self._scope.lane
+        if lane is None:
+            return extent
+        # Of a later turn than the database knows, nobody can say what was given up.
+        return extent.without(lane.given_since(found.turn) if found.turn <= lane.turn else hash_slots.ALL)
 
     def former(self, found: Checkpoint) -> tuple[Scope, Former] | None:
         """Behind an addition: what was in scope before it, and where it ended."""
@@ -74,13 +86,20 @@ class Extending:
         return None if former is None else (Scope.within(former.extent, self._scope), former)
 
     def say(self, chain: Chain, found: Checkpoint, scope: Scope) -> None:
-        """What is not in scope any more is let go: from here on the target need not be exact there."""
-        if found.extent == scope.extent.text:
+        """What is not in scope any more is let go: from here on the target need not be exact there. Raises Wanted."""
+        if found.extent == scope.extent.text and found.turn == scope.turn:
             return
+        was, node = self._before(found), self._port.node()
+        gone = handed.given_up(was, self._scope.slots, self._scope.lane)
+        if gone and node.shard is not None and handed.is_before(node, found):
+            end = node.shard.drained[1]
+            handed.clear(chain, self._log, self._source, found, was, gone, end, self._pause)
         window = chain.own_window()
-        emit(window, [b"HSET", chain.ck, b"extent", scope.extent.text.encode()], window.end)
+        emit(window, [b"HSET", chain.ck, *scope.fields], window.end)
+        if found.turn != scope.turn and Former.parse(found.adding) is None:
+            emit(window, [b"HSET", chain.ck, b"adding", b""], window.end)  # what it had put may have come back anew
         commit(chain, window)
-        if not scope.extent.covers(self._before(found)):
+        if not scope.extent.covers(was):
             held = "; expiries there that are held stay so" if found.held else ""
             self._tell("narrowed", f"what was taken away is left as it is at offset {found.offset}{held}")
 
@@ -91,6 +110,8 @@ class Extending:
         if self.whole:
             self._last = None
             return None
+        if found.turn != so_far.turn:
+            found, self._last = replace(found, adding="", turn=so_far.turn), None
         self._take_in(chain.gen)
         rewriter = rewriter_of(self._transform)(
             self._scope, self._clock, home, lambda _: [], lambda *_: None, lambda _: None, knows, self._left_out,
@@ -100,7 +121,18 @@ class Extending:
             chain, self._log, self._source, self._known, expiries, rewriter, so_far, found, self._former, self._pause,
             self._tell, self._last,
         )  # fmt: skip
+        self._last.may = self._may_add(chain, so_far)
         return self._last
+
+    def _may_add(self, chain: Chain, so_far: Scope) -> Callable[[], bool]:
+        """Whether what is added is the source node's, by now and by what the target says of others'. A database that
+        has fallen back says that it is, though it was given to another one since."""
+        slots = self._scope.extent.slots
+        if self._scope.slots is None or slots is None:
+            return lambda: True
+        added = hash_slots.members(slots) - hash_slots.members(so_far.extent.slots or ())
+        others = self._port.others() if added else []
+        return lambda: self.serves() and handed.is_free(chain.link, self._uid, others, added)
 
     def _take_in(self, gen: int) -> None:
         """What the snapshot has brought is ours, also while its files are still there."""

@@ -16,6 +16,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sync_tasks.answers import classify
@@ -26,7 +27,7 @@ from sync_tasks.names import begun, closed_key, load_key, marks_key
 from workers.beat import Beat
 from workers.codec import RestoreEncoder, Transcriber
 from workers.codec.flat_cy import Flat
-from workers.codec.resp_cy import ABORTED, NIL, arguments, encode, transaction
+from workers.codec.resp_cy import ABORTED, NIL, WHOLE, arguments, encode, transaction
 from workers.expiry import FIELD_HOLD, HOLD
 from workers.huge import load_huge, load_large
 from workers.pace import Pace
@@ -38,7 +39,7 @@ from workers.spool.tables import read_tables
 from workers.target.evictions import evicts
 from workers.target.knows import reads_of
 from workers.target.link import TargetLink, lost
-from workers.target.scripted import raise_away, script_head, scripted
+from workers.target.scripted import ended, raise_away, script_head, scripted
 
 BATCH_KEYS = 200
 BATCH_BYTES = 128 << 10
@@ -179,6 +180,8 @@ class FencedBatches:
             self.refused = _command(body, index)
         if outcome == ABORTED or gate:
             raise classify(next(iter([*gate.values(), *refused.values()])), Side.TARGET)
+        if (whole := failed.pop(WHOLE, None)) is not None:
+            raise ended(whole)
         for index, line in failed.items():
             raise_away(line, self.link.scripted)
             argv = self.refused = _command(body, index)
@@ -245,9 +248,8 @@ def load_chunk(port: ChunkPort, endpoint: Endpoint, home: int, target_db: int) -
         try:
             prove(link, target_db, home)
             uid, number, gen, seq = port.task.uid, port.node_number, port.chunk.gen, port.chunk.seq
-            batches = FencedBatches(
-                link, uid, number, gen, str(seq), home, target_db, lambda: renew(0), beat.check, pace
-            )
+            head = link, uid, number, gen, str(seq), home, target_db
+            batches = FencedBatches(*head, lambda: renew(0), beat.check, pace)
             loader.load(batches)
             batches.end(encode([b"HSET", marks_key(uid, number, gen), seq, port.chunk.keys]), 1)
         finally:
@@ -278,10 +280,8 @@ class Loader:
         self._lost, self._first = 0, b""
 
     def check(self) -> None:
-        """Raise ControlError, the snapshot marked, if the file is not what was recorded, as far as can be told at once.
-
-        What is found out here has left nothing on the target.
-        """
+        """Raise ControlError, the snapshot marked, if the file is not what was recorded, as far as can be told at once:
+        nothing of it is on the target then."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError as e:

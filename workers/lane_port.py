@@ -162,8 +162,14 @@ class LanePort:
     def lay_out(self, found: Sequence[Shard]) -> None:
         self._port.lay_out(found)
 
-    def reshard(self, found: Sequence[Shard], serves: Ranges) -> bool:
-        return self._port.reshard(found, serves)
+    def reshard(self, found: Sequence[Shard], serves: Ranges, end: int = 0) -> bool:
+        return self._port.reshard(found, serves, end)
+
+    def others(self) -> list[int]:
+        return self._port.others()
+
+    def stand(self, offset: int | None) -> bool:
+        return self._port.stand(offset)
 
     def holds(self, slots: Ranges) -> None:
         if self._together.let_go(self.lane.number):

@@ -23,7 +23,7 @@ from workers.scope import Scope
 from workers.source.ask import Source
 from workers.spool.log import Log
 from workers.takeover import STRIDE
-from workers.target.claim import FINISHED, LOADING, Checkpoint, look, peek_epoch
+from workers.target.claim import FINISHED, LOADING, STREAMING, Checkpoint, look, peek_epoch
 from workers.target.link import TargetLink
 
 MOST = 256
@@ -81,6 +81,12 @@ def behind(found: Sequence[Checkpoint | None]) -> Checkpoint | None:
     return min(loading or open_ or there, key=lambda one: one.offset)
 
 
+def ahead(found: Sequence[Checkpoint | None]) -> Checkpoint | None:
+    """The one that has come furthest; None: there is none."""
+    there = [one for one in found if one is not None]
+    return max(there, key=lambda one: (one.gen, one.state == STREAMING, one.offset), default=None)
+
+
 class Lanes:
     """What the job and its receiver know as their applier.
 
@@ -118,10 +124,10 @@ class Lanes:
         ]  # fmt: skip
         first = self._each[0]
         self.stop_event, self.loaded, self.finishing = first.stop_event, first.loaded, first.finishing
-        self.border, self.settling = first.border, first.settling
+        self.border, self.settling, self.may_close = first.border, first.settling, first.may_close
         for one in self._each[1:]:
             one.stop_event, one.loaded, one.finishing = self.stop_event, self.loaded, self.finishing
-            one.border, one.settling = self.border, self.settling
+            one.border, one.settling, one.may_close = self.border, self.settling, self.may_close
 
     def start(self) -> None:
         """All of them. Raises as `lane_script.agreed`, and what the target answers."""
@@ -151,6 +157,9 @@ class Lanes:
         """Whether any is."""
         return any(one.is_alive() for one in self._each)
 
+    def moved(self, address: str) -> None:
+        """Nothing: for each connection of a lane the node that has it is found anew."""
+
     def join(self, timeout: float) -> None:
         """Wait for all of them, so many seconds."""
         until = time.monotonic() + timeout
@@ -165,9 +174,13 @@ class Lanes:
 
     @property
     def closed_at(self) -> int | None:
-        """As of an applier, once all parts of the target are closed."""
-        found = [one.closed_at for one in self._each]
-        return None if None in found else max(offset for offset in found if offset is not None)
+        """As of an applier, once all parts of the target are closed: all that came up to there is carried."""
+        return _least([one.closed_at for one in self._each])
+
+    @property
+    def stands_at(self) -> int | None:
+        """As of an applier, once all stand still."""
+        return _least([one.stands_at for one in self._each])
 
     @property
     def gen(self) -> int | None:
@@ -235,12 +248,18 @@ class Lanes:
         """Of the part that is behind all others; None: one has none."""
         return behind([one.checkpoint() for one in self._each])
 
+    def furthest(self) -> Checkpoint | None:
+        """Of the part that has come furthest; None: no part has one."""
+        return ahead([one.checkpoint() for one in self._each])
+
     def reopen(self, gen: int, former: str | None, replid: str, source_keys: int | None) -> None:
-        """As of an applier, in every part: either in all, or in those that come before one that stands against it; they
-        wait for the next try then."""
-        for one in self._each:
+        """As of an applier, in every part that has begun: either in all of them, or in those that come before one that
+        stands against it; they wait for the next try then."""
+        every = self._port.node().begun
+        begun = [one for one in self._each if every or one.checkpoint() is not None]
+        for one in begun:
             one.may_reopen(former, replid, source_keys)
-        for one in self._each:
+        for one in begun:
             one.reopen(gen, former, replid, source_keys)
 
     def number_snapshot(self, last: int) -> int:

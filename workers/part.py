@@ -40,6 +40,10 @@ class Part(threading.Thread):
         self.stop_event, self.loaded = threading.Event(), threading.Event()
         self.finishing = threading.Event()  # the cut-over is asked for
         self.settling = threading.Event()  # it is near: expiries become the source's own, and the stream goes on
+        self.stands_at: int | None = None  # offset where it waits for the order to close the target
+        self.may_close = threading.Event()  # that order; of a server that stands alone it need not be waited for
+        if scope.slots is None:
+            self.may_close.set()
         self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
         self.border = threading.Lock()
         self.at: str | None = None  # address of the connection that there is, or was last

@@ -109,8 +109,16 @@ class StreamPort(Protocol):
     def lay_out(self, found: Sequence[Shard]) -> None:
         """The source is a cluster of these shards: each becomes a node of the task."""
 
-    def reshard(self, found: Sequence[Shard], serves: Ranges) -> bool:
-        """It is like this now, and our own shard serves these slots; whether our stream is to carry others."""
+    def reshard(self, found: Sequence[Shard], serves: Ranges, end: int = 0) -> bool:
+        """It is like this now, and our own shard serves these slots; whether our stream is to carry others. All that
+        came here of those that it gives up lies before `end`."""
+
+    def others(self) -> list[int]:
+        """Numbers of the task's other source nodes that write to the target still."""
+
+    def stand(self, offset: int | None) -> bool:
+        """Our stream stands still at an offset, to be closed there; None: it goes on. Whether the streams of all nodes
+        are to be closed where they stand."""
 
     def found_before(self) -> dict[str, Any] | None:
         """What earlier owners have found of the keys that the stream writes; None: nothing was looked at."""

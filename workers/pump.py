@@ -43,6 +43,7 @@ CHECKPOINT_S = 1.0
 NEAR_BYTES = 1 << 20
 """Fewer bytes than this behind the source counts as caught up."""
 ASK_S = 0.5
+STAND_S = 0.02
 STOP_S = 5.0
 
 
@@ -144,11 +145,19 @@ class Pump:
             self.cutover.obey(self.applier, self.translator.offset)
         if self.cutover.due(now):
             if not self.chain.flying:
-                self.cutover.close(now)
-        elif self._settle_now():
+                self._close(now)
+            return
+        self.applier.stands_at = None
+        if self._settle_now():
             self._settle()
         else:
             self._fill(now)
+
+    def _close(self, now: float) -> None:
+        """Of a cluster, once the streams of all shards stand still: else slots that move in between are nobody's."""
+        self.applier.stands_at = self.chain.tip[0]
+        if self.applier.may_close.wait(STAND_S):
+            self.cutover.close(now)
 
     def _doubt(self, refused: list[RefusedCommand]) -> None:
         """Commands were refused, and nothing is in flight: their keys are copied anew, as far as the stream was sent.

@@ -46,7 +46,8 @@ class Receiver(threading.Thread):
         source: ordinary questions to the source.
         committed: the offset that the target has; acknowledged to the source.
         begin: called before a new snapshot is loaded, with its number: closes the load of earlier ones on the target.
-        checkpoint: reads the target's checkpoint.
+        checkpoint: reads the target's checkpoint; of a cluster, that of the part which is behind, if all have one.
+        furthest: the same, of the part that has come furthest; None: no part has one.
         border: held while a load is closed, or a new one begun: never both.
         reopen: begins a full sync in place over a target that was streaming: number of the snapshot, replication id of
             the stream so far, and of the snapshot, the source's number of keys.
@@ -68,13 +69,14 @@ class Receiver(threading.Thread):
         reopen: Callable[[int, str | None, str, int | None], None],
         known: Known,
         number: Callable[[int], int] = lambda last: last + 1,
+        furthest: Callable[[], Checkpoint | None] | None = None,
     ) -> None:
         super().__init__(name="receiver", daemon=True)
         self.endpoint, self.port, self.log, self.snapshots = endpoint, port, log, snapshots
         self.place = Place(endpoint, port.task.spec.prefer_replica, port.event)
         self.source, self.committed, self._begin = source, committed, begin
         self._checkpoint, self._border, self._number = checkpoint, border, number
-        self._reopen, self._known = reopen, known
+        self._furthest, self._reopen, self._known = furthest or checkpoint, reopen, known
         self.stop_event = threading.Event()
         self.error: BaseException | None = None
         self.alone = threading.Event()  # the task is suspended: the target is not to be touched
@@ -287,14 +289,14 @@ class Receiver(threading.Thread):
     def _new_generation(self, answer: Full, size: int | None) -> int:
         """The number of the new generation; what was loaded of earlier ones is closed."""
         with self._border:
-            node, found = self.port.node(), self._checkpoint()
+            node, found, last = self.port.node(), self._checkpoint(), self._furthest()
             keys = self.source.keys(self._databases()) if self._loads else 0
             if found is not None:
                 check_open(found.state, found.offset)
-            again = node.begun or found is not None
+            again = node.begun or last is not None  # of a cluster, some part may stream before others do
             number = self._number(max(node.gen, *self._known.gens, 0))
-            if found is not None and found.state == STREAMING and found.gen == node.gen:
-                self._own_up(found.offset)
+            if last is not None and last.state == STREAMING and last.gen == node.gen:
+                self._own_up(last.offset)
             if again:
                 self._reopen(number, self.log.replid or node.replid, answer.replid, keys)
             gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, keys, size, number)

@@ -30,7 +30,7 @@ from workers.building import put
 from workers.keys_of import Command, Key, keys_of, reads_more
 from workers.pace import Pace
 from workers.reach import PATIENCE_S, nowhere, reach
-from workers.rewrite import SERVER_WIDE, Rewriter
+from workers.rewrite import SERVER_WIDE, WHOLE, Rewriter
 from workers.scope import Scope
 from workers.single import SINGLE
 from workers.source.ask import Source, Values
@@ -96,11 +96,14 @@ class Repair:
         self._proven: set[tuple[int | None, bytes]] = set()  # by the target's databases
         for error, (_, places) in zip(refused, self._keys_of((e.db, e.argv) for e in refused), strict=True):
             self._proven |= self._ours(places)
+            if error.argv[0].upper() in WHOLE:
+                raise _not_emptied()
             if not places and b"NOSCRIPT" in error.message.encode():
                 raise Wanted("the target has lost a script that the source calls by its digest")
             if not places:
                 error.final = True
                 raise error
+        self._unread = not refused
         source.spool = log.directory
         self._hidden: dict[Key, float] = {}  # keys that a replica does not show, and since when
         self._by = 0.0
@@ -129,6 +132,8 @@ class Repair:
         for (db, argv), places in self._keys_of(self._named(start, found.offset, at)):
             if argv[0].upper() in self._scope.blocked:
                 continue
+            if self._link.scripted and self._unread and self._empties(argv, db):
+                raise _not_emptied()
             if argv[0].upper() in SERVER_WIDE:
                 self._tell("unverified", f"{named(argv)} may have been refused by the target when its owner died")
             self._swap(argv)
@@ -137,6 +142,10 @@ class Repair:
             if len(self._doubted) > MOST_DOUBTED:
                 raise Wanted(f"over {MOST_DOUBTED} keys would have to be copied anew")
         return bool(self._doubted)
+
+    def _empties(self, argv: list[bytes], db: int) -> bool:
+        name = argv[0].upper()
+        return name == b"FLUSHALL" or (name == b"FLUSHDB" and self._scope.target(db) is not None)
 
     def _doubt_added(self, was: Scope, former: Former) -> None:
         """What the stream names and was added since: it was not applied."""
@@ -352,3 +361,8 @@ class Repair:
                 rewriter.put(db, key, value, when, said.exact, at, window)
         self._said = replace(said, values=[])  # long ones have files
         self.put_in = window
+
+
+def _not_emptied() -> Wanted:
+    """A node of a cluster serves other slots than it did, or may have done so when its owner died."""
+    return Wanted("a node of the target cluster could not be emptied as the source was, since slots were on their way")

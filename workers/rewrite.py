@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.lanes import tag_of
 from sync_tasks.names import built_key
 from workers.clock import Clock
 from workers.codec.resp_cy import KEYED
 from workers.codec.slots_cy import slot
-from workers.compose import emit, select
+from workers.compose import alone, emit, select
 from workers.crossing import MOVES, SECOND, divide, taken_from, written
 from workers.expiry import hold
 from workers.libraries import repeatable
@@ -350,20 +351,28 @@ class Rewriter:
             concerned = self._swap(int(argv[1]), int(argv[2]), before, window)
         elif name == b"FLUSHALL" and self.scope.databases is None:
             concerned = [self.home]
-            emit(window, argv, before)
+            self._empty(window, argv, before)
         else:
             every = sorted(set((self.scope.databases or {}).values()))
             for target in every if name == b"FLUSHALL" else [self.scope.target(db)]:
                 if target is not None:
                     concerned.append(target)
                     select(window, target, before)
-                    emit(window, [b"FLUSHDB", *argv[1:]], before)
+                    self._empty(window, [b"FLUSHDB", *argv[1:]], before)
         own = self._own(concerned)
         window.wipes |= bool(own)
         for command in own:
             if command[0] == b"SELECT":
                 window.selected = int(command[1])
             emit(window, command, before)
+
+    def _empty(self, window: Window, argv: list[bytes], before: int) -> None:
+        """A command that empties a database, or all, of one server, or of the node of a cluster that is meant: there a
+        slot of another part may be for a while."""
+        if self.scope.lane is None:
+            emit(window, argv, before)
+        else:
+            alone(window, argv, hash_slots.written(self.scope.lane.slots), before)
 
     def _shares(self, argv: list[bytes], db: int) -> bool:
         """Whether a command on whole databases concerns keys that share theirs on the target with others."""

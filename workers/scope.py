@@ -76,6 +76,16 @@ class Scope:
         made.shown, made.one_slot = False, True
         return made
 
+    @property
+    def turn(self) -> int:
+        """Of the part of the target that is meant, as `Lane.turn`."""
+        return 0 if self.lane is None else self.lane.turn
+
+    @property
+    def fields(self) -> list[bytes]:
+        """Names and values of the checkpoint's fields that say of what the target is exact."""
+        return [b"extent", self.extent.text.encode(), b"turn", b"%d" % self.turn]
+
     def target(self, db: int) -> int | None:
         """Where a source database goes; None: nowhere."""
         return db if self.databases is None else self.databases.get(db)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ConnectionLost, Side
-from sync_tasks.slots import members, ranges
+from sync_tasks.errors import ConnectionLost, KeyferryError, Side
+from sync_tasks.slots import members, ranges, written
 from sync_tasks.topology import read, shards
 from workers.ports import StreamPort
 from workers.source.ask import Source
@@ -41,8 +43,12 @@ class Slots:
         self._port, self._source, self._endpoint = port, source, endpoint
         mine = port.node().slot_ranges
         self._mine = None if mine is None else members(mine)
+        self._text = None if mine is None else written(mine)
         self.steady = mine is None  # as of the last look
         self.stale = False  # the node's slots are others than those that the job carries: it is to end
+        self.whole = mine is None  # as of the last look, its shard serves all that it carries
+        self.closing = False  # the streams of all shards stand still: none goes on any more
+        self._stands: int | None = -1  # where the database says so; -1: it may be an earlier owner's word
         self._seen: object = None
         self._over: dict[int, int] = {}  # slots that are another's now: the offset behind all that ours had of them
 
@@ -68,11 +74,34 @@ class Slots:
         now = members(serves)
         right = now == self._mine
         if not right or seen != self._seen:
-            self._port.reshard(found, ranges(now | self._undrained(self._mine - now, committed)))
+            left = self._undrained(self._mine - now, committed)
+            end = max((self._over[slot] for slot in self._mine - now - left), default=0)
+            self._port.reshard(found, ranges(now | left), end)
             self._seen = seen
             mine = self._port.node().slot_ranges
             self.stale = mine is not None and members(mine) != self._mine
+        self.whole = self._mine <= now
         self.steady = right and "[" not in line
+
+    def stand(self, offset: int | None) -> None:
+        """The stream stands still, to be closed there; None: it goes on. Raises what the database answers.
+
+        Slots may not have been on their way by then: it is looked once more.
+        """
+        if self._mine is None or self.closing:
+            return
+        if offset is not None and offset != self._stands:
+            with contextlib.suppress(KeyferryError):
+                self.look(offset)
+        offset = offset if self.steady else None
+        if offset is not None or self._stands is not None:
+            self.closing = self._port.stand(offset)
+            self._stands = offset
+
+    def heard(self, slots: str | None) -> None:
+        """What the database says that the node is to carry: it may have fallen back to an earlier state."""
+        if slots is not None and slots != self._text:
+            self.stale = True
 
     def _undrained(self, lost: set[int], committed: int | None) -> set[int]:
         """Slots that are another's now, and of which the target has not all that came here."""

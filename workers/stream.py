@@ -200,17 +200,13 @@ class StreamJob:
             committed=lambda: self.applier.progress.committed, begin=lambda gen: self.applier.close_earlier(gen),
             checkpoint=lambda: self.applier.checkpoint(), border=self.applier.border,
             reopen=lambda *what: self.applier.reopen(*what), known=self.known,
-            number=lambda last: self.applier.number_snapshot(last),
+            number=lambda last: self.applier.number_snapshot(last), furthest=lambda: self.applier.furthest(),
         )  # fmt: skip
         if self.orders.receive_bytes is not None:
             self.receiver.alone.set()
         self.receiver.start()
-        self.watch = Watch(self._source, self.target, self.receiver, self._sources, self._target_moved)
+        self.watch = Watch(self._source, self.target, self.receiver, self._sources, lambda at: self.applier.moved(at))
         self.watch.start()
-
-    def _target_moved(self, address: str) -> None:
-        if isinstance(self.applier, Applier):
-            self.applier.moved(address)
 
     def _applier(self) -> Applier | Lanes:
         made: Applier | Lanes
@@ -226,11 +222,14 @@ class StreamJob:
         return made
 
     def _make(self, target: Endpoint, port: StreamPort, scope: Scope, source: Source) -> Applier:
-        return Applier(target, port, self.log, source, self.directory, scope, self.home, self.known)
+        made = Applier(target, port, self.log, source, self.directory, scope, self.home, self.known)
+        made.extending.serves = lambda: self.slots.whole
+        return made
 
     def renew(self) -> Orders:
         """A beat; what is asked of the job by now."""
         self.orders = self.port.renew()
+        self.slots.heard(self.orders.slots)
         return self.orders
 
     def _goes_on(self) -> bool:

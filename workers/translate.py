@@ -315,6 +315,7 @@ class Translator:
         window.beside += tx.beside
         window.ahead += tx.ahead
         window.wipes |= tx.wipes
+        window.serves = window.serves or tx.serves
         window.plain += tx.plain
         window.databases |= tx.databases
         window.received_ms = window.received_ms or tx.received_ms

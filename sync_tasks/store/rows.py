@@ -99,7 +99,8 @@ def shard_view(row: dict[str, Any] | None) -> ShardView | None:
     """Which shard of a cluster a node is, of its column."""
     if row is None:
         return None
-    return ShardView(tuple(row["members"]), row["address"], read(row["slots"]), read(row["holds"]))
+    gen, end = row.get("drained", (0, 0))
+    return ShardView(tuple(row["members"]), row["address"], read(row["slots"]), read(row["holds"]), (gen, end))
 
 
 def chunk_view(row: Chunk) -> ChunkView:

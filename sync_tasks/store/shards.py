@@ -8,6 +8,7 @@ from a proven offset on (`workers.adding`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,13 @@ class Shards:
         with self._write() as (session, _node, task):
             lay_out(session, task, found)
 
-    def reshard(self, found: Sequence[Shard], serves: Ranges) -> bool:
+    def reshard(self, found: Sequence[Shard], serves: Ranges, end: int = 0) -> bool:
         """The cluster, as the master of the job's own shard sees it; whether that changes what its stream carries.
 
         Args:
             serves: slots of that master. What it serves no more is given up, once the stream has begun; what it serves
                 is taken, if no other node holds it.
+            end: stream offset behind all that came of what is given up.
         """
         with self._write() as (session, node, task):
             lay_out(session, task, found)
@@ -51,10 +53,36 @@ class Shards:
             held = members(read(node.shard["holds"])) | gained
             slots = (mine & now) | gained
             _say(session, node, "gives up", "the cluster has moved them", mine - now)
+            if late := (mine - now) & _closed(session, node, found):
+                why = "the shard that has them was cut over already, so their keys are not on the target any more"
+                _say(session, node, "loses", why, late)
             _say(session, node, "takes over", "its shard serves them now", gained)
-            node.shard = node.shard | {"slots": written(ranges(slots)), "holds": written(ranges(held))}
+            now_is: dict[str, Any] = {"slots": written(ranges(slots)), "holds": written(ranges(held))}
+            if mine - now:
+                gen, before = node.shard.get("drained", (0, 0))
+                now_is["drained"] = [node.gen, max(end, before if gen == node.gen else 0)]
+            node.shard = node.shard | now_is
             node.turn, node.in_sync = True, False
             return True
+
+    def others(self) -> list[int]:
+        """Numbers of the task's other nodes that write to the target still."""
+        with self._write() as (session, node, _task):
+            rest = select(Node.number).where(Node.task_id == node.task_id, Node.id != node.id)
+            return list(session.scalars(rest.where(Node.finished.is_(False))))
+
+    def stand(self, offset: int | None) -> bool:
+        """The stream stands still at an offset, to be closed there; None: it goes on. Whether all nodes of the task
+        stand still, or are closed: then each is to be closed where it stands, whatever it says afterwards."""
+        with self._write() as (session, node, _task):
+            rest = session.scalars(select(Node).where(Node.task_id == node.task_id, Node.id != node.id))
+            others = all(one.finished or (one.shard or {}).get("stands") is not None for one in rest)
+            row = node.shard or {}
+            if others and row.get("stands") is not None:
+                return True
+            if row.get("stands") != offset:
+                node.shard = row | {"stands": offset}
+            return others and offset is not None
 
     def holds(self, slots: Ranges) -> None:
         """The target says that this stream acts on no other slots any more: others may take those that it gave up."""
@@ -62,6 +90,12 @@ class Shards:
             if node.shard is not None:
                 held = members(slots) | members(read(node.shard["slots"]))
                 node.shard = node.shard | {"holds": written(ranges(held))}
+
+
+def carried(shard: Any) -> str | None:
+    """Which slots a node is to carry, of its column as a driver gives it; None: it is no cluster's."""
+    row = json.loads(shard) if isinstance(shard, str) else shard  # PostgreSQL's driver has read it
+    return None if row is None else str(row["slots"])
 
 
 def lay_out(session: Session, task: Task, found: Sequence[Shard]) -> None:
@@ -118,6 +152,13 @@ def _held(session: Session, node: Node) -> set[int]:
     mine = select(Node).where(Node.task_id == node.task_id, Node.id != node.id, Node.finished.is_(False))
     others = session.scalars(mine)
     return {slot for one in others if one.shard is not None for slot in members(read(one.shard["holds"]))}
+
+
+def _closed(session: Session, node: Node, found: Sequence[Shard]) -> set[int]:
+    """Slots of shards whose streams have ended at the target for good."""
+    over = session.scalars(select(Node).where(Node.task_id == node.task_id, Node.finished.is_(True)))
+    shards = [shard for one in over if one.shard is not None and (shard := _of(one.shard, found)) is not None]
+    return {slot for shard in shards for slot in members(shard.slots)}
 
 
 def _say(session: Session, node: Node, what: str, why: str, slots: set[int]) -> None:

@@ -25,7 +25,7 @@ from sync_tasks.store.database import Database
 from sync_tasks.store.lanes import LanesHandle
 from sync_tasks.store.query import Query
 from sync_tasks.store.receiving import Patience
-from sync_tasks.store.shards import Shards
+from sync_tasks.store.shards import Shards, carried
 from sync_tasks.store.touched import TouchedHandle
 from sync_tasks.throttle import Limits, stream_limits
 from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
@@ -44,7 +44,7 @@ AWAY_S = 1.0
 _others = aliased(Node)
 ORDERS = Query(
     select(
-        Node.wanted, Node.turn, Task.finishing, Task.cutover, Node.receive_bytes, Node.resting, Task.spec,
+        Node.wanted, Node.turn, Task.finishing, Task.cutover, Node.receive_bytes, Node.resting, Task.spec, Node.shard,
         select(func.count(_others.id)).where(_others.task_id == Task.id, _others.wanted).scalar_subquery(),
     )
     .join(Task, Task.id == Node.task_id)
@@ -114,11 +114,12 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
         """Beat of the lease; what is asked of the job. Raises Fenced when the lease is lost."""
         with self._lock, self._db.rows() as rows:
             leases.renew(rows, self._lease, self.owner, self.epoch)
-            ((wanted, turn, finishing, stage, receive_bytes, resting, spec, streams),) = rows(ORDERS, node=self.node_id)
-        limits = self._limits(spec, streams)
+            (row,) = rows(ORDERS, node=self.node_id)
+        wanted, turn, finishing, stage, receive_bytes, resting, spec, shard, streams = row
         orders = Orders(
-            bool(wanted), bool(turn), bool(finishing), stage == Stage.SETTLE, receive_bytes, bool(resting), limits
-        )
+            bool(wanted), bool(turn), bool(finishing), stage == Stage.SETTLE, receive_bytes, bool(resting),
+            self._limits(spec, streams), carried(shard),
+        )  # fmt: skip
         self._patience.on = orders.receive_bytes is not None
         return orders
 
@@ -178,20 +179,9 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
             if found is not None:
                 return found
             chunk = Chunk(
-                node_id=node.id,
-                task_id=task.id,
-                gen=gen,
-                seq=seq,
-                db=db,
-                shard=shard,
-                huge=huge,
-                path=path,
-                keys=keys,
-                bytes=size,
-                state=ChunkState.READY,
-                dispatched_at=self._clock(),
-                spool=self._spool,
-            )
+                node_id=node.id, task_id=task.id, gen=gen, seq=seq, db=db, shard=shard, huge=huge, path=path, keys=keys,
+                bytes=size, state=ChunkState.READY, dispatched_at=self._clock(), spool=self._spool,
+            )  # fmt: skip
             session.add(chunk)
             session.flush()
             chunk_id = chunk.id

@@ -555,6 +555,10 @@ NIL = 1  # the WATCH was spoiled
 ABORTED = 2  # EXECABORT, or EXEC refused
 
 
+WHOLE = -1
+"""In the place of a command's index: the script that they all stood in."""
+
+
 def transaction(
     data: bytes,
     pos: cython.Py_ssize_t,
@@ -569,8 +573,9 @@ def transaction(
 
     Returns (end or -1 when incomplete, COMMITTED / NIL / ABORTED, {index: error} of the plain ones and MULTI,
     {index: error} at queueing, {index: error} of the executed commands; EXEC's own error is at index `queued`
-    of the queueing ones, as is that of a script which was not queued).
-    Raises Malformed, also when the script itself has failed.
+    of the queueing ones, as is that of a script which was not queued). If the script itself has failed, all of its
+    commands have, and index WHOLE too.
+    Raises Malformed.
     """
     buf: cython.p_const_uchar = data
     end: cython.Py_ssize_t = len(data)
@@ -610,11 +615,16 @@ def transaction(
     if buf[pos] != 42 or _number(buf, pos + 1, end) != queued - fewer:
         raise Malformed("EXEC was not answered by as many replies as there were commands", pos)
     pos += 3 + _digits(queued - fewer)
-    if scripted:
+    first: cython.Py_ssize_t = 0
+    if scripted and buf[pos] == 45:
+        failed = dict.fromkeys(range(-1, scripted), _line(data, pos))
+        pos = _skip(buf, pos, end)
+        first = scripted
+    elif scripted:
         if buf[pos] != 42 or _number(buf, pos + 1, end) != scripted:
-            raise Malformed(f"the script of a window has failed: {_line(data, pos)[:300]!r}", pos)
+            raise Malformed("a script was not answered by as many replies as there were commands", pos)
         pos += 3 + _digits(scripted)
-    for i in range(queued):
+    for i in range(first, queued):
         if buf[pos] == 45:
             failed[i] = _line(data, pos)
         pos = _skip(buf, pos, end)

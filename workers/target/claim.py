@@ -15,7 +15,7 @@ from workers.target.link import TargetLink
 
 FIELDS = (
     b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held", b"extend",
-    b"number", b"windows", b"seendb", b"errors", b"fresh", b"extent", b"adding", b"back", b"script",
+    b"number", b"windows", b"seendb", b"errors", b"fresh", b"extent", b"adding", b"back", b"script", b"turn",
 )  # fmt: skip
 
 OVER_S = 30 * 86400
@@ -49,6 +49,7 @@ class Checkpoint:
     extent: of which databases and keys the target is what the source was at `offset`, as `Extent.text`; empty: an
     earlier version wrote it. adding: how far an addition to that is, as `workers.added` writes it. Both are written
     only by the windows that change them.
+    turn: of the lane whose extent it is, as `sync_tasks.lanes.Lane.turn`; written with it.
     back: of a target that is closed, where its own stream stood then, as `Point`; empty: not known.
     script: of a part of a cluster under a transform, by which script its stream goes, and since where, as `Since`.
     fresh_ms: a moment by the target's clock before which nothing behind `seen` was written at the source, or ALL_HELD;
@@ -74,6 +75,7 @@ class Checkpoint:
     adding: str = ""
     back: str = ""
     script: str = ""
+    turn: int = 0
 
     def fields(self) -> list[bytes]:
         """Name and value in turn, but the token's name, the target's own count, and what seldom changes."""
@@ -138,6 +140,7 @@ def _read(values: list[bytes | None]) -> Checkpoint | None:
             adding=(got[b"adding"] or b"").decode(),
             back=(got[b"back"] or b"").decode(),
             script=(got[b"script"] or b"").decode(),
+            turn=int(got[b"turn"] or 0),
         )
     except ValueError as e:
         hint = "start over with an empty target and a new state directory"

@@ -11,12 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sync_tasks.errors import ConnectionLost, Side
+from sync_tasks.errors import ConnectionLost, Retry, Side, TargetError
 from workers.codec.flat_cy import Flat
 from workers.codec.resp_cy import encode
 
 MOST_ARGUMENTS = 4000
 """That Lua's stack takes in one call, with room to spare (LUAI_MAXCSTACK is 8000)."""
+
+ALONE = b"KEYFERRY.ALONE"
+"""Before a command on all that a node has, and behind it slots as CLUSTER NODES writes them, with commas: it is
+executed only if the node serves these, no others, and none is on its way. What it empties is its own slots' then."""
 
 TEXT = b"""\
 if redis.replicate_commands then redis.replicate_commands() end
@@ -37,17 +41,40 @@ local function call(at, count)
   end
   return last
 end
-local out, at, refused = {}, 1, 0
+local function serves()
+  for line in string.gmatch(redis.call('CLUSTER', 'NODES'), '[^\\n]+') do
+    local found, at, mine = {}, 0, false
+    for word in string.gmatch(line, '%%S+') do
+      at = at + 1
+      if at == 3 then mine = string.find(word, 'myself', 1, true) end
+      if at > 8 then found[#found + 1] = word end
+    end
+    if mine then return table.concat(found, ',') end
+  end
+end
+local function alone(at, count)
+  if serves() ~= ARGV[at + 2] then return {err = 'ERR the node serves other slots by now'} end
+  if string.upper(ARGV[at + 3]) == 'FLUSHALL' then redis.call('SELECT', ARGV[1]) end
+  local before = KEYS[1] and redis.call('HGET', KEYS[1], 'refused')
+  local answer = redis.pcall(unpack(ARGV, at + 3, at + count))
+  if before then redis.call('HSET', KEYS[1], 'refused', before) end
+  return answer
+end
+local out, at, refused = {}, 2, 0
 while at <= #ARGV do
   local count = tonumber(ARGV[at])
-  local answer = call(at, count)
+  local answer
+  if ARGV[at + 1] == '%(alone)s' then answer = alone(at, count) else answer = call(at, count) end
   if type(answer) == 'table' and answer.err then refused = refused + 1 end
   out[#out + 1] = answer
   at = at + count + 1
 end
-if refused > 0 and KEYS[1] then redis.call('HINCRBY', KEYS[1], 'refused', refused) end
+if KEYS[1] and refused ~= 1 then
+  redis.call('SELECT', ARGV[1])
+  redis.call('HINCRBY', KEYS[1], 'refused', refused - 1)
+end
 return out
-""" % {b"most": MOST_ARGUMENTS}
+""" % {b"most": MOST_ARGUMENTS, b"alone": ALONE}
 
 
 def raise_away(line: bytes, scripted: bool = True) -> None:
@@ -59,25 +86,61 @@ def raise_away(line: bytes, scripted: bool = True) -> None:
         raise ConnectionLost(what, side=Side.TARGET, code="slot-moving", hint=hint)
 
 
-def script_head(arguments: int, counting: bytes = b"") -> bytes:
+def counted(ck: bytes) -> bytes:
+    """For behind a script that counts in this hash: one error, which the script takes off at its end. So it is counted
+    when the script itself has failed (SCRIPT KILL, a right that was taken away), and the rest of the transaction not.
+    """
+    return encode([b"HINCRBY", ck, b"refused", b"1"])
+
+
+def ended(line: bytes) -> TargetError:
+    """What is told of a script that has failed as a whole; nothing that it was to do is taken for done."""
+    return TargetError(
+        f"a script of Keyferry's was ended on the target: {line.decode(errors='replace').lstrip('-')}",
+        code="script-ended",
+        hint="do not end its scripts (SCRIPT KILL): see lua-time-limit there, and the target's own log; it tries again",
+        retry=Retry.OTHER,
+    )
+
+
+def check_alone(nodes: bytes, slots: str) -> None:
+    """Raise ConnectionLost unless a node serves just these slots, and none is on its way.
+
+    Args:
+        nodes: what it has answered to CLUSTER NODES.
+        slots: as `slots.written` gives them.
+    """
+    mine = next(line.split() for line in nodes.decode().splitlines() if "myself" in line.split()[2])
+    if ",".join(mine[8:]) != slots:
+        raise ConnectionLost(
+            "slots of the target cluster are on their way, and a command empties a whole node",
+            side=Side.TARGET,
+            code="slot-moving",
+            hint="it goes on once the slots have arrived",
+        )
+
+
+def script_head(arguments: int, counting: bytes = b"", home: int = 0) -> bytes:
     """The command's beginning; so many arguments follow, as `Flat` makes them.
 
     Args:
-        counting: a hash, in whose field `refused` the script counts the errors that commands have answered.
+        counting: a hash, in whose field `refused` the script counts the errors that commands have answered, less the
+            one of `counted`.
+        home: database of that hash.
     """
-    keys = [b"1", counting] if counting else [b"0"]
-    given = encode([b"EVAL", TEXT, *keys])
-    return b"*%d\r\n" % (2 + len(keys) + arguments) + given[given.index(b"\r\n") + 2 :]
+    before = [b"1", counting, b"%d" % home] if counting else [b"0", b"%d" % home]
+    given = encode([b"EVAL", TEXT, *before])
+    return b"*%d\r\n" % (2 + len(before) + arguments) + given[given.index(b"\r\n") + 2 :]
 
 
-def scripted(body: bytes | bytearray, counting: bytes = b"") -> bytes:
+def scripted(body: bytes | bytearray, counting: bytes = b"", home: int = 0) -> bytes:
     """Whole commands as one; nothing is nothing."""
     if not body:
         return b""
     flat = Flat()
     given = flat.feed(bytes(body))
     assert flat.whole
-    return script_head(flat.count, counting) + given
+    return script_head(flat.count, counting, home) + given
 
 
 AWAY = re.compile(rb"non local key|slot not served|cluster is down|^-?(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)", re.IGNORECASE)
@@ -85,7 +148,7 @@ AWAY = re.compile(rb"non local key|slot not served|cluster is down|^-?(MOVED|ASK
 Pieces = Iterator[bytes | bytearray]
 
 
-def scripted_pieces(pieces: Pieces, again: Pieces, counting: bytes) -> Iterator[bytes]:
+def scripted_pieces(pieces: Pieces, again: Pieces, counting: bytes, home: int = 0) -> Iterator[bytes]:
     """The same of commands that are not held in memory.
 
     Args:
@@ -95,7 +158,7 @@ def scripted_pieces(pieces: Pieces, again: Pieces, counting: bytes) -> Iterator[
     for piece in pieces:
         flat.feed(bytes(piece))
     assert flat.whole
-    yield script_head(flat.count, counting)
+    yield script_head(flat.count, counting, home)
     flat = Flat()
     for piece in again:
         yield flat.feed(bytes(piece))

@@ -79,6 +79,7 @@ class Window:
     selected: int | None = None  # and in which it ends
     beside: int = 0  # bytes of commands that others stand for
     wipes: bool = False  # empties or swaps the checkpoint's database: nothing may be in flight before it
+    serves: str = ""  # of a cluster: it empties a node, which must serve these slots and no others
     plain: list[list[bytes]] = field(default_factory=list)  # goes beside it, and before; may be executed again
     ahead: list[tuple[int, Parts]] = field(default_factory=list)
     """What is to be executed before it, in windows of our own: target database, and parts."""

@@ -27,10 +27,10 @@ from sync_tasks.errors import (
     named,
 )
 from sync_tasks.names import checkpoint_key, over_key
-from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, ReplyError, encode, transaction
+from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, WHOLE, ReplyError, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
 from workers.target.link import SILENCE_S, TargetLink, lost
-from workers.target.scripted import raise_away, scripted, scripted_pieces
+from workers.target.scripted import check_alone, counted, ended, raise_away, scripted, scripted_pieces
 from workers.target.window import Elsewhere as Elsewhere
 from workers.target.window import Run as Run
 from workers.target.window import Window as Window
@@ -89,6 +89,7 @@ class Chain:
         over = over_key(self.tok)
         self._watch = encode([b"WATCH", self.ck, self.tok, over]) + encode([b"PEXPIREAT", over, FAR])
         self._tail = encode([b"SELECT", db]) + encode([b"DEL", self.tok])
+        self._errors = counted(self.ck)
         self._count = encode([b"HINCRBY", self.ck, b"windows", b"1"])
 
     def push(self, window: Window) -> None:
@@ -96,6 +97,8 @@ class Chain:
         assert not (window.alone and self.flying)
         if window.plain:
             self._beside(window.plain)
+        if window.serves:
+            check_alone(self.link.ask(b"CLUSTER", b"NODES"), window.serves)
         assert self.pouring is None
         self.number += 1
         n = self.number
@@ -108,14 +111,15 @@ class Chain:
         # The count is gone with the database; all windows before are known to be there.
         count = encode([b"HSET", self.ck, b"windows", self._before + n]) if window.wipes else self._count
         here = encode([b"HSET", self.ck, *point.fields(), b"tok", self.tok])
-        end = b"".join((self._tail, encode([b"HSET", self.tok, n, b"1"]), count, here, EXEC))
+        errors = self._errors if window.commands and self.link.scripted else b""
+        end = b"".join((self._tail, encode([b"HSET", self.tok, n, b"1"]), count, here, errors, EXEC))
         if window.elsewhere:
             pieces = window.pieces()
             if self.link.scripted:
-                pieces = scripted_pieces(pieces, window.pieces(), self.ck)
+                pieces = scripted_pieces(pieces, window.pieces(), self.ck, self.db)
             self.pouring = chain(pieces, [end])
         else:
-            self._out += scripted(window.body, self.ck) if self.link.scripted else window.body
+            self._out += scripted(window.body, self.ck, self.db) if self.link.scripted else window.body
             self._out += end
         self.flying.append(window)
         self.flying_bytes += len(window.body) + window.beside
@@ -207,8 +211,8 @@ class Chain:
         pos = 0
         while self.flying:
             window = self.flying[0]
-            queued = window.commands + TAIL_COMMANDS
             inside = window.commands if self.link.scripted else 0
+            queued = window.commands + TAIL_COMMANDS + bool(inside)
             end, outcome, gate, refused, failed = transaction(self._in, pos, GATE_COMMANDS, queued, inside)
             if end < 0:
                 break
@@ -257,6 +261,8 @@ class Chain:
             raise error
         assert outcome == COMMITTED
         found: list[RefusedCommand] = []
+        if (whole := failed.pop(WHOLE, None)) is not None and window.start == window.end:
+            raise ended(whole)  # what it was to do is begun anew
         for index, line in failed.items():
             if index >= window.commands:
                 raise CannotContinue(

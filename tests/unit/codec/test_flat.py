@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sync_tasks.errors import Malformed
 from workers.codec.flat_cy import Flat
-from workers.codec.resp_cy import ABORTED, COMMITTED, encode, transaction
+from workers.codec.resp_cy import ABORTED, COMMITTED, WHOLE, encode, transaction
 from workers.target.scripted import scripted, scripted_pieces
 
 COMMANDS = st.lists(st.lists(st.binary(max_size=30), min_size=1, max_size=12), min_size=1, max_size=12)
@@ -46,5 +46,11 @@ def test_the_answers_of_a_script_count_as_those_of_its_commands() -> None:
         assert transaction(data[:end], 0, 1, 4, 3)[0] == -1
     data = b"+OK\r\n+OK\r\n-MOVED 1 h:1\r\n-ERR y\r\n-EXECABORT z\r\n"
     assert transaction(data, 0, 1, 4, 3) == (len(data), ABORTED, {}, {4: b"-MOVED 1 h:1", 3: b"-ERR y"}, {})
-    with pytest.raises(Malformed, match="the script of a window has failed"):
-        transaction(b"+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n-ERR broken\r\n+OK\r\n", 0, 1, 4, 3)
+    with pytest.raises(Malformed, match="as many replies"):
+        transaction(b"+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n*1\r\n:1\r\n+OK\r\n", 0, 1, 4, 3)
+
+
+def test_a_script_that_fails_has_done_none_of_its_commands() -> None:
+    data = b"+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n-ERR broken\r\n-ERR tail\r\n"
+    failed = {**dict.fromkeys((WHOLE, 0, 1, 2), b"-ERR broken"), 3: b"-ERR tail"}
+    assert transaction(data, 0, 1, 4, 3) == (len(data), COMMITTED, {}, {}, failed)

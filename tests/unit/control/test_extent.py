@@ -80,3 +80,15 @@ def test_what_narrows_is_covered(
     before: tuple[dict[int, int] | None, FilterSpec], after: tuple[dict[int, int] | None, FilterSpec], covered: bool
 ) -> None:
     assert Extent.of(*before).covers(Extent.of(*after)) is covered
+
+
+def test_without_some_slots() -> None:
+    """All of them are another thing than none."""
+    whole = Extent.of({0: 0}, FilterSpec())
+    assert whole.without(()) == whole
+    assert whole.without(((0, 99), (16383, 16383))).slots == ((100, 16382),)
+    some = Extent.of({0: 0}, FilterSpec(), ((5, 9),))
+    assert some.without(((7, 7),)).slots == ((5, 6), (8, 9))
+    nothing = some.without(((0, 16383),))
+    assert nothing.slots == ()
+    assert nothing.without(((1, 1),)).slots == ()

@@ -96,3 +96,48 @@ def test_a_node_that_is_cut_over_holds_nothing(handles: list[StreamHandle]) -> N
     now = [shard("a", ((0, 9989),), "a2"), shard("b", ((9990, 16383),))]
     handles[0].finished()
     assert handles[1].reshard(now, now[1].slots)
+
+
+def test_where_slots_were_given_up_is_kept(handles: list[StreamHandle]) -> None:
+    """Offsets behind another snapshot are those of another stream, perhaps."""
+    giver = handles[0]
+    for last, end, kept in ((9989, 500, (1, 500)), (9979, 400, (1, 500)), (9969, 600, (1, 600))):
+        serves = ((0, last),)
+        assert giver.reshard([shard("a", serves, "a2"), B], serves, end)
+        assert of(giver).drained == kept
+    giver.holds(of(giver).slots)
+    giver.begin_snapshot("another", 1, 0, None, None)
+    giver.begin_stream()
+    assert giver.reshard([shard("a", ((0, 99),), "a2"), B], ((0, 99),), 40)
+    assert of(giver).drained == (2, 40)
+
+
+def test_a_job_hears_what_its_node_is_to_carry(handles: list[StreamHandle]) -> None:
+    assert [handle.renew().slots for handle in handles] == ["0-9999", "10000-16383"]
+    serves = ((0, 5), (9000, 9999))
+    assert handles[0].reshard([shard("a", serves, "a2"), B], serves)
+    assert handles[0].renew().slots == "0-5,9000-9999"
+
+
+def test_none_is_closed_before_all_stand_still(handles: list[StreamHandle]) -> None:
+    one, other = handles
+    assert not one.stand(100)
+    assert not one.stand(None), "it goes on"
+    assert not other.stand(70)
+    assert one.stand(110)
+    assert other.stand(None), "it may not go on any more"
+    assert other.stand(75)
+    other.finished()
+    assert one.stand(None)
+    assert other.others() == [0]
+    assert one.others() == []
+
+
+def test_slots_that_go_to_a_shard_that_is_closed_are_told(
+    store: Store, task_id: int, handles: list[StreamHandle]
+) -> None:
+    handles[1].finished()
+    now = [shard("a", ((0, 9989),), "a2"), shard("b", ((9990, 16383),))]
+    assert handles[0].reshard(now, now[0].slots)
+    (told,) = [event.text for event in store.events(task_id) if "loses" in event.text]
+    assert "node 0 loses slots 9990-9999: the shard that has them was cut over already" in told

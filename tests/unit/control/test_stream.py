@@ -75,6 +75,8 @@ WRITES = {
     "change_lanes": lambda h: h.change_lanes([], []),
     "lay_out": lambda h: h.lay_out([]),
     "reshard": lambda h: h.reshard([], ()),
+    "others": lambda h: h.others(),
+    "stand": lambda h: h.stand(7),
     "holds": lambda h: h.holds(()),
     "settle_lanes": lambda h: h.settle_lanes([1]),
     "close_lanes": lambda h: h.close_lanes({}),

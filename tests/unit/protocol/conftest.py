@@ -61,6 +61,7 @@ class Port:
         self.opened = 0
         self.events: list[str] = []
         self.moved = False
+        self.rest: list[int] = []  # numbers of the other source nodes
 
     def node(self) -> NodeView:
         return self.view
@@ -105,6 +106,14 @@ class Port:
     def receive_no_more(self, why: str) -> None: ...
 
     def reread(self) -> None: ...
+
+    def holds(self, _: Any) -> None: ...
+
+    def stand(self, _: int | None) -> bool:
+        return True
+
+    def others(self) -> list[int]:
+        return self.rest
 
     def fail(self, error: KeyferryError) -> None:
         raise error

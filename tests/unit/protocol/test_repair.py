@@ -56,8 +56,11 @@ class Mirrored:
         self.epoch = 3
         self.owners: list[Applier] = []
         self.ports: list[Port] = []
-        begun = Chained(target)
-        begun.link.close()
+        self.begin()
+
+    def begin(self) -> None:
+        """The first checkpoint."""
+        Chained(self.target).link.close()
 
     @property
     def end(self) -> int:

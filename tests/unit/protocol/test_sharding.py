@@ -23,6 +23,9 @@ class World:
         self.serves: Ranges = ((0, 9999),)
         self.row: Ranges | None = self.serves
         self.asked: list[Ranges] = []
+        self.ends: list[int] = []
+        self.said: list[int | None] = []
+        self.all_stand = False
         self.closed = False
 
     def cluster(self) -> str:
@@ -36,9 +39,14 @@ class World:
     def close(self) -> None:
         self.closed = True
 
-    def reshard(self, found: Any, serves: Ranges) -> bool:
+    def reshard(self, found: Any, serves: Ranges, end: int) -> bool:
         self.asked.append(serves)
+        self.ends.append(end)
         return False
+
+    def stand(self, offset: int | None) -> bool:
+        self.said.append(offset)
+        return self.all_stand
 
     def node(self) -> Any:
         return SimpleNamespace(slot_ranges=self.row)
@@ -87,8 +95,9 @@ def test_a_slot_is_given_up_behind_all_that_came_of_it(world: World) -> None:
     assert world.asked[-1] == ((0, 9999),)
     slots.look(None)
     assert world.asked[-1] == ((0, 9999),), "it does not stream"
+    assert world.ends[-1] == 0
     slots.look(150)
-    assert world.asked[-1] == ((0, 9989),)
+    assert (world.asked[-1], world.ends[-1]) == (((0, 9989),), 150)
     assert not slots.steady
 
 
@@ -122,3 +131,52 @@ def test_a_job_whose_node_has_other_slots_by_now_is_to_end(world: World) -> None
     world.row = world.serves
     slots.look(100)
     assert slots.stale
+
+
+def test_a_job_ends_when_the_database_says_other_slots_than_it_began_with(world: World) -> None:
+    """It was brought back from a backup, perhaps: nothing that the cluster says has changed."""
+    slots = world.slots()
+    for said in ("0-9999", None):
+        slots.heard(said)
+        assert not slots.stale
+    slots.heard("0-9998")
+    assert slots.stale
+
+
+def test_whole_is_a_shard_that_serves_all_that_is_carried(world: World) -> None:
+    slots = world.slots()
+    assert not slots.whole, "nobody has looked yet"
+    world.mark, world.serves = "[17->-b]", ((0, 10999),)
+    slots.look(100)
+    assert slots.whole
+    assert not slots.steady
+    world.serves = ((0, 9998),)
+    slots.look(100)
+    assert not slots.whole
+
+
+def test_a_stream_stands_still_only_where_no_slot_is_on_its_way(world: World) -> None:
+    slots = world.slots()
+    slots.stand(None)
+    assert world.said == [None], "an earlier owner may have said that it stands"
+    slots.stand(None)
+    assert world.said == [None]
+    slots.look(100)
+    world.mark = "[17->-b]"
+    slots.stand(100)
+    assert world.said == [None], "it was looked once more"
+    world.mark = ""
+    slots.look(100)
+    slots.stand(100)
+    slots.stand(100)
+    assert world.said == [None, 100, 100]
+    world.mark = "[17->-b]"
+    slots.look(100)
+    slots.stand(100)
+    assert world.said[-1] is None
+    world.mark, world.all_stand = "", True
+    slots.stand(120)
+    assert slots.closing
+    slots.look(100)
+    slots.stand(None)
+    assert world.said[-1] == 120, "it does not go on any more"

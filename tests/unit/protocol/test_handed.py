@@ -1,0 +1,152 @@
+"""Slots that pass from one source node to another, where the target has not come so far, or has fallen back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sync_tasks.extent import Extent
+from sync_tasks.names import checkpoint_key
+from sync_tasks.slots import ALL, Ranges, members, ranges, slot
+from sync_tasks.views import ShardView
+from tests.servers import Server
+from tests.unit.protocol.conftest import NODE, UID, Port, endpoint, until
+from tests.unit.protocol.test_adding import Changing
+from workers.apply import Applier
+from workers.scope import Scope
+
+MOVED = slot(b"moved")
+LEFT = ranges(members(ALL) - {MOVED})
+OTHER = checkpoint_key(UID, 1)
+
+
+class Slotted(Changing):
+    """A stream of a cluster's shard.
+
+    slots: that the next owner carries. drained: as of its node. serves: whether its shard has them.
+    """
+
+    def __init__(self, source: Server, target: Server, directory: Path) -> None:
+        super().__init__(source, target, directory)
+        self.slots: Ranges = ALL
+        self.drained = (0, 0)
+        self.serves = True
+
+    def own(self) -> Applier:
+        self.extents.append(Extent.of(self.databases, self.filter, self.slots).text)
+        shard = ShardView(("a",), "a:1", self.slots, self.slots, self.drained)
+        self.ports.append(Port(self.task, replace(NODE, shard=shard), self.epoch + len(self.owners)))
+        self.ports[-1].rest = [1]
+        made = Applier(
+            endpoint(self.target), self.ports[-1], self.log, self.questions(), self.directory,  # type: ignore[arg-type]
+            Scope(self.databases, self.filter, self.slots), 0, self.known,
+        )  # fmt: skip
+        made.extending.serves = lambda: self.serves
+        self.owners.append(made)
+        made.start()
+        return made
+
+    def carry(self, slots: Ranges) -> Applier:
+        """The owner of other slots; the one before ends at a checkpoint."""
+        for owner in self.owners:
+            owner.stop_event.set()
+            self.log.wake()
+            owner.join(10)
+        self.slots = slots
+        return self.own()
+
+    def is_whole(self) -> bool:
+        return self.extent == Extent.of(self.databases, self.filter, self.slots)
+
+
+@pytest.fixture
+def slotted(tmp_path: Path, source: Server, target: Server) -> Iterator[Slotted]:
+    made = Slotted(source, target, tmp_path)
+    yield made
+    made.stop()
+
+
+def begin(made: Slotted) -> None:
+    owner = made.own()
+    made.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"], [b"SET", b"{moved}too", b"1"])
+    assert until(made.in_step), owner.error
+
+
+def test_a_target_from_before_slots_were_given_up_is_brought_to_there(slotted: Slotted) -> None:
+    """It was further, and fell back. The stream deletes each key that moves away, and does not act on it any more."""
+    begin(slotted)
+    slotted.stop()
+    end = slotted.do(0, [b"DEL", b"moved"], [b"INCR", b"stays"], [b"UNLINK", b"{moved}too"])
+    slotted.drained = (1, end)
+    owner = slotted.carry(LEFT)
+    assert until(lambda: slotted.is_whole() and slotted.committed()), owner.error
+    with slotted.target.client() as client:
+        assert client.mget("moved", "{moved}too", "stays") == [None, None, b"2"]
+
+
+@pytest.mark.parametrize("drained", [(1, 0), (2, 1 << 40)], ids=["it has all of it", "of another snapshot"])
+def test_what_others_have_put_since_is_left_to_them(slotted: Slotted, drained: tuple[int, int]) -> None:
+    begin(slotted)
+    slotted.stop()
+    slotted.drained = drained
+    slotted.do(0, [b"INCR", b"stays"])
+    owner = slotted.carry(LEFT)
+    assert until(lambda: slotted.is_whole() and slotted.committed()), owner.error
+    with slotted.target.client() as client:
+        assert client.get("moved") == b"1"
+
+
+def test_a_source_that_was_emptied_meanwhile_is_loaded_anew(slotted: Slotted) -> None:
+    """Which keys are gone the stream does not say then."""
+    begin(slotted)
+    slotted.stop()
+    slotted.drained = (1, slotted.do(0, [b"FLUSHALL"], [b"SET", b"moved", b"2"], [b"DEL", b"moved"]))
+    slotted.carry(LEFT)
+    assert until(lambda: slotted.log.anew)
+    assert not slotted.is_whole()
+
+
+def waits(true: Callable[[], bool]) -> bool:
+    """Whether it is not so for a while."""
+    deadline = time.monotonic() + 0.7
+    while time.monotonic() < deadline:
+        if true():
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_slot_is_not_begun_with_while_the_target_says_that_it_is_anothers(slotted: Slotted) -> None:
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step), owner.error
+    with slotted.target.client() as client:
+        theirs = Extent.of({0: 0}, slotted.filter, ((MOVED, MOVED),)).text
+        client.hset(OTHER, mapping={"state": "streaming", "extent": theirs})
+        owner = slotted.carry(ALL)
+        assert waits(lambda: bool(client.exists("moved")) or slotted.is_whole())
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(lambda: client.get("stays") == b"2"), "the stream goes on"
+        client.hset(OTHER, "extent", Extent.of({0: 0}, slotted.filter, ()).text)
+        assert until(slotted.in_step), owner.error
+        assert client.get("moved") == b"1"
+
+
+def test_a_slot_that_is_not_at_the_source_is_not_begun_with(slotted: Slotted) -> None:
+    """The database has fallen back to before it was given away: its keys would be taken for deleted."""
+    begin(slotted)
+    owner = slotted.carry(LEFT)
+    slotted.client.delete("moved", "{moved}too")
+    assert until(slotted.is_whole), owner.error
+    slotted.serves = False
+    owner = slotted.carry(ALL)
+    with slotted.target.client() as client:
+        assert waits(lambda: not client.exists("moved"))
+        slotted.serves = True
+        assert until(slotted.in_step), owner.error
+        assert not client.exists("moved")
