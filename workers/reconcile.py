@@ -38,9 +38,13 @@ from workers.told import Told
 
 SCANNED = 1000
 BATCH = 50
-"""Keys that are compared at once."""
+"""Keys that either side is asked for at once."""
+PAGE_BYTES = 4 << 20
+"""Of values of the source, about, for which the target is awaited once."""
 MOST_LACKING = 50_000
 """So many keys of the target that the source lacks are looked up at once among those that were brought."""
+State = tuple[bytes | Kept | None, int]
+"""Payload, and time in ms since the epoch; -1: none, -2: no such key."""
 Steps = Iterator[bool]
 """Of the work; each says whether something was done, and not only waited for."""
 
@@ -135,26 +139,36 @@ class Reconciling:
             cursor, names = self._source.scan(db, max(cursor, 0), SCANNED)
             mine = [one for one in _theirs(dict.fromkeys(names)) if self._scope.takes(db, one)]
             self.tally.keys += len(mine)
-            for at in range(0, len(mine), BATCH):
-                yield from self._compare(db, mine[at : at + BATCH], there)
+            while mine:
+                said, size = dict[bytes, State](), 0
+                while mine and size < PAGE_BYTES:
+                    yield from self._paced(2 * BATCH)
+                    said |= self._said(db, mine[:BATCH])
+                    size, mine = sum(len(value) for value, _ in said.values() if isinstance(value, bytes)), mine[BATCH:]
+                    yield True
+                yield from self._compare(db, said, there)
             yield True
 
-    def _compare(self, db: int, names: list[bytes], there: _There) -> Steps:
-        """Tell those that the target has otherwise."""
-        yield from self._paced(2 * len(names))
+    def _said(self, db: int, names: list[bytes]) -> dict[bytes, State]:
+        """What the source has."""
         keys = [(db, name) for name in names]
         said = self._source.values(keys)
-        times = self._source.exact(keys, said)
+        return dict(zip(names, zip(said.values, self._source.exact(keys, said), strict=True), strict=True))
+
+    def _compare(self, db: int, said: dict[bytes, State], there: _There) -> Steps:
+        """Tell those that the target has otherwise."""
         upto, to = self._log.end or 0, self._scope.target(db)
         assert to is not None
         while (self._committed() or 0) < upto:
             yield False
-        found = there.read(to, names)
-        for at, value, when in zip(keys, said.values, times, strict=True):
-            other, time_ms = found.get(at[1], (None, -2))
-            if not (self._is_due(when, time_ms) and alike(value, other, (0, self._extend_ms, FIELD_HOLD))):
-                self._tell(at)
-        yield True
+        names = list(said)
+        for at in range(0, len(names), BATCH):
+            found = there.read(to, names[at : at + BATCH])
+            for name, (other, time_ms) in found.items():
+                value, when = said[name]
+                if not (self._is_due(when, time_ms) and alike(value, other, (0, self._extend_ms, FIELD_HOLD))):
+                    self._tell((db, name))
+            yield True
 
     def _is_due(self, when: int, there: int) -> bool:
         """Whether a time on the target is what the stream makes of the source's."""
@@ -240,9 +254,9 @@ class _There:
             link = TargetLink(place, f"keyferry-{task.uid}-values", task.home)
             self._parts.append((slots, link, Expiries(place, task.home, fields=False)))
 
-    def read(self, db: int, names: list[bytes]) -> dict[bytes, tuple[bytes | Kept | None, int]]:
-        """Payloads, and times in ms since the epoch; -1: none, -2: no such key."""
-        found: dict[bytes, tuple[bytes | Kept | None, int]] = {}
+    def read(self, db: int, names: list[bytes]) -> dict[bytes, State]:
+        """What is there; of a cluster whose slots have moved, not of all."""
+        found: dict[bytes, State] = {}
         for slots, link, times in self._parts:
             mine, aside = [name for name in names if has(slots, name)], Aside(self._spool)
             ask: list[list[bytes | int]] = [[b"SELECT", db]]

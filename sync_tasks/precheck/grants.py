@@ -15,7 +15,8 @@ LATER = "+function|list"
 SCANNING = ("+info", "+time", "+select", "+scan", "+randomkey", "+dump", "+pttl", "+pexpiretime", "+multi", "+exec",
             "+discard", "+ping", "+client|setname", "+function|list")  # fmt: skip
 """What the reader `scan` needs of a source."""
-LISTENING = ("+psubscribe", "+exists", "+memory|usage", "+config|get", "&__keyevent@*__:*", "&__keyspace@*__:*")
+LISTENING = ("+psubscribe", "+exists", "+memory|usage", "+config|get", "resetchannels", "&__keyevent@*__:*",
+             "&__keyspace@*__:*")  # fmt: skip
 """What it needs besides, to follow it by its notifications. Without CONFIG GET nobody can see whether there are any."""
 CLUSTER = {Side.SOURCE: ("+cluster", "+eval"), Side.TARGET: ("+cluster",)}
 """Of a cluster, besides: who serves what; and keys of several slots are read at one moment by a script alone."""

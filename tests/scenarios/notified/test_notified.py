@@ -80,12 +80,12 @@ def test_processes_die_and_the_subscription_is_cut(server: StartServer, ferry: S
     source, target = server("redis-7.0", config=TELLS), server("redis-7.0")
     fill(source.client(), 2000)
     client = source.client()
-    for start in range(0, 40_000, 20_000):
-        client.mset({f"mass:{n}": n for n in range(start, start + 20_000)})
+    for start in (0, 10_000):
+        client.mset({f"mass:{n}": n for n in range(start, start + 10_000)})
     config = FOLLOWED + "[throttle.full]\nsource_qps = 20000\n"
     with Traffic(source, mix="unswapped"):
         run = ferry(Listener(source), target, config=config, load_workers=2)
-        until(lambda: target.client().dbsize() > 5000, "it loads")
+        until(lambda: target.client().dbsize() > 3000, "it loads")
         run.kill("load worker", child=True)
         cut(source)
         run.kill("stream worker", child=True)
@@ -206,12 +206,11 @@ def test_a_target_that_is_a_cluster(server: StartServer, cluster: StartCluster, 
     fill(source.client(), 2000)
     with Traffic(source, clients=2, rate=1500, mix="unswapped", databases=(0,)):
         run = ferry(source, target, config=FOLLOWED + "[databases]\n0 = 0\n")
-        run.wait_in_sync()
+        run.wait_phase("synchronizing")
         run.kill("stream worker", child=True)
         source.client().delete(*source.client().keys("t:set:*"))  # nobody listens
-        run.wait_in_sync()
+        until(lambda: passes(run), "it has compared all keys")
     quiet(run, source, target)
-    assert passes(run)
     until(lambda: not differences(source.client(), target.client()), "equal", timeout=20)
 
 
