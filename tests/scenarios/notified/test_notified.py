@@ -226,8 +226,13 @@ def test_databases_that_are_merged(server: StartServer, ferry: StartFerry) -> No
         one.delete(f"k:{n}")
         two.set(f"k:{n}", 3)
     two.delete("l:0")
+    one.set("both", 1)
+    two.set("both", 2)
+    quiet(run, source, target)
+    one.delete("both")
     quiet(run, source, target)
     there = target.client(db=5)
+    assert there.getdel("both") == b"2"
     wanted = {f"k:{n}".encode(): b"3" if n < 100 else b"1" for n in range(200)}
     wanted |= {f"l:{n}".encode(): b"2" for n in range(1, 200)}
     assert dict(zip(there.keys(), there.mget(there.keys()), strict=True)) == wanted

@@ -106,6 +106,9 @@ def test_what_is_told_is_written_behind_it(telling: Server, target: Server, tmp_
             receiver.join()
         found = words(receiver.log, start)
         assert found[0] == [b"SELECT", b"0"]
+        first = Cursor(receiver.log, start).read()
+        assert first is not None
+        assert first.replid != REPLID
         assert [one[0] for one in found if one[1] == b"late"] == [b"RESTORE", b"DEL"]
         assert b"same" not in [one[1] for one in found], "the target has it"
         stored = next(one for one in found if one[1] == b"k")
