@@ -55,8 +55,9 @@ def test_under_traffic(to: str, server: StartServer, cluster: StartCluster, sync
     target = server("redis-7.0") if to == "a server" else cluster("redis-7.0")
     prepare(source)
     run = sync(source.url(), target.url())
-    with Writers(source, clients=3 if isinstance(target, Server) else 1):
-        in_follow(run, target.client())
+    in_follow(run, target.client())
+    with Writers(source, clients=3 if isinstance(target, Server) else 1) as writers:
+        until(lambda: writers.written > 200, "traffic")
         plant(target.client())
         code, found = repair(source, target)
     assert code == 0, found
