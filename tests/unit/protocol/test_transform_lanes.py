@@ -9,6 +9,7 @@ import pytest
 
 from sync_tasks.errors import ControlError, Retry, TransformError
 from sync_tasks.lanes import Lane, lanes_of
+from sync_tasks.names import checkpoint_key
 from sync_tasks.slots import slot
 from sync_tasks.topology import Shard
 from sync_tasks.transform.script import Script
@@ -17,10 +18,13 @@ from tests.unit.protocol.test_translate import clock, commands, feed
 from workers import lane_script
 from workers.lane_script import Since, agreed
 from workers.older import REFUSED
+from workers.own_keys import own_keys
 from workers.scope import Scope
 from workers.target.claim import FINISHED, STREAMING
 from workers.target.knows import Knows
+from workers.target.windows import Window
 from workers.transform_lanes import LaneTransformer
+from workers.transformers import rewriter_of
 from workers.translate import Translator
 
 LANES = lanes_of([Shard(((0, 8191),), ("h", 1), (), "a"), Shard(((8192, 16383),), ("h", 2), (), "b")])
@@ -113,6 +117,17 @@ def test_a_call_has_nothing_of_those_before() -> None:
     assert [script.run(0, [b"SET", b"k", b"v"]) for _ in range(2)] == [[(None, [b"SET", b"k", b"1"])]] * 2
 
 
+def test_a_part_of_a_cluster_has_its_script_run_anew() -> None:
+    spec = TransformSpec(lua="n = 0 function transform(db, argv) n = n + 1 return {'SET', argv[2], n} end")
+    told: Any = lambda *_: []  # noqa: E731
+    for lane, values in ((None, [b"1", b"2"]), (LANES[0], [b"1", b"1"])):
+        made = rewriter_of(spec)(Scope(None, lane=lane, shown=lane is not None), clock(), 0, told, told, told)
+        window = Window()
+        for _ in values:
+            made.write("", [b"SET", key(0), b"x"], 0, 0, 0, window)
+        assert [command[2] for command in commands(window) if command[0] == b"SET"] == values
+
+
 # --- by which script
 
 
@@ -180,3 +195,9 @@ def test_a_script_is_the_same_with_other_empty_lines_around_it() -> None:
     assert TransformSpec(lua=f"\n{lua}\n").digest == TransformSpec(lua=lua).digest
     assert TransformSpec(lua=lua + " -- other").digest != TransformSpec(lua=lua).digest
     assert TransformSpec().digest == ""
+
+
+def test_a_flush_leaves_it_known_which_script_it_is() -> None:
+    put = own_keys("uid", 0, 0, 1, b"tok", "extent", str(Since("abc", 7)))([0])
+    assert [b"HSET", checkpoint_key("uid", 0), b"script", b"abc:7"] in put
+    assert not any(b"script" in command for command in own_keys("uid", 0, 0, 1, b"tok", "extent")([0]))
