@@ -116,7 +116,8 @@ def _where(parts: SplitResult, query: dict[str, str], side: Side) -> dict[str, A
 def _cluster(parts: SplitResult, side: Side) -> dict[str, Any]:
     """Some nodes of a cluster, from which the others are learned."""
     if parts.path.strip("/") not in ("", "0"):
-        raise _wrong(side, "a cluster has one database", "leave out what stands behind the addresses")
+        hint = "leave out what stands behind the addresses; the setting `databases` says which of several"
+        raise _wrong(side, "a cluster is named without a database", hint)
     return {"nodes": _nodes(parts, side, DEFAULT_PORT), "db": None}
 
 

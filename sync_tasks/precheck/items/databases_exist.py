@@ -10,6 +10,9 @@ from sync_tasks.precheck.facts import refusal
 from sync_tasks.precheck.item import Answer, Item, passed
 from sync_tasks.precheck.scene import Scene
 
+ABSENT = ("out of range", "invalid DB index", "not allowed in cluster mode")
+"""What servers answer to SELECT of a database that they do not have."""
+
 
 def _source(scene: Scene) -> Answer:
     return _exist(scene, Side.SOURCE, set(scene.scope or ()))
@@ -36,16 +39,22 @@ def _select(scene: Scene, side: Side, wanted: set[int], client: Any) -> None:
             try:
                 connection.execute_command("SELECT", db)
             except ResponseError as error:
-                if "out of range" not in str(error) and "invalid DB index" not in str(error):
+                if not any(words in str(error) for words in ABSENT):
                     raise
-                hint = (
-                    f"raise 'databases' in the target's configuration above {db}, or map {db} elsewhere"
-                    if side is Side.TARGET
-                    else "name a database that the source has"
-                )
-                raise refusal(
-                    side, f"{scene.endpoint(side).address()} has no database {db}", hint, "no-such-database"
-                ) from error
+                endpoint = scene.endpoint(side)
+                hint = _hint(side, db, endpoint.is_cluster)
+                raise refusal(side, f"{endpoint.address()} has no database {db}", hint, "no-such-database") from error
+
+
+def _hint(side: Side, db: int, cluster: bool) -> str:
+    if side is Side.SOURCE:
+        return "name a database that the source has"
+    if cluster:
+        return (
+            f"map {db} to 0, or leave it out: a cluster has database 0 alone, but for Valkey from 9.0 on, where"
+            " 'cluster-databases' in each node's configuration says how many"
+        )
+    return f"raise 'databases' in the target's configuration above {db}, or map {db} elsewhere"
 
 
 def _item(side: Side, why: str, ask: Any, needs: frozenset[Side]) -> Item:

@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sync_tasks import Client
 from tests.clusters import differences
 from tests.run_up import Up
@@ -17,6 +19,7 @@ from workers.codec.slots_cy import slot
 TAGS = [b"n%d" % number for number in range(6)]
 
 
+@pytest.mark.rare
 def test_while_slots_move(server: StartServer, cluster: StartCluster, tmp_path: Path) -> None:
     """Nobody writes but whoever moves them; no key may be missing, whichever shard is closed first."""
     source, target = cluster("redis-7.0"), server("redis-7.0")

@@ -77,7 +77,7 @@ BAD = [
     ("http://h", "unknown scheme 'http'"),
     ("redis+sentinel://h:1", "names no master"),
     ("redis+sentinel://h:1/m/1", "names no master"),
-    ("redis+cluster://h:1/3", "one database"),
+    ("redis+cluster://h:1/3", "without a database"),
     ("redis+cluster://h:1,", "no host"),
     ("redis+cluster://h:1,k:0", "port"),
     ("redis+cluster://h?sentinel_username=x", "unknown setting"),

@@ -26,7 +26,10 @@ from workers.scope import Scope
 from workers.target import scripted, windows
 from workers.target.claim import STREAMING, Checkpoint
 
-KINDS = ["redis-7.0", "valkey-9.1", "redis-6.2", "redis-8.2", "valkey-8.1"]
+KINDS = [
+    "redis-7.0", "valkey-9.1", *(pytest.param(kind, marks=pytest.mark.rare) for kind in ("redis-6.2", "redis-8.2")),
+    pytest.param("valkey-8.1", marks=pytest.mark.rare),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
