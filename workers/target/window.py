@@ -87,7 +87,7 @@ class Window:
     @property
     def alone(self) -> bool:
         """Whether nothing may be in flight before it."""
-        return self.wipes or bool(self.plain)
+        return self.wipes or bool(self.plain) or bool(self.serves)
 
     @property
     def size(self) -> int:
