@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
-import signal
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from types import FrameType
 from typing import Any
 
 from sync_tasks.errors import ControlError
 from sync_tasks.settings import PREFIX, Settings
 from sync_tasks.supervise import listening
+from sync_tasks.supervise.process import end_by_signals
 
 OPEN = ("/metrics", "/healthcheck")
 """Pages of Flower's that ask for no password: beyond this machine they are not there."""
@@ -62,8 +60,7 @@ def serve(settings: Settings, password: str, sockets: list[socket.socket], ready
 
     from sync_tasks.app import make_app
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _end)
+    end_by_signals()
     logging.getLogger("tornado.access").setLevel(logging.ERROR)  # else a line for each refused or unknown address
     options.basic_auth = [f"{settings.flower_user}:{password}"]
     options.max_tasks = MAX_TASKS
@@ -84,11 +81,6 @@ def serve(settings: Settings, password: str, sockets: list[socket.socket], ready
     app.events.start()
     app.started = True
     app.io_loop.start()
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    # Not the default action: the first process of a container has none.
-    os._exit(128 + number)
 
 
 def _closed() -> type[Any]:

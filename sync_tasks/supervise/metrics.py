@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 
 from sync_tasks.settings import PREFIX, Settings
 from sync_tasks.supervise import listening
+from sync_tasks.supervise.process import end_by_signals
 
 PORT = 9754
 """Of `keyferry metrics`, unless another is set."""
@@ -53,8 +53,7 @@ def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]
     from sync_tasks.observe.spooled import SpoolUse
     from sync_tasks.store.database import Database
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    end_by_signals()
     found = CollectorRegistry()
     found.register(Installation(Database(settings.database()), SpoolUse(settings.spool)))
 

@@ -14,6 +14,7 @@ import yaml
 from sqlalchemy.engine import make_url
 
 from tests.hosts import Host, Installation, Process
+from tests.servers import free_port
 
 FILE = Path(__file__).parents[2] / "deploy" / "compose" / "compose.yaml"
 VARIABLE = re.compile(r"\$\{(\w+)(?::([?-])([^}]*))?\}")
@@ -144,6 +145,8 @@ class Composed:
         made["KEYFERRY_BROKER_URL"] = made["KEYFERRY_BROKER_URL"].replace("@broker:6379/", f"@{address}/")
         assert address in made["KEYFERRY_BROKER_URL"]
         made["KEYFERRY_SPOOL_DIR"] = str(self.spool)
+        if "KEYFERRY_METRICS_PORT" in made:
+            made["KEYFERRY_METRICS_PORT"] = str(free_port())
         if "KEYFERRY_FLOWER_PORT" in made:
             made["KEYFERRY_FLOWER_PORT"] = settings["KEYFERRY_FLOWER_PORT"]
         return made

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryptography.fernet import Fernet
 
 from sync_tasks.settings import PREFIX, Settings
@@ -18,7 +19,9 @@ from sync_tasks.supervise.worker import DRAIN_WITHIN_S
 from tests.deploy.commands import parses
 from tests.deploy.compose import FILE, Service, Unset, read, services
 
-SECRETS = dict.fromkeys(("POSTGRES_PASSWORD", "BROKER_PASSWORD", "FLOWER_PASSWORD", "KEYFERRY_SECRET_KEY"), "s")
+SECRETS = dict.fromkeys(
+    ("POSTGRES_PASSWORD", "BROKER_PASSWORD", "FLOWER_PASSWORD", "GRAFANA_PASSWORD", "KEYFERRY_SECRET_KEY"), "s"
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,8 @@ def test_no_container_may_do_more_than_it_must(ours: list[Service]) -> None:
 
 def test_only_this_machine_reaches_flower_and_nobody_the_rest() -> None:
     published = {name: one.said["ports"] for name, one in services(SECRETS).items() if "ports" in one.said}
-    assert published == {"flower": ["127.0.0.1:5555:5555"]}
+    ports = {"flower": 5555, "grafana": 3000, "prometheus": 9090}
+    assert published == {name: [f"127.0.0.1:{port}:{port}"] for name, port in ports.items()}
     document = read(SECRETS)
     assert document["networks"]["back"]["internal"] is True
     assert {name for name in ("broker", "db") if document["services"][name]["networks"] == ["back"]} == {"broker", "db"}
@@ -92,6 +96,27 @@ def test_what_is_named_is_there() -> None:
         if "build" in one:
             context = FILE.parent / one["build"]["context"]
             assert (context / one["build"]["dockerfile"]).exists()
+
+
+def observed(name: str) -> Any:
+    return yaml.safe_load((FILE.parent.parent / "observe" / name).read_text())
+
+
+def test_prometheus_asks_what_listens(ours: list[Service]) -> None:
+    (metrics,) = (one for one in ours if one.name == "metrics")
+    ours_now, theirs = yaml.safe_load((FILE.parent / "prometheus.yml").read_text()), observed("prometheus.yml")
+    (job,), (usual,) = ours_now["scrape_configs"], theirs["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"metrics:{metrics.environment['KEYFERRY_METRICS_PORT']}"]}]
+    usual["static_configs"] = job["static_configs"]
+    assert ours_now == theirs
+
+
+def test_grafana_asks_prometheus() -> None:
+    ours_now = yaml.safe_load((FILE.parent / "grafana-datasource.yml").read_text())
+    theirs = observed("grafana/provisioning/datasources/prometheus.yml")
+    assert ours_now["datasources"][0].pop("url") == "http://prometheus:9090"
+    theirs["datasources"][0].pop("url")
+    assert ours_now == theirs
 
 
 def test_workers_have_the_time_that_they_take_to_end(ours: list[Service]) -> None:

@@ -36,7 +36,10 @@ def variables() -> dict[str, str]:
     from sync_tasks.secrets import new_key
 
     key = new_key().decode()
-    return {"POSTGRES_PASSWORD": "p", "BROKER_PASSWORD": "b", "FLOWER_PASSWORD": PASSWORD, "KEYFERRY_SECRET_KEY": key}
+    return {
+        "POSTGRES_PASSWORD": "p", "BROKER_PASSWORD": "b", "FLOWER_PASSWORD": PASSWORD, "GRAFANA_PASSWORD": "g",
+        "KEYFERRY_SECRET_KEY": key,
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def waiting_chunks(here: Installation) -> int:
 
 def ready(container: Container) -> bool:
     """As its health check and Kubernetes' readiness probe see it."""
-    if container.service.name == "flower":
+    if container.service.name in ("flower", "metrics"):
         return "http://0.0.0.0:" in container.host.report()
     return any(one.ready and not one.late for one in seen(container.host.directory))
 
@@ -116,7 +119,7 @@ def test_everything_is_restarted_in_turn(
     made = Composed(here, variables, tmp_path / "spool")
     containers = made.up()
     assert sorted(one.service.name for one in containers) == [
-        "flower", "load", "scheduler", "scheduler", "stream", "stream",
+        "flower", "load", "metrics", "scheduler", "scheduler", "stream", "stream",
     ]  # fmt: skip
     for one in containers:
         until(lambda one=one: ready(one), f"{one.host.name} is ready")
@@ -134,7 +137,7 @@ def test_everything_is_restarted_in_turn(
             owners = []
             for one in containers:
                 code = one.stop()
-                assert code == (143 if one.service.name == "flower" else 0), one.host.report()
+                assert code == {"flower": 143, "metrics": 143}.get(one.service.name, 0), one.host.report()
                 owners.append(here.owner("node:1").partition(":")[0])
                 one.start()
                 until(lambda one=one: ready(one), f"{one.host.name} is ready again")
