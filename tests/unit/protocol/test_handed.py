@@ -150,3 +150,20 @@ def test_a_slot_that_is_not_at_the_source_is_not_begun_with(slotted: Slotted) ->
         slotted.serves = True
         assert until(slotted.in_step), owner.error
         assert not client.exists("moved")
+
+
+def test_a_stream_that_is_to_be_closed_waits_for_those_of_other_shards(slotted: Slotted) -> None:
+    begin(slotted)
+    owner = slotted.owners[-1]
+    owner.finishing.set()
+    slotted.log.wake()
+    assert until(lambda: owner.stands_at == slotted.end), owner.error
+    assert waits(lambda: slotted.checkpoint()[b"state"] != b"streaming")
+    slotted.do(0, [b"INCR", b"stays"])
+    assert waits(lambda: slotted.committed()), "nor does it go on"
+    owner.finishing.clear()
+    assert until(lambda: slotted.committed() and owner.stands_at is None), owner.error
+    owner.finishing.set()
+    owner.may_close.set()
+    assert until(lambda: owner.closed_at == slotted.end), owner.error
+    assert slotted.checkpoint()[b"state"] == b"finished"
