@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.clusters import Cluster, differences
 from tests.run_keyferry import Keyferry
@@ -32,6 +33,17 @@ def added(source: Cluster) -> int:
     return len({source.owner(slot(tag)).port for tag in TAGS})
 
 
+def changed(source: Cluster, tag: bytes) -> bool:
+    """Whether whoever has a slot by now takes writes to it."""
+    try:
+        taker = source.owner(slot(tag)).client()
+        taker.delete(b"{%b}late" % tag)
+        taker.incr(b"{%b}kept" % tag)
+    except redis.RedisError:
+        return False
+    return True
+
+
 def even(run: Keyferry, source: Cluster, target: Server) -> None:
     """In sync, and equal at some moment: what has a time goes from the source all the while."""
     offset = sum(int(node.client().info("replication")["master_repl_offset"]) for node in source.masters)
@@ -54,8 +66,7 @@ def test_the_target(server: StartServer, cluster: StartCluster, sync: Sync) -> N
         client.delete(b"{%b}gone" % tag)
     hand_over(source)
     for tag in TAGS:
-        client.delete(b"{%b}late" % tag)
-        client.incr(b"{%b}kept" % tag)
+        until(lambda tag=tag: changed(source, tag), "a hand-over that every node has heard of")  # type: ignore[misc]
     run.wait_for(lambda _: kinds(run).count("added") >= added(source), timeout=60, what="hand-overs")
     even(run, source, target)
     target.kill()
