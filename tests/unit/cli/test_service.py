@@ -63,7 +63,7 @@ class Leases:
         self.held = owners
         self.freed: list[str] = []
 
-    def owners(self, prefix: str) -> list[str]:
+    def owners(self, prefix: str, ops: bool = False) -> list[str]:
         return [owner for owner in self.held if owner.startswith(prefix)]
 
     def release_owner(self, prefix: str) -> None:
