@@ -10,6 +10,7 @@ from types import TracebackType
 
 import pytest
 
+from sync_tasks.transform.setting import TransformSpec
 from tests.clusters import Cluster, differences
 from tests.dataset import fill
 from tests.run_keyferry import Keyferry, Line
@@ -225,8 +226,18 @@ def test_a_script_is_not_changed_while_the_masters_are_at_different_places(
     run.settle(source)
     assert not list(target.client().scan_iter("m:*"))
     assert target.client().get("n:more:7") == b"7"
-    change(run, first.replace("n:", "m:"))  # now they are at one place
-    until(lambda: client.set("probe", 1) and target.client().get("m:probe"), "the script is taken up", 60)
+    other_lua = first.replace("n:", "m:")
+    change(run, other_lua)  # now they are at one place, and nobody writes
+    digest = TransformSpec(lua=other_lua).digest.encode()
+
+    def taken_up() -> bool:
+        nodes = [node.client() for node in target.masters]
+        said = [node.hget(key, "script") or b"" for node in nodes for key in node.scan_iter("keyferry:*:ck")]
+        return len(said) == 3 and all(one.startswith(digest) for one in said)
+
+    until(taken_up, "the script is taken up by all", 60)
+    client.set("probe", 1)
+    until(lambda: target.client().get("m:probe"), "it is used", 30)
     assert run.stop() == 130
 
 
