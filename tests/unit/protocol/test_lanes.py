@@ -58,7 +58,7 @@ class Job:
         def make(place: Endpoint, port: Any, scope: Any, asks: Source) -> Applier:
             return Applier(place, port, self.log, asks, directory, scope, 0, self.known)
 
-        self.lanes = Lanes(self.port, target, task.lanes, make, lambda: Source(here))  # type: ignore[arg-type]
+        self.lanes = Lanes(self.port, target, task.lanes, make, lambda: Source(here), self.log)  # type: ignore[arg-type]
         self.receiver = Receiver(
             here, self.port, self.log, directory, Source(here), lambda: None, self.lanes.close_earlier,  # type: ignore[arg-type]
             self.lanes.checkpoint, self.lanes.border, self.lanes.reopen, self.known, self.lanes.number_snapshot,
