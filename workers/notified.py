@@ -50,6 +50,9 @@ AGAIN_S = 5.0
 SETTING_S = 5.0
 KEEP_UP_S = 30.0
 PROCESS = 8
+UPSET = (
+    "a database was emptied or swapped, settings were changed, or the source has taken another server's data or place"
+)
 
 
 class NotifiedReceiver(ScanReceiver):
@@ -111,8 +114,9 @@ class NotifiedReceiver(ScanReceiver):
 
     def _follow(self) -> None:
         self.place.choose(None)
-        self._told.whole, self._pass, self._db, self._fresh = False, None, None, False
-        self._due = "what was told in between is lost"
+        self._pass, self._db, self._fresh = None, None, False
+        self._lose("what was told in between is lost")
+        self._looked_at = self._asked_at = 0.0
         self._told.inside = None
         if self._torn:
             self._torn, self.log.anew = False, True
@@ -120,19 +124,20 @@ class NotifiedReceiver(ScanReceiver):
         self._reader.spool = self.log.directory
         self._notices = Notices(self.endpoint, self._told, self._takes)
         try:
+            self._upset = self._reader.upset()  # first: what is changed while we subscribe is seen
             self._notices.begin()
-            self._upset = self._reader.upset()
-            self._told.overflowed()
             super()._follow()
         finally:
-            self.connected = self._told.whole = False
+            self.connected = False
+            self._told.lose()
             self._notices.stop()
             self._reader.close()
 
     def _bring(self) -> None:
         self._told.forget()  # what was told before will be read now
         super()._bring()
-        self._due, self._told.whole, self._fresh = None, True, True
+        self._due, self._fresh = None, True
+        self._told.mend()
 
     def _rest(self) -> None:
         self._run = self._reader.spaces()[0]
@@ -256,9 +261,10 @@ class NotifiedReceiver(ScanReceiver):
 
     def _reconcile(self, now: float) -> bool | None:
         """A step of a pass, if one is due. Whether something was done; None: there is nothing to do."""
+        self._look(now)
         if not self._begun or self.alone.is_set():
             return None
-        self._look(now)
+        self._keep_up(now)
         if len(self._told) > MOST_AHEAD:
             return False
         try:
@@ -292,7 +298,8 @@ class NotifiedReceiver(ScanReceiver):
         self._pass, self._next_at = None, time.monotonic() + self._every_s
         if self._kept != _process(self._run):
             self.log.rename(self._id(self._run))
-        self._told.whole = self._due is None
+        if self._due is None:
+            self._told.mend()
         found = made.tally
         told = f"{found.renewed} of {found.keys} keys differed, and {found.gone} were gone"
         said(self.port.event, "reconciled", f"all keys were compared{f': {why}' if why else ''}; {told}")
@@ -307,17 +314,17 @@ class NotifiedReceiver(ScanReceiver):
         """Whether something has happened that no notification tells of."""
         if self._told.overflowed():
             self._lose("more keys were changed than could be remembered")
-        if now - self._looked_at < LOOK_S:
+        if now - self._looked_at < LOOK_S and not self._told.awaited:
             return
-        self._looked_at = now
-        self._keep_up(now)
+        number, self._looked_at = self._told.look(), now
         upset = self._reader.upset()
         if upset != self._upset:
             self._upset = upset
-            self._lose("a database was emptied or swapped, or the source is another server's replica now")
-        if now - self._asked_at >= SETTING_S:
+            self._lose(UPSET)
+        if now - self._asked_at >= SETTING_S or self._told.awaited:
             self._asked_at = now
             self._notices.setting()
+        self._told.looked(number)
 
     def _keep_up(self, now: float) -> None:
         """Begin the log anew where the target is, if that has come further: another owner has just been there."""
@@ -330,7 +337,8 @@ class NotifiedReceiver(ScanReceiver):
 
     def _lose(self, why: str) -> None:
         """Something was not told: a pass is due, another one if one goes on."""
-        self._told.whole, self._due = False, why
+        self._due = why
+        self._told.lose()
 
 
 def _process(run: str) -> str:

@@ -35,7 +35,7 @@ class Told:
 
     log: where what is read becomes a stream; set by whoever writes it, once it is there. inside: where a command begins
         that is being written in several blocks.
-    whole: nothing was lost that a pass over all keys has not made good.
+    whole: nothing was lost that a pass over all keys has not made good; `lose` and `mend` change it.
     heard: waits, so many seconds at most, until all is told that the source had to tell when asked; whether it is.
     """
 
@@ -49,6 +49,8 @@ class Told:
         self._since: int | None = None  # the moment of the oldest of these
         self._waited = 0, 0  # when some were last read, and how long the first of them had waited, ms
         self._lost = False
+        self._losses = 0
+        self._looks = self._looked = 0  # asked for, and done
         self.log: Log | None = None
         self.inside: Position | None = None
         self.whole = False
@@ -67,6 +69,7 @@ class Told:
             self._told += 1
             if len(self._keys) > MOST_KEYS or self._bytes > MOST_BYTES:
                 self._lost = True
+                self._lose()
                 self._clear()
             if len(self._keys) == 1:
                 self._news.notify_all()
@@ -74,6 +77,7 @@ class Told:
     def forget(self) -> None:
         """All of them: everything is about to be read."""
         with self._news:
+            self._lost = False
             self._clear()
 
     def _clear(self) -> None:
@@ -86,6 +90,38 @@ class Told:
         with self._news:
             lost, self._lost = self._lost, False
             return lost
+
+    # --- whether anything was lost
+
+    def lose(self) -> None:
+        """Something was not told."""
+        with self._news:
+            self._lose()
+
+    def _lose(self) -> None:
+        self.whole = False
+        self._losses += 1
+
+    def mend(self) -> None:
+        """All keys were read, or compared, unless some were forgotten meanwhile."""
+        with self._news:
+            self.whole = not self._lost
+
+    def look(self) -> int:
+        """The number of the look that somebody waits for: it is about to begin."""
+        with self._news:
+            return self._looks
+
+    def looked(self, number: int) -> None:
+        """It is over, and what it has found was said by `lose`."""
+        with self._news:
+            self._looked = number
+            self._news.notify_all()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a look at what no notification tells of."""
+        return self._looked < self._looks
 
     def take(self, most: int) -> list[Key]:
         """Those told first, to be read now; `done` or `back` follows."""
@@ -123,7 +159,7 @@ class Told:
     def wait(self, seconds: float) -> None:
         """Until there is one, or the time is over."""
         with self._news:
-            self._news.wait_for(lambda: bool(self._keys), seconds)
+            self._news.wait_for(lambda: bool(self._keys) or self.awaited, seconds)
 
     # --- how far it is
 
@@ -134,14 +170,24 @@ class Told:
 
     def offset(self, patience_s: float) -> int:
         """The end of the log, once all is in it that the source had changed when this was called. Raises SourceError
-        while it is not."""
+        while it is not.
+
+        That nothing was lost is what a look must say that has begun since: settings may have been changed, a database
+        been emptied, and the connection answers all the same.
+        """
         by = time.monotonic() + patience_s
-        if self.whole and self.heard(patience_s):
-            goal = self._told
+        with self._news:
+            losses, whole = self._losses, self.whole
+            self._looks += whole
+            look = self._looks
+            self._news.notify_all()
+        if whole and self.heard(patience_s):
             with self._news:
-                while self._done < goal and (left := by - time.monotonic()) > 0:
+                goal = self._told
+                while (self._done < goal or self._looked < look) and (left := by - time.monotonic()) > 0:
                     self._news.wait(min(left, SLICE_S))
-                if self._done >= goal and self.whole:
+                # Of what was lost since, and found again by a pass, not all need be in the log.
+                if self._done >= goal and self._looked >= look and self.whole and self._losses == losses:
                     return self.position().offset
         raise SourceError("not all that the source has told is in the log", retry=Retry.OTHER, code="behind")
 

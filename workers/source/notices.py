@@ -14,7 +14,7 @@ from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Retry, Side, SourceError
 from sync_tasks.names import KEY_PREFIX
-from sync_tasks.notifications import ENOUGH, enough
+from sync_tasks.notifications import CHANNELS, ENOUGH, enough
 from workers.codec.resp_cy import ReplyError, encode, parse
 from workers.link import Link
 from workers.told import Told
@@ -48,6 +48,7 @@ class Notices(threading.Thread):
         self._wanted = self._sent = self._heard = 0  # PINGs
         self._quiet_since = time.monotonic()
         self._databases: dict[bytes, int] = {}  # of channels that name events
+        self._letters = ""  # of the kinds of channels that are subscribed to, one of which would do
         self.error: KeyferryError | None = None
 
     # --- whoever uses it
@@ -56,7 +57,8 @@ class Notices(threading.Thread):
         """Return once the source tells of every key. Raises ConnectionLost, CredentialsRefused, SourceError."""
         flags = self.setting()
         # Either kind of channel names every key: what is told twice costs the source twice as much.
-        patterns = [EVENTS, SPACES] if flags is None else [EVENTS] if "E" in flags else [SPACES]
+        self._letters = CHANNELS if flags is None else "E" if "E" in flags else "K"
+        patterns = [pattern for letter, pattern in (("E", EVENTS), ("K", SPACES)) if letter in self._letters]
         self._link.send(encode([b"PSUBSCRIBE", *patterns]))
         left, by = len(patterns), time.monotonic() + OPENED_S
         while left:
@@ -75,7 +77,7 @@ class Notices(threading.Thread):
 
     def setting(self) -> str | None:
         """What the source tells, as its configuration says; None: it does not let us ask. Raises SourceError if that
-        is not every key, and what the connection raises."""
+        is not every key, or not where we listen, and what the connection raises."""
         (answer,) = self._asking.try_all([[b"CONFIG", b"GET", b"notify-keyspace-events"]])
         if isinstance(answer, ReplyError) or len(answer) < 2:
             return None
@@ -85,6 +87,13 @@ class Notices(threading.Thread):
                 f'the source does not tell of every key: notify-keyspace-events is "{flags}"',
                 code="notifications-off",
                 hint=f"CONFIG SET notify-keyspace-events {ENOUGH} there, then it goes on by itself",
+                retry=Retry.OTHER,
+            )
+        if self._letters and not any(one in flags for one in self._letters):
+            raise SourceError(
+                f'the source tells of its keys on other channels now: notify-keyspace-events is "{flags}"',
+                code="notifications-elsewhere",
+                hint="it subscribes to those, and compares all keys, by itself",
                 retry=Retry.OTHER,
             )
         return flags

@@ -6,16 +6,27 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from sync_tasks.endpoints import Endpoint
 from workers.codec.resp_cy import ReplyError
 from workers.source.ask import KEYS, Command, Source, Values, _fields
 
-WIPING = frozenset(("cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"))
+UPSETTING = frozenset(("cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb", "cmdstat_config|set"))
+"""Commands behind which many keys may be others; the last one, counted from 7.0 on, may have ended the notifications
+for a moment."""
 CALLS = re.compile(r"calls=(\d+)")
+LOADED = ("rdb_last_load_keys_loaded", "rdb_last_load_keys_expired")
+"""From 7.0 on; a replica loads its master's data by an RDB, too."""
+BACKLOG = ("repl_backlog_first_byte_offset", "repl_backlog_histlen", "repl_backlog_size")
 LEAST_PAYLOAD = 11  # bytes: a type, version and checksum
 
 
 class Survey(Source):
     """Asks one source node; errors as of `Source`."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self._backlog: int | None = None  # where a replica's began when last looked at
+        self._copies = 0  # of all its master's data that it has taken meanwhile
 
     def spaces(self) -> tuple[str, dict[int, int]]:
         """The id of its process, and how many keys each database holds."""
@@ -54,13 +65,25 @@ class Survey(Source):
         return found
 
     def upset(self) -> tuple[object, ...]:
-        """What changes when many keys may have, without a notification of each: a database was emptied or swapped, or
-        the server has taken over another one's data."""
-        sections = (b"replication", b"commandstats")
-        replication, calls = (_fields(self._sound(0, (b"INFO", section))) for section in sections)
-        found = [CALLS.match(value) for name, value in sorted(calls.items()) if name in WIPING]
+        """What changes when many keys may have, without a notification of each: a database was emptied or swapped,
+        the settings were changed, or the server has taken over another one's data."""
+        sections = (b"replication", b"commandstats", b"persistence")
+        replication, calls, loads = (_fields(self._sound(0, (b"INFO", section))) for section in sections)
+        found = [(name, CALLS.match(value)) for name, value in sorted(calls.items()) if name in UPSETTING]
         named = [replication.get(name) for name in ("master_replid", "role", "master_host", "master_port")]
-        return (*named, *(int(one[1]) for one in found if one))
+        loaded = [loads.get(name) for name in LOADED]
+        return (*named, *loaded, self._copied(replication), *((name, int(one[1])) for name, one in found if one))
+
+    def _copied(self, replication: dict[str, str]) -> int:
+        """How often a replica has been seen to take its master's whole data. Its backlog begins anew then; else one
+        that is not full begins where it began."""
+        if replication.get("role") != "slave":
+            return self._copies
+        began, held, size = (int(replication.get(name) or 0) for name in BACKLOG)
+        anew = self._backlog is not None and began != self._backlog and held < size
+        self._copies += anew or replication.get("master_sync_in_progress") == "1"
+        self._backlog = began
+        return self._copies
 
     def _sound(self, db: int, command: Command) -> Any:
         (answer,) = self._ask(db, [command])

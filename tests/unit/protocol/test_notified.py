@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_tasks.errors import Side
+from sync_tasks.errors import Side, SourceError
 from sync_tasks.spec import TaskSpec
 from tests.servers import Server
 from tests.unit.protocol.conftest import NODE, REPLID, TASK, Port, endpoint, known, never, until
@@ -125,3 +126,39 @@ def test_what_the_log_has_lost_begins_where_the_target_is(telling: Server, targe
     receiver.log.wanted = REPLID, 300, 0
     receiver._mend_log()
     assert (receiver.log.wanted, receiver.log.anew) == (None, True), "nobody has that"
+
+
+def test_what_is_lost_in_silence_is_found_before_it_says_in_sync(
+    telling: Server, target: Server, tmp_path: Path
+) -> None:
+    """Nothing was told, and the connection answers: only a look says that something is missing."""
+    start = 100 + len(WHOLE)
+    receiver = made(telling, target, tmp_path, at(start))
+    told = receiver.source.told
+
+    def in_sync() -> bool:
+        with contextlib.suppress(SourceError):
+            return told.offset(1.0) > 0
+        return False
+
+    def written(key: bytes) -> bool:
+        return key in [one[1] for one in words(receiver.log, start)]
+
+    with telling.client() as client:
+        receiver.start()
+        try:
+            assert until(in_sync), receiver.error
+            client.config_set("notify-keyspace-events", "KA")
+            client.set("unheard", 1)
+            assert not in_sync() or written(b"unheard")
+            assert until(lambda: in_sync() and written(b"unheard")), receiver.error
+            client.set("heard", 1)
+            assert until(lambda: in_sync() and written(b"heard")), receiver.error
+            client.config_set("notify-keyspace-events", "")
+            client.set("between", 1)
+            client.config_set("notify-keyspace-events", "KA")
+            assert not in_sync() or written(b"between")
+            assert until(lambda: in_sync() and written(b"between")), receiver.error
+        finally:
+            receiver.stop_event.set()
+            receiver.join()

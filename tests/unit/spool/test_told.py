@@ -23,8 +23,15 @@ def told(tmp_path: Path) -> Told:
     made = Told(clock=iter(range(1000, 10_000, 10)).__next__)
     made.log = Log(tmp_path, 1)
     made.log.reset(REPLID, 1)
-    made.whole, made.heard = True, lambda _: True
+    made.heard = lambda _: looked(made)
+    made.mend()
     return made
+
+
+def looked(told: Told) -> bool:
+    """As who reads the source does: nothing was lost."""
+    told.looked(told.look())
+    return True
 
 
 def behind(told: Told) -> bool:
@@ -68,7 +75,8 @@ def test_it_is_all_there_once_what_was_told_before_is(told: Told) -> None:
     told.take(1)
     told.done()
     assert behind(told), "the source may have told more"
-    told.heard, told.whole = lambda _: True, False
+    told.heard = lambda _: looked(told)
+    told.lose()
     assert behind(told), "something was lost"
 
 
@@ -79,10 +87,40 @@ def test_too_many_are_forgotten(told: Told, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(told) == 0
     assert told.overflowed()
     assert not told.overflowed()
+    told.mend()
+    assert told.offset(0.01) == 1
     told.touch((0, b"x" * 100))
     monkeypatch.setattr(module, "MOST_BYTES", 99)
     told.touch((0, b"y"))
+    assert behind(told), "nobody has looked yet, and it is known all the same"
+    told.mend()
+    assert behind(told), "a pass that has begun before does not make it good"
     assert told.overflowed()
+    told.mend()
+    assert told.offset(0.01) == 1
+
+
+def test_somebody_must_have_looked_since(told: Told) -> None:
+    told.heard = lambda _: True
+    told.looked(told.look())
+    assert behind(told), "that look had begun before"
+    before = told.look()
+    assert behind(told)
+    told.looked(before)
+    assert told.awaited
+    told.heard = lambda _: looked(told)
+    assert told.offset(0.01) == 1
+    assert not told.awaited
+
+
+def test_what_was_lost_and_found_meanwhile_need_not_be_there(told: Told) -> None:
+    def lost(_: float) -> bool:
+        told.lose()
+        told.mend()
+        return looked(told)
+
+    told.heard = lost
+    assert behind(told)
 
 
 def test_how_long_they_wait() -> None:
