@@ -21,6 +21,9 @@ from workers.told import Told
 
 EVENTS, SPACES = b"__keyevent@*__:*", b"__keyspace@*__:*"
 """Channels that name the event, with the key as message, and that name the key."""
+MISSED = b"keymiss"
+"""Somebody has asked for a key that is not there (class `m`, not in `A`): nothing has changed, and the target may have
+a key of that name which is its own."""
 OPENED_S = 15.0
 PING_EVERY_S = 5.0
 SILENCE_S = 30.0
@@ -171,11 +174,11 @@ class Notices(threading.Thread):
             return
         _, pattern, channel, message = value
         if pattern == EVENTS:
-            db, key = self._database(channel), message
+            db, key, event = self._database(channel), message, channel.partition(b"__:")[2]
         else:
             head, _, key = channel.partition(b"__:")
-            db = _number(head)
-        if db >= 0 and not key.startswith(KEY_PREFIX) and self._takes(db, key):
+            db, event = _number(head), message
+        if event != MISSED and db >= 0 and not key.startswith(KEY_PREFIX) and self._takes(db, key):
             self._told.touch((db, key))
 
     def _database(self, channel: bytes) -> int:

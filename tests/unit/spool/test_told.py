@@ -147,6 +147,9 @@ HEARD: list[tuple[bytes, bytes, bytes, list[Any]]] = [
     (EVENTS, b"__keyevent@-1__:set", b"k", []),
     (EVENTS, b"__keyevent@" + b"9" * 5000 + b"__:set", b"k", []),
     (SPACES, b"__keyspace@", b"", []),
+    (EVENTS, b"__keyevent@0__:keymiss", b"k", []),
+    (SPACES, b"__keyspace@0__:k", b"keymiss", []),
+    (SPACES, b"__keyspace@0__:keymiss", b"set", [(0, b"keymiss")]),
 ]
 
 
