@@ -18,7 +18,7 @@ from typing import Any
 
 from sync_tasks.dumps import KINDS
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ControlError, KeyferryError, Retry, Side, is_away
+from sync_tasks.errors import ConnectionLost, ControlError, KeyferryError, Retry, Side, is_away
 from sync_tasks.views import NodeView
 from workers.aside import Kept
 from workers.codec.resp_cy import encode
@@ -49,6 +49,8 @@ LOOK_S = 1.0
 AGAIN_S = 5.0
 SETTING_S = 5.0
 KEEP_UP_S = 30.0
+QUIET_S = 5.0
+"""A life that goes on for so long, and so much longer than one that died of the source, finds it sound."""
 PROCESS = 8
 UPSET = (
     "a database was emptied or swapped, settings were changed, or the source has taken another server's data or place"
@@ -73,6 +75,7 @@ class NotifiedReceiver(ScanReceiver):
         self._pass: tuple[Reconciling, Steps, str | None] | None = None
         self._next_at = self._not_before = self._looked_at = self._asked_at = self._kept_up_at = 0.0
         self._upset: object = None
+        self._since, self._sure_s = 0.0, QUIET_S  # when this life began, and how long it must last to be sound
         self._begun = self._torn = self._fresh = self._counted = False
         self._run = self._kept = ""  # the source's process, and what stands for the one before, until all is compared
         self._db: int | None = None  # that the log has selected last
@@ -117,6 +120,7 @@ class NotifiedReceiver(ScanReceiver):
         self._pass, self._db, self._fresh = None, None, False
         self._lose("what was told in between is lost")
         self._looked_at = self._asked_at = 0.0
+        self._since = time.monotonic()
         self._told.inside = None
         if self._torn:
             self._torn, self.log.anew = False, True
@@ -127,11 +131,25 @@ class NotifiedReceiver(ScanReceiver):
             self._upset = self._reader.upset()  # first: what is changed while we subscribe is seen
             self._notices.begin()
             super()._follow()
+        except KeyferryError as error:
+            if error.side is Side.SOURCE and not isinstance(error, ConnectionLost):
+                # It lies as far into the next life: a key that cannot be read, a source without its data.
+                most = self.port.task.spec.retry.other_min * 30.0
+                self._sure_s = min(max(self._sure_s, time.monotonic() - self._since + QUIET_S), most)
+            raise
         finally:
             self.connected = False
             self._told.lose()
             self._notices.stop()
             self._reader.close()
+
+    def _heal(self) -> None:
+        """That it was reached says little: what it refused lately is asked for again later."""
+
+    def _healed(self) -> None:
+        """All was read, or more than up to where the source's error would have come again."""
+        self._sure_s = QUIET_S
+        self.port.healed("source")
 
     def _bring(self) -> None:
         self._told.forget()  # what was told before will be read now
@@ -152,6 +170,8 @@ class NotifiedReceiver(ScanReceiver):
                 looked = now
                 if self._is_over():
                     return
+                if now - self._since > self._sure_s:
+                    self._healed()
             self._notices.check()
             read, worked = self._refresh(), self._reconcile(now)
             if not read and not worked:
@@ -300,6 +320,7 @@ class NotifiedReceiver(ScanReceiver):
             self.log.rename(self._id(self._run))
         if self._due is None:
             self._told.mend()
+        self._healed()
         found = made.tally
         told = f"{found.renewed} of {found.keys} keys differed, and {found.gone} were gone"
         said(self.port.event, "reconciled", f"all keys were compared{f': {why}' if why else ''}; {told}")

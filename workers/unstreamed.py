@@ -22,8 +22,12 @@ class Unstreamed(Receiver):
             self._bring()
         self.connected = True
         self._has_room()
-        self.port.healed("source")
+        self._heal()
         self._rest()
+
+    def _heal(self) -> None:
+        """The source was reached."""
+        self.port.healed("source")
 
     def _bring(self) -> None:
         """Read it, or have it read, as a new generation."""

@@ -14,6 +14,7 @@ from sync_tasks.errors import Side, SourceError
 from sync_tasks.spec import TaskSpec
 from tests.servers import Server
 from tests.unit.protocol.conftest import NODE, REPLID, TASK, Port, endpoint, known, never, until
+from workers import notified as module
 from workers.codec.resp_cy import encode, parse
 from workers.notified import NotifiedReceiver
 from workers.source.followed import Followed
@@ -162,3 +163,40 @@ def test_what_is_lost_in_silence_is_found_before_it_says_in_sync(
         finally:
             receiver.stop_event.set()
             receiver.join()
+
+
+def test_what_the_source_refuses_for_good_is_one_trouble(
+    telling: Server, target: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its retry window stays open from life to life, and is closed once it is over."""
+    monkeypatch.setattr(module, "QUIET_S", 0.5)
+    receiver = made(telling, target, tmp_path, at(100 + len(WHOLE)))
+    port = receiver.port
+    with telling.client() as client:
+        client.set("a", 1)
+        client.acl_setuser("default", enabled=True, commands=["-dump"])
+        try:
+            receiver.start()
+            assert until(lambda: len(port.failures) > 5)
+            assert (port.opened, port.open) == (1, {Side.SOURCE})
+            client.acl_setuser("default", enabled=True, commands=["+dump"])
+            assert until(lambda: not port.open), receiver.error
+        finally:
+            client.acl_setuser("default", enabled=True, commands=["+dump"])
+            receiver.stop_event.set()
+            receiver.join()
+
+
+def test_one_that_nothing_ails_is_sound_after_a_while(
+    telling: Server, target: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it loads no pass is made."""
+    monkeypatch.setattr(module, "QUIET_S", 0.5)
+    receiver = made(telling, target, tmp_path, None, begun=False)
+    receiver.port.open.add(Side.SOURCE)
+    receiver.start()
+    try:
+        assert until(lambda: not receiver.port.open), receiver.error
+    finally:
+        receiver.stop_event.set()
+        receiver.join()
