@@ -49,7 +49,7 @@ def _scannable(spec: TaskSpec, source: Endpoint) -> None:
     if source.is_cluster:
         raise _wrong(
             'reader = "scan" reads one server, and the source is a cluster',
-            'use reader = "psync", or make a task for each of its masters',
+            'use reader = "psync"',
         )
     if not spec.follows:
         return

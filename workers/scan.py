@@ -89,11 +89,11 @@ class ScanReceiver(Unstreamed):
         return mark("scan", f"{self.port.task.uid} {run} {self.port.epoch}")
 
     def _ranges(self, source: Survey, run: str, spaces: dict[int, int], directory: Path) -> Iterator[Closed]:
-        seq = 0
+        seq, clustered = 0, source.is_clustered()
         sorts = not self.port.task.spec.transform.active
         lanes = [lane.number for lane in self.port.task.lanes if lane.slots and sorts] or [0]
         for db, keys in sorted(spaces.items()):
-            bits = bits_of(keys, source.scan(db, 0, 1)[0])
+            bits = 0 if clustered else bits_of(keys, source.scan(db, 0, 1)[0])
             for index in range(1 << bits):
                 for lane in lanes:
                     path = Range(bits, index, run).path(directory, seq)

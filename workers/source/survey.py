@@ -34,6 +34,10 @@ class Survey(Source):
         found = {name: KEYS.match(value) for name, value in _fields(spaces).items() if name.startswith("db")}
         return _fields(server).get("run_id", ""), {int(db[2:]): int(keys[1]) for db, keys in found.items() if keys}
 
+    def is_clustered(self) -> bool:
+        """Whether it is a node of a cluster: from Redis 7.2 and Valkey 8.0 on its cursors count slots as well."""
+        return _fields(self._sound(0, (b"INFO", b"cluster"))).get("cluster_enabled") == "1"
+
     def version(self, db: int) -> int | None:
         """The version of RDB in which it writes values; None: the database has none by now."""
         for _ in range(10):
