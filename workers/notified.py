@@ -32,7 +32,7 @@ from workers.source.followed import Followed
 from workers.source.notices import Notices
 from workers.source.survey import Survey
 from workers.spool.room import when_there_is_room
-from workers.target.claim import STREAMING
+from workers.target.claim import ENDED, FINISHED, STREAMING
 from workers.told import Key, taken
 
 BATCH = 100
@@ -91,6 +91,8 @@ class NotifiedReceiver(ScanReceiver):
             found = self._checkpoint()
             if found is not None and found.state == STREAMING and found.gen >= node.gen:
                 self._reset(found.replid, found.offset, found.db)
+            elif found is None or found.state not in (FINISHED, ENDED):
+                self.log.anew = True  # nobody knows where the log can be cut: it may end within a command
         elif node.snapshot_done and node.replid is not None and node.snapshot_offset is not None:
             self._reset(node.replid, node.snapshot_offset, node.stream_db)
 
@@ -161,7 +163,7 @@ class NotifiedReceiver(ScanReceiver):
         self._run = self._reader.spaces()[0]
         if not self._fresh:
             self._kept = (self.log.replid or "")[len(KINDS["scan"]) :][:PROCESS]
-            self.log.rename(KINDS["scan"] + self._kept + secrets.token_hex(8))
+            self._rename(KINDS["scan"] + self._kept + secrets.token_hex(8))
         self._counted, looked = False, 0.0
         self._next_at = time.monotonic() + self._every_s
         while not self.stop_event.is_set():
@@ -260,6 +262,14 @@ class NotifiedReceiver(ScanReceiver):
                 data = bytearray()
         self._append(data, moment)
 
+    def _rename(self, replid: str) -> None:
+        """Go on under another id. Nothing is at a place under that id before something has come there: a command that
+        changes nothing is written, since an idle source would bring none."""
+        self.log.rename(replid)
+        if self._db is None:
+            self._db = min(self._reader.spaces()[1], default=0)
+        self._append(encode([b"SELECT", b"%d" % self._db]), now_ms())
+
     def _append(self, data: bytes | bytearray, moment: int) -> None:
         for at in range(0, len(data), MOST_BYTES):
             write = partial(self.log.append, bytes(data[at : at + MOST_BYTES]), moment)
@@ -317,7 +327,7 @@ class NotifiedReceiver(ScanReceiver):
         made, _, why = self._pass
         self._pass, self._next_at = None, time.monotonic() + self._every_s
         if self._kept != _process(self._run):
-            self.log.rename(self._id(self._run))
+            self._rename(self._id(self._run))
         if self._due is None:
             self._told.mend()
         self._healed()

@@ -11,12 +11,12 @@ from workers import stream
 from workers.stream import StreamJob
 
 
-def asked(committed: int, settled: int, received: int = 1000) -> bool:
+def asked(committed: int, settled: int, received: int = 1000, ours: bool = False) -> bool:
     """What a job that was in sync says with the source at 1000."""
     job: Any = SimpleNamespace(
         applier=SimpleNamespace(progress=SimpleNamespace(streaming=True, committed=committed, settled_at=settled)),
         receiver=SimpleNamespace(connected=True),
-        source=SimpleNamespace(offset=lambda: 1000),
+        source=SimpleNamespace(offset=lambda: 1000, compares=ours),
         log=SimpleNamespace(end=received),
         slots=SimpleNamespace(look=lambda _: None, steady=True),
         _in_sync=True,
@@ -38,3 +38,9 @@ def test_it_is_in_sync_only_while_nothing_is_held(
 ) -> None:
     monkeypatch.setattr(stream, "ASK_S", 0.02)
     assert asked(committed, settled, received) is said
+
+
+def test_a_log_of_our_own_has_nothing_that_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "ASK_S", 0.02)
+    assert asked(1000, 1000, ours=True)
+    assert not asked(999, 999, ours=True)

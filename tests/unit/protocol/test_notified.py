@@ -88,6 +88,25 @@ def test_while_it_loads_all_of_it_is(telling: Server, target: Server, tmp_path: 
     assert (receiver.log.start, receiver.log.end) == (100, 100)
 
 
+def test_where_it_can_be_cut_is_not_known(telling: Server, target: Server, tmp_path: Path) -> None:
+    """The target has lost its checkpoint, and half a command may be at the end: all is read anew."""
+    assert made(telling, target, tmp_path, None).log.anew
+
+
+def test_under_its_own_id_there_is_something_at_once(telling: Server, target: Server, tmp_path: Path) -> None:
+    """What an idle source answers belongs to a place that the target can come to."""
+    start = 100 + len(WHOLE)
+    receiver = made(telling, target, tmp_path, at(start))
+    receiver.start()
+    try:
+        assert until(lambda: any("reconciled" in event for event in receiver.port.events)), receiver.error
+        assert receiver.source.position().offset > start
+        assert all(one[0] == b"SELECT" for one in words(receiver.log, start))
+    finally:
+        receiver.stop_event.set()
+        receiver.join()
+
+
 def test_what_is_told_is_written_behind_it(telling: Server, target: Server, tmp_path: Path) -> None:
     """Under another id than the last owner's, since its bytes are others; and first all keys are compared."""
     start = 100 + len(WHOLE)
