@@ -149,10 +149,13 @@ class Applier(Part):
             self._evictions.ask(link)  # what it has evicted may be the checkpoint
             claimed = self._take_over(link)
             found = claimed.found
+            self.agree(found, self.pause)
             if found is None or found.state != STREAMING:
                 found = self._close_load(link, claimed)
             self._stream(link, claimed, found)
         except Finished as done:
+            if self.agreement is not None:
+                self.agreement.leave(self.lane)
             if not (self.finishing.is_set() or self.task.finishing):
                 raise
             self.closed(link, done.offset)  # we had done it, and died before we could say so
@@ -299,8 +302,7 @@ class Applier(Part):
         self.clock.begin(found)
         measure(link, self.clock)
         scope = self.extending.so_far(found)
-        digest = self.task.spec.transform.digest if scope.lane is not None else ""
-        script = lane_script.wanted(found, digest, self.takes_up_at) if digest else found.script
+        script = found.script if self.agreement is None else self.agreement.script(found)
         divided = self.scope.filtered or scope.filtered or scope.lane is not None
         known = knows.ask(link, chain.ck, self._learned.names, filtered=divided)
         expiries = Expiries(self.endpoint, self.home, bool(known.reads.timed), self.clock.observe, self._evictions.look)

@@ -2,12 +2,14 @@
 
 Each lane reads the whole stream and keeps what the transform's script puts into its slots. Were one of them to go by a
 changed script from another place on than the others, a command between the two places could take effect in two lanes,
-or in none. So the checkpoint says which script it is, and since where; whoever begins with another compares.
+or in none. So the checkpoint says which script it is, and since where; whoever begins with another compares what the
+claims of all lanes have found: before a claim, windows of an earlier owner may still come, by the former script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -66,6 +68,61 @@ def agreed(digest: str, found: Sequence[Checkpoint | None], snapshot: int | None
     if not all(since.digest for since in scripts) or not _is_idle(log, *place):
         raise changed()
     return place
+
+
+class Agreement:
+    """Of the lanes of one job: no lane says another script than it has before all of them have claimed.
+
+    Args:
+        digest: of the task's script.
+        lanes: how many they are.
+        snapshot: where a lane without a checkpoint begins; it answers None if each should have one.
+        log: of the node.
+    """
+
+    def __init__(self, digest: str, lanes: int, snapshot: Callable[[], int | None], log: Log) -> None:
+        self._digest, self._lanes, self._snapshot, self._log = digest, lanes, snapshot, log
+        self._lock = threading.Lock()
+        self._found: dict[int, Checkpoint | None] = {}  # by lane: what its last claim has found
+        self._over: set[int] = set()  # lanes that are closed for good
+        self._made = False
+        self._place: Place | None = None
+
+    def check(self, found: Sequence[Checkpoint | None]) -> None:
+        """Raise ControlError (`transform-changed`) if what is seen without a claim stands against it already: a master
+        that takes no claim would else say something else."""
+        agreed(self._digest, found, self._snapshot(), self._log)
+
+    def reach(self, lane: int, found: Checkpoint | None, pause: Callable[[float], None]) -> None:
+        """Wait until all have claimed, if a lane whose claim has found this would have to say the script.
+
+        Raises what `pause` does, and ControlError (`transform-changed`): they are not at one place.
+        """
+        with self._lock:
+            self._found[lane] = found
+        while not (self._has(found) or self._is_made()):
+            pause(0.05)
+
+    def leave(self, lane: int) -> None:
+        """The lane is closed for good: nobody waits for it."""
+        with self._lock:
+            self._over.add(lane)
+
+    def script(self, found: Checkpoint) -> str:
+        """As `wanted`, at the place that was agreed upon."""
+        return wanted(found, self._digest, self._place)
+
+    def _has(self, found: Checkpoint | None) -> bool:
+        """Whether the lane goes by the script: it has nothing to say, and waits for no other."""
+        return found is not None and found.state == STREAMING and Since.parse(found.script).digest == self._digest
+
+    def _is_made(self) -> bool:
+        with self._lock:
+            if not self._made and len(self._found.keys() | self._over) == self._lanes:
+                found = [one for lane, one in self._found.items() if lane not in self._over]
+                self._place = agreed(self._digest, found, self._snapshot(), self._log)
+                self._made = True
+            return self._made
 
 
 def _is_idle(log: Log, start: int, stop: int) -> bool:

@@ -13,10 +13,10 @@ from sync_tasks.lanes import Lane, lanes_of
 from sync_tasks.throttle import Limits
 from sync_tasks.topology import shards
 from sync_tasks.views import ChunkView, TaskView
-from workers import lane_script
 from workers.applied import Progress
 from workers.apply import Applier
 from workers.lane_port import LanePort, Together
+from workers.lane_script import Agreement
 from workers.ports import ChunkPort, StreamPort
 from workers.sampling import Sample
 from workers.scope import Scope
@@ -130,15 +130,20 @@ class Lanes:
             one.border, one.settling, one.may_close = self.border, self.settling, self.may_close
 
     def start(self) -> None:
-        """All of them. Raises as `lane_script.agreed`, and what the target answers."""
+        """All of them. Raises as `Agreement.check`, and what the target answers."""
         self._raise_epoch()
         if digest := self._port.task.spec.transform.digest:
-            node, found = self._port.node(), [one.checkpoint() for one in self._each]
-            place = lane_script.agreed(digest, found, None if node.begun else node.snapshot_offset, self._log)
+            agreement = Agreement(digest, len(self._each), self._begins_at, self._log)
+            agreement.check([one.checkpoint() for one in self._each])
             for one in self._each:
-                one.takes_up_at = place
+                one.agreement = agreement
         for one in self._each:
             one.start()
+
+    def _begins_at(self) -> int | None:
+        """Where a lane without a checkpoint begins; None: each should have one."""
+        node = self._port.node()
+        return None if node.begun else node.snapshot_offset
 
     def _raise_epoch(self) -> None:
         """An operator's start goes above what any lane has seen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.throttle import Limits
@@ -11,11 +12,13 @@ from workers.applied import Progress
 from workers.extending import Extending
 from workers.gates import Gates
 from workers.huge import remove_pieces
+from workers.lane_script import Agreement
 from workers.pace import Pace
 from workers.ports import StreamPort
 from workers.sampling import Sample
 from workers.scope import Scope
 from workers.source.ask import Source
+from workers.target.claim import Checkpoint
 from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain
 
@@ -52,7 +55,7 @@ class Part(threading.Thread):
         self.progress, self.pace = Progress(), Pace()
         self.gates = Gates(endpoint, self.task.uid, self.number, home)
         self.chain: Chain | None = None
-        self.takes_up_at: tuple[int, int] | None = None  # where a changed transform is taken up: see `lane_script`
+        self.agreement: Agreement | None = None  # by which script it goes, with other lanes
         self.sample: Sample | None = None  # of what it writes; None: nobody looks
 
     @property
@@ -84,6 +87,11 @@ class Part(threading.Thread):
         """Go on with this connection. Raises ConnectionLost: the target's master is another server now."""
         if self._leave.is_set():
             raise lost(f"{self.at} is not the target's master any more")
+
+    def agree(self, found: Checkpoint | None, pause: Callable[[float], None]) -> None:
+        """A claim has found this: go on once that is known of the other lanes, too. Raises as `Agreement.reach`."""
+        if self.agreement is not None:
+            self.agreement.reach(self.lane, found, pause)
 
     def limit(self, limits: Limits) -> None:
         """How fast it may write."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +14,21 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
 from sync_tasks.lanes import Lane, tags
 from sync_tasks.names import checkpoint_key
+from sync_tasks.spec import TaskSpec
+from sync_tasks.transform.setting import TransformSpec
 from tests.clusters import Cluster
 from tests.servers import Server
-from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Port, endpoint, known
+from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Port, endpoint, known, until
 from workers.apply import Applier
+from workers.codec.resp_cy import encode
+from workers.lane_script import Since
 from workers.lanes import Lanes, ahead, behind
 from workers.receive import Receiver
-from workers.source.ask import Source
+from workers.source.ask import Position, Source
 from workers.source.psync import Full
 from workers.spool.known import Known
 from workers.spool.log import Log
-from workers.target.claim import FINISHED, LOADING, STREAMING, Checkpoint
+from workers.target.claim import ALL_HELD, FINISHED, LOADING, STREAMING, Checkpoint
 
 FIRST, SECOND = Lane(0, tags()[7], ((0, 8191),)), Lane(1, tags()[9000], ((8192, 16383),))
 POINT = Checkpoint(REPLID, 70, 0, 1, "n", 70, STREAMING, 1, False)
@@ -47,10 +52,13 @@ class Job:
 
     Args:
         begun: the first window of all lanes was committed, as the database has it.
+        spec: the task's settings.
     """
 
-    def __init__(self, cluster: Cluster, source: Server, directory: Path, begun: bool) -> None:
-        task = replace(TASK, lanes=(FIRST, SECOND))
+    def __init__(
+        self, cluster: Cluster, source: Server, directory: Path, begun: bool, spec: TaskSpec = TASK.spec
+    ) -> None:
+        task = replace(TASK, lanes=(FIRST, SECOND), spec=spec)
         self.port = Port(task, replace(NODE, gen=1, begun=begun, replid=REPLID), epoch=2)
         self.log, self.known = Log(directory / "log"), known(directory)
         target, here = Endpoint.parse(cluster.url(), Side.TARGET), endpoint(source, Side.SOURCE)
@@ -130,3 +138,90 @@ def test_the_part_that_is_behind_and_the_one_that_is_ahead() -> None:
     assert ahead([None, POINT]) == POINT
     assert ahead([POINT, second, None]) == second
     assert ahead([POINT, loading]) == POINT
+
+
+OLD, NEW = (TransformSpec(lua=f"function transform(db, argv) argv[2] = '{name}' return argv end") for name in "ba")
+
+
+class Changing(Job):
+    """Two lanes at the same place by a former script; the first one's claim waits until it is let go."""
+
+    def __init__(self, cluster: Cluster, client: Any, source: Server, directory: Path) -> None:
+        for lane in (FIRST, SECOND):
+            name = write(client, lane, 70)
+            fields = {"script": str(Since(OLD.digest, 10)), "seen": 70, "held": 0, "extend": 0, "fresh": ALL_HELD}
+            client.hset(name, mapping=fields)
+        super().__init__(cluster, source, directory, begun=True, spec=TaskSpec(extend_expiry_s=0, transform=NEW))
+        self.client = client
+        self.has_log(70)
+        self.log.append(encode([b"SELECT", b"0"]), 1)
+        self.log.append(encode([b"SET", b"k", b"v"]), 1)
+        for one in self.lanes._each:
+            one.source.position = lambda: Position(REPLID, self.log.end or 0)  # type: ignore[method-assign]
+        self.may_claim = threading.Event()
+        first, self.late = self.lanes._each[0], self.lanes._each[0]._take_over
+
+        def take_over(link: Any) -> Any:
+            assert self.may_claim.wait(30)
+            return self.late(link)
+
+        first._take_over = take_over  # type: ignore[method-assign]
+
+    def script(self, lane: Lane) -> str:
+        found = self.client.hget(checkpoint_key(lane.uid(UID), 0), "script")
+        return Since.parse(found.decode()).digest
+
+    def has_claimed(self, lane: Lane) -> bool:
+        return bool(self.client.hget(checkpoint_key(lane.uid(UID), 0), "epoch") != b"1")
+
+    def stop(self) -> None:
+        self.may_claim.set()
+        self.lanes.stop_event.set()
+        self.log.wake()
+        self.lanes.join(10)
+        self.lanes.close()
+
+
+@pytest.fixture
+def changing(cluster: Cluster, client: Any, source: Server, tmp_path: Path) -> Iterator[Changing]:
+    made = Changing(cluster, client, source, tmp_path)
+    yield made
+    made.stop()
+
+
+def test_no_lane_says_a_changed_script_before_all_have_claimed(changing: Changing) -> None:
+    """What a former owner has sent to a master that stood still may be executed until its claim is."""
+    changing.lanes.start()
+    assert until(lambda: changing.has_claimed(SECOND))
+    assert not until(lambda: changing.script(SECOND) != OLD.digest, 1)
+    further = dict.fromkeys(["offset", "seen"], changing.log.end)
+    changing.client.hset(checkpoint_key(FIRST.uid(UID), 0), mapping=further)
+    changing.may_claim.set()
+    assert until(lambda: changing.port.failures)
+    assert {getattr(error, "code", None) for error in changing.port.failures} == {"transform-changed"}
+    assert [changing.script(lane) for lane in (FIRST, SECOND)] == [OLD.digest] * 2
+
+
+def test_lanes_that_all_claim_at_one_place_go_on_by_a_changed_script(changing: Changing) -> None:
+    changing.lanes.start()
+    assert until(lambda: changing.has_claimed(SECOND))
+    changing.may_claim.set()
+    assert until(lambda: [changing.script(lane) for lane in (FIRST, SECOND)] == [NEW.digest] * 2)
+    assert until(lambda: changing.client.get("a") == b"v")
+    assert changing.port.failures == []
+
+
+def test_a_lane_that_goes_by_the_script_already_waits_for_no_other(changing: Changing) -> None:
+    """A master that is away holds up none of the others, unless the script was changed."""
+    for lane in (FIRST, SECOND):
+        changing.client.hset(checkpoint_key(lane.uid(UID), 0), "script", str(Since(NEW.digest, 10)))
+    changing.lanes.start()
+    assert until(lambda: changing.client.get("a") == b"v" or changing.port.failures)
+    assert not changing.may_claim.is_set()
+
+
+def test_a_lane_that_is_closed_for_good_is_not_waited_for(changing: Changing) -> None:
+    changing.client.hset(checkpoint_key(FIRST.uid(UID), 0), "state", FINISHED)
+    changing.may_claim.set()
+    changing.lanes.start()
+    assert until(lambda: changing.script(SECOND) == NEW.digest)
