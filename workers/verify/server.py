@@ -80,10 +80,7 @@ class Server:
 
     def keys_by_db(self) -> dict[int, int]:
         """Number of keys of each database that holds any, expired ones included."""
-        found: Counter[int] = Counter()
-        for db, keys in re.findall(rb"^db(\d+):keys=(\d+)", self.info(b"KEYSPACE"), re.MULTILINE):
-            found[int(db)] += int(keys)
-        return dict(found)
+        return keys_by_db(self.info(b"KEYSPACE"))
 
     def now_ms(self) -> int:
         """The server's clock; of a cluster the one that is furthest behind."""
@@ -210,3 +207,11 @@ def _settle(groups: list[list[int]], answers: list[Any], moments: list[int]) -> 
 def in_ms(time: Sequence[bytes]) -> int:
     """TIME's answer, seconds and microseconds, in whole milliseconds, cut off as PTTL's clock is."""
     return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
+def keys_by_db(info: bytes) -> dict[int, int]:
+    """Of one or more servers' INFO KEYSPACE, together: number of keys of each database that holds any."""
+    found: Counter[int] = Counter()
+    for db, keys in re.findall(rb"^db(\d+):keys=(\d+)", info, re.MULTILINE):
+        found[int(db)] += int(keys)
+    return dict(found)

@@ -198,5 +198,6 @@ def test_a_script_is_the_same_with_other_empty_lines_around_it() -> None:
 
 
 def test_a_flush_leaves_it_known_which_script_it_is() -> None:
-    put = own_keys("uid", 0, 0, 1, b"tok", [b"extent", b"extent", b"script", str(Since("abc", 7)).encode()])([0])
-    assert [b"HSET", checkpoint_key("uid", 0), b"extent", b"extent", b"script", b"abc:7"] in put
+    put = own_keys("uid", 0, 0, 1, b"tok", [b"script", str(Since("abc", 7)).encode()])([0])
+    assert [b"HSET", checkpoint_key("uid", 0), b"script", b"abc:7"] in put
+    assert not any(b"script" in command for command in own_keys("uid", 0, 0, 1, b"tok")([0]))
