@@ -195,8 +195,12 @@ class PartPort(TurnPort, Protocol):
     def parts(self) -> list[OpView]:
         """Those of the verification, in order."""
 
-    def divide(self, pieces: Sequence[dict[str, Any]]) -> None:
-        """Have these compared. Each names what it is in `piece`, and for people in `says`."""
+    def divide(self, pieces: Sequence[dict[str, Any]], options: dict[str, Any]) -> None:
+        """Have these compared, and remember how far the verification is by that: both or nothing. Each names what it is
+        in `piece`, and for people in `says`."""
+
+    def anew(self) -> None:
+        """All is to be cut anew: what the parts have found is not looked at, and those at work are over."""
 
     def at_once(self) -> int:
         """How many parts are at work now, the own one among them: they share what they may ask the servers."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import ConnectionLost, ControlError, Side
+from sync_tasks.errors import ConnectionLost, ControlError, KeyferryError, Side
 from sync_tasks.progress import Problem
 from sync_tasks.states import OpState
 from sync_tasks.verification import KINDS, MOST_KEPT
@@ -51,9 +51,12 @@ def compare(port: PartPort, beat: Beat, source: Endpoint, target: Endpoint) -> N
     if options.get("cut") is None:
         if not all(node.in_sync and node.settled for node in nodes):
             raise Later(WAIT_S)
-    elif options["cut"] != what:
-        raise ConnectionLost("the task was given another scope while it was compared", side=source.side, code="changed")
-    _check(parts)
+    else:
+        try:
+            _check(parts, source.side, changed=options["cut"] != what)
+        except KeyferryError:
+            port.anew()
+            raise
     if any(part.state in (OpState.READY, OpState.RUNNING) for part in parts):
         port.keep({**options, **_progress(options, parts)})
         raise Later(WAIT_S)
@@ -61,15 +64,21 @@ def compare(port: PartPort, beat: Beat, source: Endpoint, target: Endpoint) -> N
         pieces = _more(port, sides, parts)
         beat.check()
         if pieces:
-            port.divide(pieces)
-            port.keep({**options, "cut": what, **_progress(options, parts, pieces)})
+            port.divide(pieces, {**options, "cut": what, **_progress(options, parts, pieces)})
             raise Later(WAIT_S)
         found = _together(parts, [one.as_dict() for one in differing_libraries(sides)], port.op.options["repair"])
     port.keep({**options, **_progress(options, parts), "result": found})
 
 
-def _check(parts: Sequence[OpView]) -> None:
-    """Raise what has ended a part for good."""
+def _check(parts: Sequence[OpView], side: Side, *, changed: bool) -> None:
+    """Raise what makes all that the parts have found, or will, void.
+
+    Args:
+        side: the source.
+        changed: the task's scope was.
+    """
+    if changed:
+        raise ConnectionLost("the task was given another scope while it was compared", side=side, code="changed")
     for part in parts:
         if part.options["anew"]:
             raise restarted(Side(part.options["anew"]))

@@ -20,7 +20,7 @@ from sync_tasks.reversing import reversed_spec
 from sync_tasks.slots import written
 from sync_tasks.spec import mapping
 from sync_tasks.states import RUNNING, OpKind, OpState, Stage, TaskState
-from sync_tasks.store import rows
+from sync_tasks.store import parts, rows
 from sync_tasks.store.op_rows import OPEN, add
 from sync_tasks.views import NodeView, OpView, TaskView
 
@@ -152,6 +152,8 @@ class CutOverHandle:
             op.state, op.owner, op.dispatched_at = OpState.READY, None, None
             op.next_at = self._store._clock() + seconds
             op.error = lifecycle.as_dict(error) if error is not None else None
+            if error is None:
+                parts.went_on(op)
 
     def order(self, stage: Stage | None) -> None:
         """What the streams are to do. Once they are to close the target, that cannot be taken back."""

@@ -135,13 +135,13 @@ class OpHandle(cutover_rows.CutOverHandle, parts.PartsHandle):
             op.owner, op.error = None, lifecycle.as_dict(error)
             op.attempts += 1
             again = op.kind not in BESIDE or op.kind in (OpKind.VERIFY, OpKind.PART)
-            if op.kind == OpKind.VERIFY:
-                parts.drop(session, op)
             if again and not is_final_at_once(error) and op.attempts < MOST_ATTEMPTS:
                 op.state, op.dispatched_at = OpState.READY, None
                 op.next_at = self._store._clock() + pause(op.attempts, self._store._rng)
                 return
             op.state = OpState.FAILED
+            if op.kind == OpKind.VERIFY:
+                parts.drop(session, op)
             if op.kind == OpKind.PRECHECK:
                 lifecycle.move(session, task, TaskState.PRECHECK_FAILED, "the precheck failed", error)
                 return

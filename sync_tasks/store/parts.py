@@ -34,13 +34,21 @@ class PartsHandle:
         with self._store.database.read() as session:
             return [rows.op_view(op) for op in session.scalars(query)]
 
-    def divide(self, pieces: Sequence[dict[str, Any]]) -> None:
-        """Have these compared. Each names what it is in `piece`, and for people in `says`."""
+    def divide(self, pieces: Sequence[dict[str, Any]], options: dict[str, Any]) -> None:
+        """Have these compared, and remember how far the verification is by that: both or nothing. Each names what it is
+        in `piece`, and for people in `says`."""
         with self._store._task(self.task.id) as (session, _task):
-            self._held(session)
+            self._held(session).options = options
             for piece in pieces:
                 options = {**BEGUN, **piece, "of": self.op.id, "repair": self.op.options["repair"]}
                 session.add(Op(task_id=self.task.id, kind=OpKind.PART, state=OpState.READY, options=options))
+
+    def anew(self) -> None:
+        """All is to be cut anew: what the parts have found is not looked at, and those at work are over."""
+        with self._store._task(self.task.id) as (session, _task):
+            op = self._held(session)
+            drop(session, op)
+            op.options = {**op.options, "again": cut_anew(op) + 1}
 
     def at_once(self) -> int:
         """How many parts are at work now, the own one among them: they share what they may ask the servers."""
@@ -55,6 +63,17 @@ def over(session: Session, _task: Task, op: Op) -> None:
     if op.state == OpState.FAILED or session.scalar(left) is None:
         waits = Op.id == op.options["of"], Op.state == OpState.READY
         session.execute(update(Op).where(*waits).values(next_at=None, dispatched_at=None))
+
+
+def cut_anew(op: Op) -> int:
+    """How often that was done. A version before this did not count."""
+    return int(op.options.get("again", 0))
+
+
+def went_on(op: Op) -> None:
+    """Somebody has looked after the verification, and nothing failed: what failed before and passed counts no more."""
+    if op.kind == OpKind.VERIFY:
+        op.attempts = cut_anew(op)
 
 
 def drop(session: Session, op: Op) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, ControlError, Fenced, Side
+from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.states import OpState, TaskState
 from sync_tasks.store import Store, outgoing
 from sync_tasks.store.ops import MOST_ATTEMPTS, OpHandle
 from sync_tasks.verification import KINDS, Verification
 from tests.unit.control.conftest import Wall
+from workers import task_verify
+from workers.finish_steps import Later
 from workers.ports import PartPort
 
 PIECES = [{"piece": {"keys": 5, "pair": [0, 0]}, "round": 0, "says": f"part {number}"} for number in range(3)]
@@ -34,14 +40,14 @@ def claimed(store: Store, op_id: int, owner: str = "h:1:2:x") -> OpHandle:
 
 def cut(store: Store, whole: OpHandle) -> list[int]:
     """Its parts, while nobody holds it."""
-    whole.divide(PIECES)
+    whole.divide(PIECES, {**whole.op.options, "cut": "so"})
     whole.later(2)
     return [part.id for part in whole.parts()]
 
 
 def test_the_handle_is_what_workers_ask_for() -> None:
     asked = {name: value for name, value in vars(PartPort).items() if inspect.isfunction(value) and name[0] != "_"}
-    assert set(asked) == {"parts", "divide", "at_once"}
+    assert set(asked) == {"parts", "divide", "anew", "at_once"}
     for name, value in asked.items():
         mine = inspect.signature(getattr(OpHandle, name))
         assert list(mine.parameters) == list(inspect.signature(value).parameters), name
@@ -84,7 +90,7 @@ def test_a_part_that_fails_is_tried_again_and_then_calls_the_verification(
     assert claimed(store, whole.op.id).parts()[0].error is not None
 
 
-@pytest.mark.parametrize("how", ["done", "failed", "again", "revoked"])
+@pytest.mark.parametrize("how", ["done", "failed", "revoked", "anew"])
 def test_with_the_verification_its_parts_are_over(
     store: Store, task_id: int, whole: OpHandle, wall: Wall, how: str
 ) -> None:
@@ -92,21 +98,87 @@ def test_with_the_verification_its_parts_are_over(
     part = claimed(store, first)
     wall.now += 5
     again = claimed(store, whole.op.id)
-    again.keep({**again.op.options, "cut": "so"})
     if how == "done":
         again.keep({**again.op.options, "result": {"compared": 1, **dict.fromkeys(KINDS, 0), "keys": []}})
         again.done()
     elif how == "revoked":
         store.revoked("ops.run", whole.op.id)
+    elif how == "anew":
+        again.anew()
+        again.failed(CUT)
     else:
-        again.failed(CUT if how == "again" else ControlError("no"))
+        again.failed(ControlError("no"))
     assert whole.parts() == []
     with pytest.raises(Fenced):
         part.renew()
     with pytest.raises(Fenced):
         part.done()
     assert store.op(whole.op.id).options["cut"] is None, "whoever begins anew cuts anew"
-    assert store.op(whole.op.id).state is {"done": OpState.DONE, "again": OpState.READY}.get(how, OpState.FAILED)
+    assert store.op(whole.op.id).state is {"done": OpState.DONE, "anew": OpState.READY}.get(how, OpState.FAILED)
+
+
+def test_an_error_that_passes_leaves_what_was_found(store: Store, whole: OpHandle, wall: Wall) -> None:
+    first, *_ = cut(store, whole)
+    part = claimed(store, first)
+    part.keep({**part.op.options, "result": {"compared": 5}})
+    part.done()
+    wall.now += 5
+    claimed(store, whole.op.id).failed(CUT)
+    assert [one.options["result"] for one in whole.parts()] == [{"compared": 5}, None, None]
+    assert store.op(whole.op.id).options["cut"] == "so"
+
+
+def test_errors_that_passed_do_not_add_up(store: Store, whole: OpHandle, wall: Wall) -> None:
+    whole.later(0)
+    for _ in range(3):
+        for _ in range(MOST_ATTEMPTS - 1):
+            wall.now += 600
+            claimed(store, whole.op.id).failed(CUT)
+        wall.now += 600
+        claimed(store, whole.op.id).later(2)
+    assert store.op(whole.op.id).state is OpState.READY
+
+
+def test_cuttings_anew_do(store: Store, whole: OpHandle, wall: Wall) -> None:
+    """Else a part that always fails would be tried for ever."""
+    whole.later(0)
+    for _ in range(MOST_ATTEMPTS):
+        assert store.op(whole.op.id).state is OpState.READY
+        wall.now += 600
+        claimed(store, whole.op.id).later(2)
+        wall.now += 600
+        mine = claimed(store, whole.op.id)
+        mine.anew()
+        mine.failed(CUT)
+    assert store.op(whole.op.id).state is OpState.FAILED
+
+
+def test_whoever_dies_when_it_is_cut_leaves_known_of_what(
+    store: Store, task_id: int, whole: OpHandle, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scope that was widened between two parts would not be noticed."""
+    monkeypatch.setattr(task_verify, "opened", lambda *_: nullcontext())
+    monkeypatch.setattr(task_verify, "_more", lambda *_: PIECES)
+    ends: Any = Endpoint.parse("redis://h:1", Side.SOURCE), Endpoint.parse("redis://h:2", Side.TARGET)
+    beat: Any = SimpleNamespace(check=lambda: None)
+
+    def dies(_: dict[str, Any]) -> None:
+        raise SystemExit
+
+    whole.keep = dies  # type: ignore[method-assign]
+    whole.state = lambda: (whole.task, [])  # type: ignore[method-assign]
+    with pytest.raises((SystemExit, Later)):
+        task_verify.compare(whole, beat, *ends)
+    assert len(whole.parts()) == len(PIECES)
+    store.release_owner("h:1")
+    spec = store.task(task_id).spec
+    store.modify(task_id, spec.model_copy(update={"filter": FilterSpec(allow_prefixes=["a"])}))
+    wall.now += 5
+    mine = claimed(store, whole.op.id)
+    mine.state = lambda: (mine.task, [])  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLost, match="another scope"):
+        task_verify.compare(mine, beat, *ends)
+    assert whole.parts() == []
 
 
 def test_a_part_of_a_dead_worker_is_free_at_once(store: Store, whole: OpHandle) -> None:
