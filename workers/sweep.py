@@ -84,8 +84,9 @@ def sweep(
     """
     present = [c for c in chunks if c.gen == gen]
     before = [c for c in chunks if c.gen < gen and c.gen not in known.gens]
-    # A stream may have flushed the marks away.
-    beside = -1 if scope.lane is None else scope.lane.number
+    # A stream may have flushed the marks away, and what was loaded to another lane may have moved here since, with its
+    # slot. Under a transform chunks are no lane's: each lane has marks of all of them, and no slot moves.
+    beside = -1 if scope.lane is None or transformer is not None else scope.lane.number
     former = [
         c for c in before
         if c.gen in known.streamed or (beside >= 0 and c.shard != beside) or _has_begun(link, uid, node, c)

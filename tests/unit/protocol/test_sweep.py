@@ -9,9 +9,13 @@ import pytest
 import redis
 from zlib_ng.zlib_ng import crc32
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.errors import CannotContinue, ControlError
+from sync_tasks.lanes import Lane, tags
 from sync_tasks.names import begun, marks_key
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState
+from sync_tasks.transform.setting import TransformSpec
 from sync_tasks.views import ChunkView
 from tests.servers import Server
 from tests.unit.protocol.conftest import UID, endpoint, known
@@ -20,7 +24,11 @@ from workers import sweep
 from workers.scope import Scope
 from workers.spool.damage import is_damaged
 from workers.spool.sums import sealed
+from workers.target import knows
 from workers.target.link import TargetLink
+from workers.transformers import transformer
+
+RENAMED = "function transform(db, argv) argv[2] = 'n:' .. argv[2] return argv end"
 
 
 def view(path: Path, gen: int, keys: list[bytes]) -> ChunkView:
@@ -44,6 +52,23 @@ def test_what_no_loader_has_begun_is_left_alone(target: Server, tmp_path: Path) 
         link = TargetLink(endpoint(target), "test", 0)
         assert sweep.sweep(link, chunks, 2, 0, UID, 0, Scope(None), known(tmp_path)) == 0
         assert client.get("a")
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_under_a_transform_to_a_cluster_a_chunk_is_no_lanes(target: Server, tmp_path: Path, has_begun: bool) -> None:
+    """Its number, a shard of the source's keys, is not the lane's: what no loader has begun may be the target's own."""
+    first = replace(view(tmp_path / "gen-1" / "0.chunk", 1, [b"a"]), shard=5)
+    scope = Scope(None, lane=Lane(0, tags()[0], hash_slots.ALL), shown=True)
+    with target.client() as client:
+        client.set("n:a", 1)
+        link, spec = TargetLink(endpoint(target), "test", 0), TaskSpec(transform=TransformSpec(lua=RENAMED))
+        if has_begun:
+            begin(client, [first])
+        client.hset(marks_key(UID, 0, 2), "0", 1)
+        made = transformer(spec, scope, 0, knows.ask(link, marks_key(UID, 0, 2)))
+        chunks = [first, view(tmp_path / "gen-2" / "0.chunk", 2, [b"b"])]
+        assert sweep.sweep(link, chunks, 2, 0, UID, 0, scope, known(tmp_path), transformer=made) == has_begun
+        assert client.exists("n:a") != has_begun
 
 
 @pytest.mark.parametrize("how", ["gone", "short", "other keys", "another byte"])
