@@ -20,6 +20,7 @@ from workers.full import FencedBatches, Loader, prove
 from workers.load_transformed import rehearse
 from workers.pace import Pace
 from workers.ports import ChunkPort
+from workers.target.claim import STREAMING, look
 from workers.target.link import TargetLink
 
 
@@ -72,8 +73,13 @@ def _load(
 
 
 def _is_done(port: ChunkPort, link: TargetLink) -> bool:
-    marks = marks_key(port.task.uid, port.node_number, port.chunk.gen)
-    return bool(link.ask(b"HEXISTS", marks, b"%d" % port.chunk.seq))
+    """Whether the lane has all of it. One that streams does, though a FLUSHALL may have taken its marks since: another
+    lane, which does not yet, may have lost the chunk."""
+    uid, number, gen = port.task.uid, port.node_number, port.chunk.gen
+    if link.ask(b"HEXISTS", marks_key(uid, number, gen), b"%d" % port.chunk.seq):
+        return True
+    found = look(link, uid, number)
+    return found is not None and found.state == STREAMING and found.gen == gen
 
 
 def _begun(port: ChunkPort, target: Endpoint, home: int, lanes: list[Lane]) -> bool:

@@ -12,7 +12,8 @@ import pytest
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, Fenced, Retry, Side, TransformError
 from sync_tasks.lanes import lanes_of
-from sync_tasks.names import checkpoint_key
+from sync_tasks.names import checkpoint_key, closed_key, marks_key
+from sync_tasks.slots import members, slot
 from sync_tasks.spec import TaskSpec
 from sync_tasks.topology import shards
 from sync_tasks.transform.setting import TransformSpec
@@ -100,3 +101,30 @@ def test_what_was_begun_by_one_script_is_not_ended_by_another(
     chunk.by(COUNTED)
     chunk.go()
     assert cluster.client().get("total") == b"300"
+
+
+def test_a_lane_that_streams_has_it_though_its_marks_were_flushed(cluster: Cluster, tmp_path: Path) -> None:
+    """The gate of its load is closed. Another lane has lost the chunk to a failover, and would never get it."""
+    chunk = Part(tmp_path / "gen", cluster, COUNTED)
+    chunk.go()
+    there, (streams, lost) = cluster.client(), chunk.task.lanes
+    for lane in (streams, lost):
+        there.delete(marks_key(lane.uid(TASK.uid), 0, 1))
+    there.set(closed_key(streams.uid(TASK.uid), 0, 1), 1)
+    there.hset(checkpoint_key(streams.uid(TASK.uid), 0), mapping={"state": "streaming", "gen": 1, "offset": 7})
+    total = there.get("total")
+    for key in keys(there):
+        there.delete(key)
+    chunk.go()
+    assert chunk.ended == 300
+    assert {slot(key) in members(lost.slots) for key in keys(there)} == {True}
+    assert total == b"300"
+
+
+def test_a_load_that_is_closed_for_another_is_none(cluster: Cluster, tmp_path: Path) -> None:
+    chunk = Part(tmp_path / "gen", cluster, COUNTED)
+    first = chunk.task.lanes[0].uid(TASK.uid)
+    cluster.client().set(closed_key(first, 0, 1), 1)
+    cluster.client().hset(checkpoint_key(first, 0), mapping={"state": "streaming", "gen": 2, "offset": 7})
+    with pytest.raises(Fenced):
+        chunk.go()
