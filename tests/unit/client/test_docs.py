@@ -53,7 +53,7 @@ def test_every_code_that_is_named_can_be_raised() -> None:
     named = {
         code for row in re.findall(r"^\| (`[^|]+)\|", table, re.MULTILINE) for code in re.findall("`([^`]+)`", row)
     }
-    source = "".join(path.read_text() for path in (ROOT / "sync_tasks").rglob("*.py"))
+    source = "".join(path.read_text() for of in ("sync_tasks", "workers") for path in (ROOT / of).rglob("*.py"))
     raised = {*re.findall(r'code="([a-z-]+)"', source), DATABASE}
     assert named <= raised
     assert "code=DATABASE" in source
