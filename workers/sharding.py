@@ -47,6 +47,7 @@ class Slots:
         self.steady = mine is None  # as of the last look
         self.stale = False  # the node's slots are others than those that the job carries: it is to end
         self.whole = mine is None  # as of the last look, its shard serves all that it carries
+        self._right = False  # as of the last look that was answered, its shard served just what it carries
         self.closing = False  # the streams of all shards stand still: none goes on any more
         self._stands: int | None = -1  # where the database says so; -1: it may be an earlier owner's word
         self._seen: object = None
@@ -72,7 +73,7 @@ class Slots:
         serves = next((shard.slots for shard in found if line.startswith(shard.node_id)), ())
         seen = [(shard.slots, shard.master, shard.members) for shard in found]
         now = members(serves)
-        right = now == self._mine
+        right = self._right = now == self._mine
         if not right or seen != self._seen:
             left = self._undrained(self._mine - now, committed)
             end = max((self._over[slot] for slot in self._mine - now - left), default=0)
@@ -82,6 +83,10 @@ class Slots:
             self.stale = mine is not None and members(mine) != self._mine
         self.whole = self._mine <= now
         self.steady = right and "[" not in line
+
+    def unsure(self) -> None:
+        """The source could not be asked: slots may be on their way."""
+        self.steady = self._mine is None
 
     def stand(self, offset: int | None) -> None:
         """The stream stands still, to be closed there; None: it goes on. Raises what the database answers.
@@ -95,8 +100,10 @@ class Slots:
                 self.look(offset)
         offset = offset if self.steady else None
         if offset is not None or self._stands is not None:
-            self.closing = self._port.stand(offset)
-            self._stands = offset
+            all_stand = self._port.stand(offset)
+            self.closing = all_stand and self._right
+            # An owner that has yet to look at the cluster, or to take what its shard serves, asks again.
+            self._stands = -1 if all_stand and not self.closing else offset
 
     def heard(self, slots: str | None) -> None:
         """What the database says that the node is to carry: it may have fallen back to an earlier state."""

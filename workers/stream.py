@@ -335,6 +335,7 @@ class StreamJob:
             self.slots.look(progress.committed if progress.streaming else None)
         except KeyferryError:
             self._sample, self._in_sync = None, False
+            self.slots.unsure()
             return
         self._sample = offset
         until = time.monotonic() + ASK_S

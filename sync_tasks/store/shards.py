@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
 from sync_tasks.models import Lease, Node, Task
-from sync_tasks.slots import Ranges, members, ranges, read, written
+from sync_tasks.slots import SLOTS, Ranges, members, ranges, read, written
 from sync_tasks.topology import Shard, same
 
 
@@ -53,7 +53,8 @@ class Shards:
             held = members(read(node.shard["holds"])) | gained
             slots = (mine & now) | gained
             _say(session, node, "gives up", "the cluster has moved them", mine - now)
-            if late := (mine - now) & _closed(session, node, found):
+            late = (mine - now) & _closed(session, node, found)
+            if late:
                 why = "the shard that has them was cut over already, so their keys are not on the target any more"
                 _say(session, node, "loses", why, late)
             _say(session, node, "takes over", "its shard serves them now", gained)
@@ -61,7 +62,12 @@ class Shards:
             if mine - now:
                 gen, before = node.shard.get("drained", (0, 0))
                 now_is["drained"] = [node.gen, max(end, before if gen == node.gen else 0)]
+            if late:
+                now_is["lost"] = written(ranges(late | _lost(node)))
             node.shard = node.shard | now_is
+            for one in _unfinished(session, node):  # they may have stood before that: each is to look once more
+                if one.shard is not None and "stands" in one.shard:
+                    one.shard = {name: value for name, value in one.shard.items() if name != "stands"}
             node.turn, node.in_sync = True, False
             return True
 
@@ -73,10 +79,13 @@ class Shards:
 
     def stand(self, offset: int | None) -> bool:
         """The stream stands still at an offset, to be closed there; None: it goes on. Whether all nodes of the task
-        stand still, or are closed: then each is to be closed where it stands, whatever it says afterwards."""
+        stand still, or are closed, and no slot is on its way between them: then each is to be closed where it stands,
+        whatever it says afterwards."""
         with self._write() as (session, node, _task):
-            rest = session.scalars(select(Node).where(Node.task_id == node.task_id, Node.id != node.id))
+            every = list(session.scalars(select(Node).where(Node.task_id == node.task_id)))
+            rest = [one for one in every if one.id != node.id]
             others = all(one.finished or (one.shard or {}).get("stands") is not None for one in rest)
+            others = others and len(set[int]().union(*map(_kept, every))) == SLOTS
             row = node.shard or {}
             if others and row.get("stands") is not None:
                 return True
@@ -152,6 +161,21 @@ def _held(session: Session, node: Node) -> set[int]:
     mine = select(Node).where(Node.task_id == node.task_id, Node.id != node.id, Node.finished.is_(False))
     others = session.scalars(mine)
     return {slot for one in others if one.shard is not None for slot in members(read(one.shard["holds"]))}
+
+
+def _unfinished(session: Session, node: Node) -> Iterable[Node]:
+    """The nodes of a task that write to the target still, this one too."""
+    return session.scalars(select(Node).where(Node.task_id == node.task_id, Node.finished.is_(False)))
+
+
+def _lost(node: Node) -> set[int]:
+    """Slots that a node gave up when their shard was closed already: nobody is going to take them."""
+    return members(read((node.shard or {}).get("lost", "")))
+
+
+def _kept(node: Node) -> set[int]:
+    """Slots of a node that nobody has to wait for."""
+    return members(read(node.shard["slots"])) | _lost(node) if node.shard is not None else set()
 
 
 def _closed(session: Session, node: Node, found: Sequence[Shard]) -> set[int]:

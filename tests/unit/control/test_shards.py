@@ -133,6 +133,29 @@ def test_none_is_closed_before_all_stand_still(handles: list[StreamHandle]) -> N
     assert one.others() == []
 
 
+def test_no_slot_is_closed_over_that_changed_hands_since_a_node_stood(handles: list[StreamHandle]) -> None:
+    """It stood before the slot was its own, and could not ask the source since."""
+    giver, taker = handles
+    now = [shard("a", ((0, 9989),), "a2"), shard("b", ((9990, 16383),))]
+    assert not taker.stand(50)
+    assert giver.reshard(now, now[0].slots)
+    assert not giver.stand(100), "the other one stood before"
+    assert not taker.stand(50), "nobody carries the slot"
+    giver.holds(now[0].slots)
+    assert not giver.stand(100)
+    assert not taker.stand(None), "its next owner has yet to look"
+    assert taker.reshard(now, now[1].slots)
+    assert not giver.stand(100), "the other one has yet to add the slot"
+    assert taker.stand(200)
+
+
+def test_a_slot_that_is_lost_to_a_closed_shard_is_not_waited_for(handles: list[StreamHandle]) -> None:
+    handles[1].finished()
+    for last in (9989, 9979):
+        assert handles[0].reshard([shard("a", ((0, last),), "a2"), shard("b", ((last + 1, 16383),))], ((0, last),))
+    assert handles[0].stand(100)
+
+
 def test_slots_that_go_to_a_shard_that_is_closed_are_told(
     store: Store, task_id: int, handles: list[StreamHandle]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from sync_tasks.errors import ConnectionLost, Side
 from workers import stream
 from workers.stream import StreamJob
 
@@ -44,3 +45,20 @@ def test_a_log_of_our_own_has_nothing_that_changes_nothing(monkeypatch: pytest.M
     monkeypatch.setattr(stream, "ASK_S", 0.02)
     assert asked(1000, 1000, ours=True)
     assert not asked(999, 999, ours=True)
+
+
+def test_a_source_that_does_not_say_its_offset_leaves_no_slot_sure() -> None:
+    """The last look at them was before: a stream must not be closed by that."""
+    said: list[str] = []
+
+    def offset() -> int:
+        raise ConnectionLost("it is cut", side=Side.SOURCE)
+
+    job: Any = SimpleNamespace(
+        applier=SimpleNamespace(progress=SimpleNamespace(streaming=True)), receiver=SimpleNamespace(connected=True),
+        source=SimpleNamespace(offset=offset), slots=SimpleNamespace(unsure=lambda: said.append("unsure")),
+        _in_sync=True,
+    )  # fmt: skip
+    StreamJob._ask(cast("StreamJob", job))
+    assert said == ["unsure"]
+    assert not job._in_sync

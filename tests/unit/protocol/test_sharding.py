@@ -180,3 +180,28 @@ def test_a_stream_stands_still_only_where_no_slot_is_on_its_way(world: World) ->
     slots.look(100)
     slots.stand(None)
     assert world.said[-1] == 120, "it does not go on any more"
+
+
+def test_an_owner_closes_nothing_before_it_has_seen_that_it_carries_what_its_shard_serves(world: World) -> None:
+    """The others stood because an owner before it did; a slot may have come since."""
+    slots = world.slots()
+    world.all_stand, world.serves = True, ((0, 10999),)
+    slots.stand(None)
+    assert not slots.closing, "it has not looked"
+    slots.look(100)
+    slots.stand(None)
+    assert not slots.closing, "it has yet to take slots"
+    world.serves = ((0, 9999),)
+    slots.look(100)
+    slots.unsure()
+    slots.stand(None)
+    assert slots.closing, "what all have agreed on stands, though the source is away by now"
+
+
+def test_a_stream_whose_source_cannot_be_asked_does_not_stand(world: World) -> None:
+    slots = world.slots()
+    slots.look(50)
+    slots.stand(50)
+    slots.unsure()
+    slots.stand(50)
+    assert world.said == [50, None]
