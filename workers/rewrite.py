@@ -351,6 +351,7 @@ class Rewriter:
             concerned = self._swap(int(argv[1]), int(argv[2]), before, window)
         elif name == b"FLUSHALL" and self.scope.databases is None:
             concerned = [self.home]
+            select(window, self.home, before)  # refused, it is to tell where it was
             self._empty(window, argv, before)
         else:
             every = sorted(set((self.scope.databases or {}).values()))

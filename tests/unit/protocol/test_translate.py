@@ -134,6 +134,15 @@ def test_flush_and_swap_stay_in_scope_and_put_our_keys_back() -> None:
         feed(made, [b"SWAPDB", b"0", b"4"])
 
 
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "in a transaction"])
+def test_all_databases_are_emptied_on_one_that_a_refusal_can_name(within: bool) -> None:
+    """A part of a cluster refuses it while slots are on their way."""
+    around = ([b"MULTI"], [b"EXEC"]) if within else ([b"PING"], [b"PING"])
+    (window,) = feed(translator(db=3), around[0], [b"FLUSHALL"], around[1])
+    assert [command for command in commands(window) if command[0] != b"SELECT"] == [[b"FLUSHALL"]]
+    assert window.database(window.commands - 1) == 0
+
+
 def test_move_and_copy_out_of_scope() -> None:
     made = translator({0: 0})
     windows = feed(made, [b"MOVE", b"k", b"3"], [b"COPY", b"k", b"j", b"DB", b"3"], [b"COPY", b"k", b"j", b"REPLACE"])
