@@ -271,6 +271,8 @@ class Chain:
                     hint="keys that begin keyferry: are Keyferry's own; leave them alone",
                 )
             argv, offset = window.command(index)
+            if whole is not None and argv[0].upper() == b"SELECT":
+                continue  # it was not refused itself, and names nothing that could be copied anew
             final = window.start == window.end  # a window of our own
             raise_away(line, final and self.link.scripted)
             if self.refused is not None and window.is_expected(index):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sync_tasks.errors import CannotContinue, Fenced, RefusedCommand, TargetBusy, TargetError
@@ -10,6 +12,7 @@ from tests.servers import Server
 from tests.unit.protocol.conftest import UID, Chained, endpoint
 from workers.codec.resp_cy import encode
 from workers.full import FencedBatches
+from workers.target import scripted
 from workers.target.claim import claim, peek_epoch
 from workers.target.link import TargetLink
 
@@ -209,3 +212,22 @@ def test_a_batch_that_was_queued_before_the_load_was_closed_is_spoiled(target: S
             answer += loader.receive()
         assert answer.endswith(b"*-1\r\n")
         assert three.keys() == [b"early"]
+
+
+def test_a_script_that_is_ended_leaves_keys_in_doubt_and_not_the_choice_of_their_database(
+    target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a cluster with several databases: SELECT names no key, so its refusal would end the task."""
+    owner: Any = Chained(target)
+    owner.link.scripted, owner.chain.collects = True, True
+    monkeypatch.setattr(scripted, "TEXT", b"return redis.error_reply('broken')")
+    owner.push(1, [b"SELECT", b"3"], [b"SET", b"there", b"1"], [b"select", b"0"], INCR)
+    owner.drain()
+    assert [refused.argv for refused in owner.chain.refused] == [[b"SET", b"there", b"1"], INCR]
+
+
+def test_a_select_that_the_target_refuses_is_told(target: Server) -> None:
+    owner = Chained(target)
+    owner.push(1, [b"SELECT", b"3000"], INCR)
+    with pytest.raises(RefusedCommand, match="SELECT"):
+        owner.drain()
