@@ -199,5 +199,6 @@ class Closing:
         """What the first window has written."""
         return Checkpoint(
             self.replid, self.offset, self._node.stream_db, self._port.epoch, nonce, self.offset, STREAMING, self.gen,
-            True, seen_db=self._node.stream_db, extent=self._scope.extent.text, script=self._script,
+            True, seen_db=self._node.stream_db, extent=self._scope.extent.text,
+            turn=self._scope.turn, script=self._script,
         )  # fmt: skip

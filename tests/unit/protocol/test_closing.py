@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sync_tasks.lanes import Lane
 from sync_tasks.names import closed_key, marks_key
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
@@ -74,3 +75,11 @@ def test_that_chunks_were_begun_is_known_even_when_all_comes_again(target: Serve
         assert client.exists(closed_key(UID, 0, 1))
         assert closing.missing(link) == [10, 11, 12, 13], "though its gates are closed now"
     link.close()
+
+
+def test_a_load_that_is_closed_is_of_the_turn_in_which_its_lane_is(tmp_path: Path) -> None:
+    """Else the extent is taken for one of before the lane had given slots up, and they are copied once more."""
+    node = replace(NODE, snapshot_offset=0)
+    scope = Scope(None, lane=Lane(0, "0", ((0, 16383),), turn=3, gave=((3, ((5, 5),)),)))
+    found = Closing(Port(TASK, node), node, scope, tmp_path, 0, known(tmp_path)).checkpoint("nonce")
+    assert (found.turn, found.extent) == (3, scope.extent.text)
