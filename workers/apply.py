@@ -326,9 +326,10 @@ class Applier(Part):
             repair = self._repair(chain, found, suspects, rewriter)
             self.extending.say(chain, found, scope)
             lane_script.say(chain, found, script)
-            if self.slots is not None:
+            leaving = self.extending.leaving(chain, found, expiries, scope)
+            if self.slots is not None and leaving is None:
                 self.port.holds(self.slots)
-            adding = self.extending.adding(chain, found, expiries, scope, self.home, known)
+            adding = leaving or self.extending.adding(chain, found, expiries, scope, self.home, known)
             translator = Translator(found.offset, found.db, rewriter, self.log)
             end = CutOver(chain, settler, inquiry)
             Pump(chain, translator, cursor, settler, end, self, suspects, repair, adding).run()

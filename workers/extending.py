@@ -14,6 +14,7 @@ from workers.added import Former
 from workers.adding import Adding
 from workers.clock import Clock
 from workers.compose import emit
+from workers.leaving import Leaving
 from workers.left_out import LeftOut
 from workers.ports import StreamPort
 from workers.scope import Scope
@@ -60,6 +61,7 @@ class Extending:
         self._log, self._source, self._known, self._clock = log, source, known, clock
         self._pause, self._tell, self._left_out, self._port = pause, port.event, left_out.add, port
         self._last: Adding | None = None  # of the last connection
+        self._left: Leaving | None = None  # of the last connection
         self.whole = False  # nothing is being added to what the stream acts on
         self.serves: Callable[[], bool] = lambda: True  # the source has all that the node is to carry
 
@@ -102,6 +104,31 @@ class Extending:
         if not scope.extent.covers(was):
             held = "; expiries there that are held stay so" if found.held else ""
             self._tell("narrowed", f"what was taken away is left as it is at offset {found.offset}{held}")
+
+    def leaving(self, chain: Chain, found: Checkpoint, expiries: Expiries, so_far: Scope) -> Leaving | None:
+        """What removes the keys of slots that were given up before they were taken up whole; None: there are none.
+        Until it is over they may not be let go. Nothing may be in flight."""
+        slots, left = self._unfinished(found), self._left
+        if left is not None and left.over and left.slots >= slots and found.number >= left.number:
+            return None
+        self._left = None
+        if not slots or not handed.is_free(chain.link, self._uid, self._port.others(), slots):
+            return None
+        self._take_in(chain.gen)
+        self._left = Leaving(
+            chain, self._log, self._known, expiries, so_far, self._former, slots, self._tell
+        )  # fmt: skip
+        return self._left
+
+    def _unfinished(self, found: Checkpoint) -> set[int]:
+        """Slots that the node holds and is not to carry, and that its stream has never acted on."""
+        shard, mine, lane = self._port.node().shard, self._scope.slots, self._scope.lane
+        if shard is None or mine is None:
+            return set()
+        acted = self._before(found).slots
+        acted = hash_slots.ALL if acted is None else acted
+        held = hash_slots.members(shard.holds if lane is None else hash_slots.meet(shard.holds, lane.slots) or ())
+        return held.difference(*map(hash_slots.members, (shard.slots, mine, acted)))
 
     def adding(
         self, chain: Chain, found: Checkpoint, expiries: Expiries, so_far: Scope, home: int, knows: Knows

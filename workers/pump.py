@@ -11,6 +11,7 @@ from workers.adding import Adding
 from workers.building import part
 from workers.cutover import CutOver
 from workers.feed import Feed
+from workers.leaving import Leaving
 from workers.moment import now_ms
 from workers.reach import nowhere
 from workers.repair import Repair
@@ -60,7 +61,7 @@ class Pump:
         applier: Applier,
         suspects: Suspects,
         repair: Repair | None = None,
-        adding: Adding | None = None,
+        adding: Adding | Leaving | None = None,
     ) -> None:
         self.chain, self.translator, self.cursor, self.settler = chain, translator, cursor, settler
         self.cutover, self.suspects, self.adding = cutover, suspects, adding

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sync_tasks.errors import ConnectionLost, Side
 from sync_tasks.extent import Extent
 from sync_tasks.names import checkpoint_key
 from sync_tasks.slots import ALL, Ranges, members, ranges, slot
@@ -16,8 +17,11 @@ from sync_tasks.views import ShardView
 from tests.servers import Server
 from tests.unit.protocol.conftest import NODE, UID, Port, endpoint, until
 from tests.unit.protocol.test_adding import Changing
+from workers.adding import Adding
 from workers.apply import Applier
+from workers.leaving import Leaving
 from workers.scope import Scope
+from workers.target.windows import Window
 
 MOVED = slot(b"moved")
 LEFT = ranges(members(ALL) - {MOVED})
@@ -34,11 +38,12 @@ class Slotted(Changing):
         super().__init__(source, target, directory)
         self.slots: Ranges = ALL
         self.drained = (0, 0)
+        self.held: Ranges | None = None  # by its node; None: what it carries
         self.serves = True
 
     def own(self) -> Applier:
         self.extents.append(Extent.of(self.databases, self.filter, self.slots).text)
-        shard = ShardView(("a",), "a:1", self.slots, self.slots, self.drained)
+        shard = ShardView(("a",), "a:1", self.slots, self.held or self.slots, self.drained)
         self.ports.append(Port(self.task, replace(NODE, shard=shard), self.epoch + len(self.owners)))
         self.ports[-1].rest = [1]
         made = Applier(
@@ -167,3 +172,58 @@ def test_a_stream_that_is_to_be_closed_waits_for_those_of_other_shards(slotted: 
     owner.may_close.set()
     assert until(lambda: owner.closed_at == slotted.end), owner.error
     assert slotted.checkpoint()[b"state"] == b"finished"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at once", "after a lost connection"])
+def test_a_slot_that_leaves_while_it_is_being_added_leaves_no_key(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """What its source deleted beside the addition would stay: whoever has the slot next never had the key."""
+    said: list[tuple[Ranges, bool]] = []
+    with slotted.target.client() as client:
+        monkeypatch.setattr(Port, "holds", lambda _, slots: said.append((slots, bool(client.exists("moved")))))
+        slotted.slots = LEFT
+        slotted.own()
+        slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+        assert until(lambda: client.exists("stays"))
+        client.set("{moved}foreign", 1)
+        monkeypatch.setattr(Adding, "_may_switch", lambda _: False)
+        owner = slotted.carry(ALL)
+        assert until(lambda: client.exists("moved")), owner.error
+        slotted.stop()
+        assert not slotted.is_whole()
+        monkeypatch.undo()
+        monkeypatch.setattr(Port, "holds", lambda _, slots: said.append((slots, bool(client.exists("moved")))))
+        said.clear()
+        slotted.do(0, [b"DEL", b"moved"])
+        slotted.held = ALL
+        if again:
+            step = Leaving.step
+
+            def broken(one: Leaving) -> Window | None:
+                monkeypatch.setattr(Leaving, "step", step)
+                raise ConnectionLost("cut", side=Side.TARGET)
+
+            monkeypatch.setattr(Leaving, "step", broken)
+        owner = slotted.carry(LEFT)
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(lambda: bool(said) and slotted.committed()), owner.error
+        assert said[0] == (LEFT, False), "it is let go behind that"
+        assert client.mget("moved", "{moved}foreign", "stays") == [None, b"1", b"2"]
+
+
+def test_keys_of_a_slot_that_another_stream_acts_on_stay(slotted: Slotted) -> None:
+    """The database has fallen back to before the slot was let go."""
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    with slotted.target.client() as client:
+        assert until(lambda: client.exists("stays")), owner.error
+        client.set("moved", 7)
+        theirs = Extent.of({0: 0}, slotted.filter, ((MOVED, MOVED),)).text
+        client.hset(OTHER, mapping={"state": "streaming", "extent": theirs})
+        slotted.held = ALL
+        owner = slotted.carry(LEFT)
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(slotted.committed), owner.error
+        assert client.get("moved") == b"7"
