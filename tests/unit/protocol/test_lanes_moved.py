@@ -14,12 +14,14 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
 from sync_tasks.lanes import Lane, lanes_of, moved
 from sync_tasks.names import checkpoint_key
-from sync_tasks.slots import slot
+from sync_tasks.slots import ALL, Ranges, members, ranges, slot
 from sync_tasks.topology import shards
+from sync_tasks.views import ShardView
 from tests.clusters import Cluster
 from tests.servers import Server
-from tests.unit.protocol.conftest import REPLID, UID, Port, until
+from tests.unit.protocol.conftest import NODE, REPLID, UID, Port, until
 from tests.unit.protocol.test_adding import Changing
+from workers.adding import Adding
 from workers.apply import Applier
 from workers.lane_port import LanePort, Together
 from workers.scope import Scope
@@ -223,3 +225,31 @@ def test_what_a_script_that_was_ended_has_not_done_is_copied_anew(
         monkeypatch.setattr(scripted, "TEXT", before)
     assert until(lambda: laned.has_all(number) and laned.there.get(KEY) == b"2"), owner.error
     assert laned.there.get("{counted}other") == b"1"
+
+
+def test_a_lane_is_rid_of_a_slot_that_left_its_source_node_while_it_was_being_added(
+    laned: Laned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = ranges(members(ALL) - {slot(KEY)})
+    carried: list[Ranges] = [rest]
+    said: list[bool] = []
+    monkeypatch.setattr(Laned, "scope", lambda _, lane: Scope({0: 0}, None, carried[-1], lane))
+    monkeypatch.setattr(Port, "node", lambda _: replace(NODE, shard=ShardView(("a",), "a:1", carried[-1], ALL)))
+    laned.begin()
+    number = of(laned, KEY)
+    carried.append(ALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(Adding, "_may_switch", lambda _: False)
+        owner = laned.own_lane(number)
+        laned.do(0, [b"SET", KEY, b"1"], [b"SET", b"{counted}too", b"1"], [b"SET", b"{counted}gone", b"1"])
+        assert until(lambda: laned.there.exists(KEY, "{counted}too", "{counted}gone") == 3), owner.error
+        laned.stop()
+    laned.there.set("{counted}foreign", 1)
+    monkeypatch.setattr(Port, "holds", lambda *_: said.append(bool(laned.there.exists(KEY, "{counted}too"))))
+    laned.do(0, [b"DEL", KEY, b"{counted}too"], [b"DEL", b"{counted}gone"])
+    carried.append(rest)
+    laned.relane()
+    owner = laned.own_lane(number)
+    assert until(lambda: bool(said) and laned.has_all(number)), owner.error
+    assert not any(said)
+    assert list(laned.there.scan_iter("{counted}*")) == [b"{counted}foreign"]
