@@ -145,7 +145,8 @@ def test_no_slot_is_closed_over_that_changed_hands_since_a_node_stood(handles: l
     assert not giver.stand(100)
     assert not taker.stand(None), "its next owner has yet to look"
     assert taker.reshard(now, now[1].slots)
-    assert not giver.stand(100), "the other one has yet to add the slot"
+    assert not taker.stand(200), "the other one stood before it had the slot"
+    assert giver.stand(100)
     assert taker.stand(200)
 
 
