@@ -266,13 +266,12 @@ class Applier(Part):
         self._check_open(link, node)
         closing = self._closing(node)
         self._evictions.ask(link)
-        missing = closing.missing(link)
-        if missing:
+        if missing := closing.missing(link):
             self.loaded.clear()
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
         former = claimed.found
-        closing.sweep(link, former is not None, lambda: self.pause(0), former.extent if former is not None else None)
+        closing.sweep(link, former is not None, lambda: self.pause(0), None if former is None else former.extent)
         if not closing.stands(link):
             raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
         window = closing.first_window(link)
@@ -309,8 +308,8 @@ class Applier(Part):
         loaded, self._loaded_files = None if self.blind else self._loaded_files, None
         search = Search(expiries, Scope(None) if self.blind else scope, found.held, loaded)
         settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, scope))
-        fields = [*scope.fields, *([b"script", script.encode()] if script else [])]
-        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, fields)
+        named = [b"script", script.encode()] if script else []
+        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, [*scope.fields, *named])
         rewriter = rewriter_of(self.task.spec.transform)(
             scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
             self.source.kind_if_there(), self._scripts, partial(built_key, self.task.uid, self.number),
