@@ -55,6 +55,13 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_building.py",
+    "test_link_down.py::test_for_longer_than_the_extension",
+    "test_places.py",
+    "test_worker_drained.py::test_a_chunk_is_loaded",
+    "cutover/test_clusters.py",
+    "test_tls_clusters.py::test_certificates",
+    "verified/test_touched.py",
     "test_fallen_back.py::test_the_target",
     "test_tls_clusters.py::test_from_a_cluster",
     "test_hidden.py::test_what_a_paused_cluster_hides",

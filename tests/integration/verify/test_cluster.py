@@ -79,7 +79,7 @@ def planted() -> Iterator[Any]:
             if case.since > known or (known < (7, 0) and number % 4 and "ms" not in case.name):
                 continue
             for back in (False, True):
-                marks = [pytest.mark.rare] if number % 4 and back else []
+                marks = [pytest.mark.rare] if number % 4 else []
                 name = f"{case.name}-{'from' if back else 'to'} a cluster-{'-to-'.join(kinds)}"
                 yield pytest.param(kinds, case, back, id=name, marks=marks)
 
@@ -177,8 +177,8 @@ def test_a_master_that_fails_over_while_it_is_walked(server: StartServer, monkey
         other.client().delete(*lost)
         whole, killed = scanning._walk, []
 
-        def walk(link: Any, db: int) -> Iterator[list[bytes]]:
-            for keys in whole(link, db):
+        def walk(link: Any, db: int, *cursors: Any) -> Iterator[list[bytes]]:
+            for keys in whole(link, db, *cursors):
                 yield keys
                 if link.endpoint.port == cluster.masters[1].port and not killed:
                     killed.append(cluster.fail_over(1))

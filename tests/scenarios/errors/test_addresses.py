@@ -104,7 +104,7 @@ def test_a_host_that_does_not_exist(target: Server, state: Path) -> None:
     [
         ("htp://127.0.0.1:6379", "unknown scheme"),
         ("http://127.0.0.1:6379", "names no object"),
-        ("redis+cluster://127.0.0.1:6379/3", "one database"),
+        ("redis+cluster://127.0.0.1:6379/3", "named without a database"),
         ("127.0.0.1:6379", "no scheme"),
         (f"redis://:{WRONG}@127.0.0.1:port", "port is not a number"),
         (f"redis://:{WRONG}/@127.0.0.1:6379", "port is not a number"),

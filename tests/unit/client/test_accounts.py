@@ -179,7 +179,7 @@ ASKS: dict[str, tuple[Any, ...]] = {
     "get": (), "events": (), "progress": (), "watch": (), "reading": (), "preview": (), "modify": (), "precheck": (),
     "precheck_items": (), "ignore": (["eviction"],), "start": (), "resume": (), "suspend": (), "restart": (),
     "finish": (), "release": (), "try_finish": (), "cut_over": (), "reverse": (), "verify": (),
-    "verification": (),
+    "verification": (), "touched": (),
 }  # fmt: skip
 """Verbs that name a task, with what else they take."""
 OTHERS = {"list", "readings", "close", "create", "connectivity"}

@@ -374,7 +374,7 @@ def test_blocks_of_unknown_age(mirror: Make) -> None:
     assert made.owners == [owner]
 
 
-def test_a_short_absence_asks_nobody(mirror: Make) -> None:
+def test_a_short_absence_asks_nobody(mirror: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = mirror(extend_s=600)
     made.do(0, [b"SET", b"k0", b"7"], [b"SADD", b"always", b"1"])
     caught_up(made)
@@ -382,17 +382,17 @@ def test_a_short_absence_asks_nobody(mirror: Make) -> None:
     read_up(made)
     end(made)
     made.do(0, [b"INCR", b"k0"], timed(b"k0"))
-    made.source.position = lambda: pytest.fail("asked")  # type: ignore[method-assign]
+    monkeypatch.setattr(suspects.Suspects, "_live", lambda _: pytest.fail("asked"))
     made.own()
     check(made, "k0")
     assert 0 < int(made.checkpoint()[b"fresh"]) < ALL_HELD
 
 
-def test_nothing_can_be_missing_before_it_has_caught_up_once(mirror: Make) -> None:
+def test_nothing_can_be_missing_before_it_has_caught_up_once(mirror: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made = mirror()
     made.do(0, [b"SET", b"k0", b"7"], timed(b"k0"))
-    made.source.offset = lambda: 1 << 40  # type: ignore[method-assign]
-    made.source.position = lambda: pytest.fail("asked")  # type: ignore[method-assign]
+    made.source.position = lambda: Position(REPLID, 1 << 40)  # type: ignore[method-assign]
+    monkeypatch.setattr(suspects.Suspects, "_live", lambda _: pytest.fail("asked"))
     for _ in range(2):
         owner = made.own()
         assert until(made.committed), owner.error
@@ -594,7 +594,7 @@ def test_a_late_window_is_noticed_behind_another(first_ms: int) -> None:
     clock = Clock(3000, now_ms=lambda: 10_000)
     chain = SimpleNamespace(seen=0, refused=None)
     applier = SimpleNamespace(clock=clock, port=SimpleNamespace(healed=lambda _: None), progress=Progress())
-    applier.log, applier.pace = None, None
+    applier.log, applier.pace, applier.sample = None, None, None
     end = SimpleNamespace(saw=lambda *_: None)
     pump = Pump(chain, None, SimpleNamespace(offset=0), None, end, applier, SimpleNamespace(covered=0))  # type: ignore[arg-type]
     before = Window(end=1, received_ms=first_ms and 9500)

@@ -591,7 +591,7 @@ def test_parts_of_a_verification_wait_in_the_queue_of_loads(
     store.transition(task_id, TaskState.SYNCHRONIZING, "test")
     whole = store.claim_op(store.ask_verify(task_id, repair=False).id, "h:1:5:x")
     assert whole is not None
-    whole.divide([{"piece": {}, "round": 0, "says": f"part {number}"} for number in range(2)])
+    whole.divide([{"piece": {}, "round": 0, "says": f"part {number}"} for number in range(2)], whole.op.options)
 
     def sent() -> list[int]:
         return [m.id for m in outbox.messages if m.name == names.PART]
