@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from sync_tasks import Client
 from sync_tasks.verification import Touched
 from tests.run_up import Up
 from tests.servers import StartServer
 from tests.traffic import Traffic
 from tests.waiting import until
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Up]:
-    with Up(tmp_path / "state") as made:
-        made.wait_ready()
-        yield made
 
 
 def test_what_is_written_over_what_was_planted(service: Up, server: StartServer) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from sqlalchemy import select
 
 from sync_tasks import Client, TaskState
@@ -20,13 +17,6 @@ from tests.traffic import Traffic
 from tests.waiting import until
 
 STILL = 90_000  # keys that nobody writes
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Up]:
-    with Up(tmp_path / "state") as made:
-        made.wait_ready()
-        yield made
 
 
 def test_by_itself_when_asked_and_after_a_death(service: Up, server: StartServer) -> None:
