@@ -40,7 +40,7 @@ def test_the_runbook(server: StartServer, tmp_path: Path) -> None:
         env |= {"PYTHONPATH": str(ROOT), "KEYFERRY_STATE_DIR": str(service.state)}
 
         def run(script: str) -> str:
-            script = script.replace(OLD, source.url()).replace(NEW, target.url()).replace(PAUSE, "--pause-limit 3")
+            script = script.replace(OLD, source.url()).replace(NEW, target.url()).replace(PAUSE, "--pause-limit 6")
             known = f'keyferry() {{ "{sys.executable}" -m sync_tasks.cli.main "$@"; }}\nset -e\n'
             done = subprocess.run(
                 ["bash", "-c", known + script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT_S

@@ -185,7 +185,7 @@ def test_what_fails_is_undone_and_a_second_one_succeeds(client: Client, server: 
     equal(source, target)
     assert len(events(client, task, "finish-failed")) == 1
     with Traffic(source, clients=1, rate=300):  # it waits until the pause is over
-        assert client.finish(task, 60, pause=True, pause_limit_s=5).state is S.FINISHED
+        assert client.finish(task, 60, pause=True, pause_limit_s=12).state is S.FINISHED
         same(source.url(), target.url(), shift_ms=0)
 
 

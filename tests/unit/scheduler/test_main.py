@@ -89,7 +89,7 @@ def test_it_sends_what_is_due_and_stops_at_once(settings: Settings, started: Sto
     with scheduler(with_broker) as child:
         celery = app.make_app(with_broker)
         wait(lambda: app.waiting(celery, names.QUEUE_STREAM) == 1)
-        assert time.monotonic() - begun < 3.0
+        assert time.monotonic() - begun < 10.0
         assert stop(child) < AT_ONCE_S
     assert not leads(started), "the next one leads at once"
 
