@@ -17,6 +17,7 @@ from workers import ending, relaning, ways_back
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.census import Census
+from workers.in_sync import ASK_S, InSync
 from workers.intake import Intake
 from workers.lanes import Lanes
 from workers.ports import StreamPort
@@ -34,15 +35,12 @@ from workers.touching import Touching
 from workers.watch import Watch
 
 TICK_S = 0.1
-REPORT_S = ASK_S = 0.4
+REPORT_S = 0.4
 SAY_S = 1.0
 CALM_TICK_S = 0.5
 CALM_ASK_S = 2.0
 """In sync, and nothing has come since the source was last asked: a machine may follow many sources that are idle. New
 orders end such a tick at once."""
-IDLE_BYTES = 1024
-"""So many bytes that change nothing (PING) may not be on the target yet: they are checkpointed a little later. A log of
-our own has none of these: all of it counts."""
 REPORT_ALL_S = 5.0
 """What has not changed is reported this often."""
 QUIET_S = 5.0
@@ -84,8 +82,7 @@ class StreamJob:
         self.applier: Applier | Lanes  # of the present run; a task that is suspended and resumed gets another
         self.receiver: Receiver
         self._beat = Beat(self.renew, patient=True)
-        self._sample: int | None = None  # the source's offset when last asked
-        self._in_sync = False
+        self.in_sync = InSync(self.source, self.slots)
         self._reported = self._asked = self._reported_all = 0.0
         self._heard: int | None = None  # end of the log when the source was last asked
         self._values: dict[str, Any] = {}  # last reported
@@ -155,7 +152,8 @@ class StreamJob:
         self.applier.after(before.border, before.progress.committed)
         self.census.anew(self.applier.scope)
         self.receiver.alone.clear()
-        self._sample, self._in_sync, self._took_up, self._values = None, False, False, {}
+        self.in_sync.forget()
+        self._took_up, self._values = False, {}
         return True
 
     def _closed_at(self) -> int | None:
@@ -267,7 +265,8 @@ class StreamJob:
             self.census.turn(self.applier.progress.committed or 0)
         if now - self._asked >= (CALM_ASK_S if self._calm() else ASK_S):
             self._asked, self._heard = now, self.log.end
-            self._ask()
+            log, connected = self.log, self.receiver.connected
+            self.in_sync.ask(lambda: self.applier.progress, lambda: log.end, connected=connected)
         self.touching.turn(self.applier.progress, self.orders, in_sync=self._is_in_sync())
         if now - self._reported >= REPORT_S or self.orders.settling:
             self._reported = now
@@ -285,11 +284,7 @@ class StreamJob:
         return self._is_in_sync() and self.log.end == self._heard and not ending.is_near(self.orders)
 
     def _is_in_sync(self) -> bool:
-        """What the last question found, if it still holds: a target may have fallen back since, a link be cut."""
-        progress, sample = self.applier.progress, self._sample
-        if not progress.streaming or not self.receiver.connected or sample is None or progress.committed is None:
-            return False
-        return self._in_sync and sample - progress.committed <= idle_bytes(self.source)
+        return self.in_sync.holds(self.applier.progress, connected=self.receiver.connected)
 
     def _take_up(self) -> None:
         """Say once that we work by the task's present settings."""
@@ -326,37 +321,12 @@ class StreamJob:
         except KeyferryError:
             self._tidied = False  # next tick tries again
 
-    def _ask(self) -> None:
-        """In sync: the target has all that the source had written when asked, and nothing of that is held."""
-        progress = self.applier.progress
-        self._in_sync &= progress.streaming and self.receiver.connected
-        try:
-            offset = self.source.offset()
-            self.slots.look(progress.committed if progress.streaming else None)
-        except KeyferryError:
-            self._sample, self._in_sync = None, False
-            self.slots.unsure()
-            return
-        self._sample = offset
-        until = time.monotonic() + ASK_S
-        while progress.streaming and self.slots.steady and time.monotonic() < until:
-            committed, settled = progress.committed, progress.settled_at
-            if committed is not None and committed >= offset and settled is not None and settled >= offset:
-                self._in_sync = True
-                return
-            time.sleep(0.01)
-        # Bytes that change nothing (PING) are committed a little later: one miss says nothing, if all has come.
-        committed, settled = progress.committed or 0, progress.settled_at
-        near = offset - committed <= idle_bytes(self.source)
-        done = near and settled is not None and settled >= min(offset, committed)
-        self._in_sync = self._in_sync and done and (self.log.end or 0) >= offset and self.slots.steady
-
     def _report(self) -> None:
         progress = self.applier.progress
         values: dict[str, Any] = {
             "received_offset": self.log.end,
             "applied_offset": progress.committed,
-            "source_offset": self._sample,
+            "source_offset": self.in_sync.sample,
             "in_sync": self._is_in_sync(),
             "held": progress.held,
             "settled": progress.streaming and progress.settled_at is not None,
@@ -393,8 +363,3 @@ class StreamJob:
         self.applier.stop_event.set()
         self.applier.loaded.set()
         self.log.wake()
-
-
-def idle_bytes(source: Source) -> int:
-    """So many that are not on the target yet may be nothing."""
-    return 0 if source.compares else IDLE_BYTES

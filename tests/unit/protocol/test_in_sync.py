@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from sync_tasks.errors import ConnectionLost, Side
-from workers import stream
-from workers.stream import StreamJob
+from workers import in_sync
+from workers.applied import Progress
+from workers.in_sync import InSync
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_sync, "ASK_S", 0.02)
+
+
+def made(ours: bool = False, **other: Any) -> InSync:
+    """Of a source that is at 1000, and was in sync."""
+    source: Any = SimpleNamespace(offset=lambda: 1000, compares=ours)
+    slots: Any = SimpleNamespace(look=lambda _: None, steady=True)
+    source.__dict__.update(other)
+    slots.__dict__.update(other)
+    found = InSync(source, slots)
+    found._was = True
+    return found
 
 
 def asked(committed: int, settled: int, received: int = 1000, ours: bool = False) -> bool:
-    """What a job that was in sync says with the source at 1000."""
-    job: Any = SimpleNamespace(
-        applier=SimpleNamespace(progress=SimpleNamespace(streaming=True, committed=committed, settled_at=settled)),
-        receiver=SimpleNamespace(connected=True),
-        source=SimpleNamespace(offset=lambda: 1000, compares=ours),
-        log=SimpleNamespace(end=received),
-        slots=SimpleNamespace(look=lambda _: None, steady=True),
-        _in_sync=True,
-    )
-    StreamJob._ask(cast("StreamJob", job))
-    return bool(job._in_sync)
+    """What it says."""
+    found, progress = made(ours), Progress(streaming=True, committed=committed, settled_at=settled)
+    found.ask(lambda: progress, lambda: received, connected=True)
+    return found.holds(progress, connected=True)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +44,11 @@ def asked(committed: int, settled: int, received: int = 1000, ours: bool = False
     ],
     ids=["all is there", "a PING is missing", "an expiry is held", "both", "it has not come"],
 )
-def test_it_is_in_sync_only_while_nothing_is_held(
-    monkeypatch: pytest.MonkeyPatch, committed: int, settled: int, received: int, said: bool
-) -> None:
-    monkeypatch.setattr(stream, "ASK_S", 0.02)
+def test_it_is_in_sync_only_while_nothing_is_held(committed: int, settled: int, received: int, said: bool) -> None:
     assert asked(committed, settled, received) is said
 
 
-def test_a_log_of_our_own_has_nothing_that_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "ASK_S", 0.02)
+def test_a_log_of_our_own_has_nothing_that_changes_nothing() -> None:
     assert asked(1000, 1000, ours=True)
     assert not asked(999, 999, ours=True)
 
@@ -54,11 +60,9 @@ def test_a_source_that_does_not_say_its_offset_leaves_no_slot_sure() -> None:
     def offset() -> int:
         raise ConnectionLost("it is cut", side=Side.SOURCE)
 
-    job: Any = SimpleNamespace(
-        applier=SimpleNamespace(progress=SimpleNamespace(streaming=True)), receiver=SimpleNamespace(connected=True),
-        source=SimpleNamespace(offset=offset), slots=SimpleNamespace(unsure=lambda: said.append("unsure")),
-        _in_sync=True,
-    )  # fmt: skip
-    StreamJob._ask(cast("StreamJob", job))
+    found = made(offset=offset, unsure=lambda: said.append("unsure"))
+    progress = Progress(streaming=True, committed=1000)
+    found.ask(lambda: progress, lambda: 1000, connected=True)
     assert said == ["unsure"]
-    assert not job._in_sync
+    assert not found.holds(progress, connected=True)
+    assert found.sample is None
