@@ -12,6 +12,7 @@ class Progress:
     """What the applier has done, read by the job's main thread."""
 
     committed: int | None = None  # offset in the target's checkpoint
+    reached: int | None = None  # nothing in scope up to there is missing, or in doubt; the checkpoint may say so later
     latency_ms: float | None = None  # receipt to commit, of the last window
     oldest_ms: int | None = None  # receipt of what is not committed yet
     streaming: bool = False
@@ -22,6 +23,11 @@ class Progress:
     changed_offset: int | None = None  # behind the last command in scope that was committed
     changed_by: str | None = None  # its name, if the cut-over is near
     prunable: int = 0  # the log is of no more use to the target up to here
+
+    @property
+    def sure(self) -> int | None:
+        """The same of what the checkpoint says."""
+        return None if self.committed is None or self.reached is None else min(self.committed, self.reached)
 
     @property
     def delay_ms(self) -> float | None:

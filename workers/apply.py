@@ -160,7 +160,7 @@ class Applier(Part):
                 raise
             self.closed(link, done.offset)  # we had done it, and died before we could say so
         finally:
-            self.progress.streaming, self.progress.settled_at = False, None
+            self.progress.streaming, self.progress.settled_at, self.progress.reached = False, None, None
             link.close()
 
     def _take_over(self, link: TargetLink) -> Claim:

@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 from sync_tasks.errors import KeyferryError
 from workers.applied import Progress
+from workers.moment import now_ms
 from workers.sharding import Slots
 from workers.source.ask import Source
 
 ASK_S = 0.4
 STEP_S = 0.01
-IDLE_BYTES = 1024
-"""So many bytes that change nothing (PING) may not be on the target yet: they are checkpointed a little later. A log of
-our own has none of these: all of it counts."""
+NEAR_BYTES = 1024
+LATE_MS = 2000
+"""With a target that was in sync, so many bytes may be on their way when it is asked again, and no longer than that. A
+log of our own is awaited to its end."""
 
 
 class InSync:
@@ -29,7 +31,7 @@ class InSync:
 
     def __init__(self, source: Source, slots: Slots) -> None:
         self._source, self._slots = source, slots
-        self._idle = 0 if source.compares else IDLE_BYTES
+        self._near = 0 if source.compares else NEAR_BYTES
         self.sample: int | None = None
         self._was = False  # when it was last asked
 
@@ -41,7 +43,7 @@ class InSync:
         """In sync: the target has all that the source had written when asked, and nothing of that is held.
 
         Args:
-            applied: how far the target is.
+            applied: how far the target is by now; of several parts of it, what they come to.
             received: the end of the log.
             connected: the source is followed.
         """
@@ -49,27 +51,27 @@ class InSync:
         self._was &= progress.streaming and connected
         try:
             offset = self._source.offset()
-            self._slots.look(progress.committed if progress.streaming else None)
+            self._slots.look(progress.sure if progress.streaming else None)
         except KeyferryError:
             self.forget()
             self._slots.unsure()
             return
         self.sample = offset
         until = time.monotonic() + ASK_S
-        while progress.streaming and self._slots.steady and time.monotonic() < until:
-            committed, settled = progress.committed, progress.settled_at
-            if committed is not None and committed >= offset and settled is not None and settled >= offset:
+        while (progress := applied()).streaming and self._slots.steady and time.monotonic() < until:
+            reached, settled = progress.reached, progress.settled_at
+            if reached is not None and reached >= offset and settled is not None and settled >= offset:
                 self._was = True
                 return
             time.sleep(STEP_S)
-        # Bytes that change nothing (PING) are committed a little later: one miss says nothing, if all has come.
-        committed, settled = progress.committed or 0, progress.settled_at
-        near = offset - committed <= self._idle
-        done = near and settled is not None and settled >= min(offset, committed)
+        # The last bytes may just have come, and with writers that go on there always are some.
+        reached, settled = progress.reached or 0, progress.settled_at
+        near = offset - reached <= self._near and now_ms() - (progress.oldest_ms or now_ms()) < LATE_MS
+        done = near and settled is not None and settled >= min(offset, reached)
         self._was = self._was and done and (received() or 0) >= offset and self._slots.steady
 
     def holds(self, progress: Progress, *, connected: bool) -> bool:
         """What the last question found, if it is still so: a target may have fallen back since, a link be cut."""
-        if not progress.streaming or not connected or self.sample is None or progress.committed is None:
+        if not progress.streaming or not connected or self.sample is None or progress.reached is None:
             return False
-        return self._was and self.sample - progress.committed <= self._idle
+        return self._was and self.sample - progress.reached <= self._near

@@ -200,12 +200,13 @@ class Lanes:
 
     @property
     def progress(self) -> Progress:
-        """Of all: as far as the last one is."""
+        """Of all, at this moment: as far as the last one is."""
         found = [one.progress for one in self._each]
         settled = [one.settled_at for one in found]
         last = max(found, key=lambda one: one.changed_offset or 0)
         return Progress(
             committed=_least([one.committed for one in found]),
+            reached=_least([one.reached for one in found]),
             latency_ms=max((one.latency_ms for one in found if one.latency_ms is not None), default=None),
             oldest_ms=min((one.oldest_ms for one in found if one.oldest_ms), default=None),
             streaming=all(one.streaming for one in found),

@@ -375,7 +375,10 @@ class Pump:
         oldest = next((w.received_ms for w in flying if w.received_ms), 0) or self.translator.window.received_ms
         self.progress.oldest_ms = oldest or None
         self.progress.unextended = self.cutover.unextended
-        unsure = self.chain.refused is not None or self.adding is not None
+        doubted = self.chain.refused is not None
+        passed = None if flying or doubted else self.translator.passed
+        self.progress.reached = passed or (self.chain.seen if doubted else self.progress.committed)
+        unsure = doubted or self.adding is not None
         self.progress.held, self.progress.settled_at = (None, None) if unsure else self.settler.state()
         self.applier.left_out.tell()
 

@@ -113,6 +113,12 @@ class Translator:
             self._join()
 
     @property
+    def passed(self) -> int | None:
+        """Offset up to which all that concerns the target was taken; None: something waits."""
+        open_ = self.window
+        return None if self.full or open_.commands or open_.plain or open_.ahead else open_.end
+
+    @property
     def inside(self) -> bool:
         """Whether what was fed ends with a whole command of a transaction that is open still."""
         return self._transaction is not None and not self._data and not self._parts and self._long is None

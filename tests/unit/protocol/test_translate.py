@@ -7,12 +7,16 @@ import hashlib
 import pytest
 
 from sync_tasks.errors import Malformed
+from sync_tasks.lanes import Lane, tags
+from sync_tasks.slots import slot
 from tests.unit.protocol.conftest import REPLID, translator
 from workers.clock import Clock
 from workers.codec.reads import Reads
 from workers.codec.resp_cy import arguments, encode
 from workers.expiry import FIELD_HOLD, HOLD, INEXACT
 from workers.older import REFUSED
+from workers.rewrite import Rewriter
+from workers.scope import Scope
 from workers.spool.log import Block
 from workers.target.windows import Window
 from workers.times import Retimed
@@ -334,3 +338,21 @@ def test_held_keys_are_told_with_the_offset_behind_their_command() -> None:
     one, two = len(encode(first)), len(encode(first)) + len(encode(second))
     assert told == [(0, b"k", one, True), (0, b"j", two, False)]
     assert windows[0].held
+
+
+@pytest.mark.parametrize(
+    ("argv", "waits"),
+    [([b"SET", b"a", b"1"], True), ([b"FUNCTION", b"FLUSH"], True), ([b"PING"], False), ([b"SET", b"b", b"1"], False)],
+    ids=["in scope", "beside a window", "nothing", "of another lane"],
+)
+def test_what_was_passed_concerns_nobody(argv: list[bytes], waits: bool) -> None:
+    scope = Scope(None, lane=Lane(0, tags()[slot(b"a")], ((slot(b"a"), slot(b"a")),)))
+    made = Translator(7, 0, Rewriter(scope, clock(), 0, lambda _: [], lambda *_: None, lambda _: None))
+    assert made.passed == 7
+    data = encode(argv)
+    made.feed(Block(7, NOW, 0, REPLID, data[:5]))
+    assert made.passed == 7, "it has not come whole"
+    made.feed(Block(12, NOW, 0, REPLID, data[5:]))
+    assert made.passed == (None if waits else 7 + len(data))
+    assert made.take() is not None
+    assert made.passed == 7 + len(data)
