@@ -105,7 +105,7 @@ class Extending:
             held = "; expiries there that are held stay so" if found.held else ""
             self._tell("narrowed", f"what was taken away is left as it is at offset {found.offset}{held}")
 
-    def leaving(self, chain: Chain, found: Checkpoint, expiries: Expiries, so_far: Scope) -> Leaving | None:
+    def leaving(self, chain: Chain, found: Checkpoint, expiries: Expiries) -> Leaving | None:
         """What removes the keys of slots that were given up before they were taken up whole; None: there are none.
         Until it is over they may not be let go. Nothing may be in flight."""
         slots, left = self._unfinished(found), self._left
@@ -116,7 +116,7 @@ class Extending:
             return None
         self._take_in(chain.gen)
         self._left = Leaving(
-            chain, self._log, self._known, expiries, so_far, self._former, slots, self._tell
+            chain, self._log, self._known, expiries, self._scope, self._former, slots, self._tell
         )  # fmt: skip
         return self._left
 
@@ -125,8 +125,10 @@ class Extending:
         shard, mine, lane = self._port.node().shard, self._scope.slots, self._scope.lane
         if shard is None or mine is None:
             return set()
-        acted = self._before(found).slots
-        acted = hash_slots.ALL if acted is None else acted
+        before = self._before(found)
+        acted = hash_slots.ALL if before.slots is None else before.slots
+        if before.databases == {}:
+            acted = ()  # a lane that was made since: exact for nothing so far, whichever slots its checkpoint names
         held = hash_slots.members(shard.holds if lane is None else hash_slots.meet(shard.holds, lane.slots) or ())
         return held.difference(*map(hash_slots.members, (shard.slots, mine, acted)))
 

@@ -32,7 +32,7 @@ class Leaving:
         chain: writes the windows.
         log, known: of the node: which keys it has brought.
         expiries: walks over the target.
-        scope: what the stream acts on.
+        scope: what the stream is to act on; of some of that it may have to be added still.
         former: what the task's run has copied before.
         slots: those that are to be left.
         tell: an event for people: kind and text.

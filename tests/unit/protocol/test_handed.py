@@ -174,9 +174,12 @@ def test_a_stream_that_is_to_be_closed_waits_for_those_of_other_shards(slotted: 
     assert slotted.checkpoint()[b"state"] == b"finished"
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["at once", "after a lost connection"])
+@pytest.mark.parametrize(
+    ("again", "founded"), [(False, False), (True, False), (False, True)],
+    ids=["at once", "after a lost connection", "on a lane that was made since"],
+)
 def test_a_slot_that_leaves_while_it_is_being_added_leaves_no_key(
-    slotted: Slotted, monkeypatch: pytest.MonkeyPatch, again: bool
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch, again: bool, founded: bool
 ) -> None:
     """What its source deleted beside the addition would stay: whoever has the slot next never had the key."""
     said: list[tuple[Ranges, bool]] = []
@@ -187,6 +190,10 @@ def test_a_slot_that_leaves_while_it_is_being_added_leaves_no_key(
         slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
         assert until(lambda: client.exists("stays"))
         client.set("{moved}foreign", 1)
+        if founded:
+            assert until(slotted.committed)
+            slotted.stop()
+            client.hset(checkpoint_key(UID, 0), "extent", Extent(databases={}).text)
         monkeypatch.setattr(Adding, "_may_switch", lambda _: False)
         owner = slotted.carry(ALL)
         assert until(lambda: client.exists("moved")), owner.error
@@ -207,7 +214,7 @@ def test_a_slot_that_leaves_while_it_is_being_added_leaves_no_key(
             monkeypatch.setattr(Leaving, "step", broken)
         owner = slotted.carry(LEFT)
         slotted.do(0, [b"INCR", b"stays"])
-        assert until(lambda: bool(said) and slotted.committed()), owner.error
+        assert until(lambda: bool(said) and slotted.is_whole() and slotted.committed()), owner.error
         assert said[0] == (LEFT, False), "it is let go behind that"
         assert client.mget("moved", "{moved}foreign", "stays") == [None, b"1", b"2"]
 
