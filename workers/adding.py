@@ -38,6 +38,7 @@ from workers.source.ask import Position, Source
 from workers.spool.commands import commands
 from workers.spool.known import Known
 from workers.spool.log import Log
+from workers.surplus import Surplus
 from workers.target.claim import MIXED, Checkpoint
 from workers.target.error_count import UNKNOWN, error_count
 from workers.target.expiries import Expiries
@@ -101,9 +102,10 @@ class Adding:
         self._chain, self._log, self._source, self._known, self._expiries = chain, log, source, known, expiries
         self._rewriter, self._scope, self._so_far = rewriter, rewriter.scope, so_far
         self._difference = Difference(self._scope, so_far)
-        self._brought = Brought(known, former, self._difference)
         self._merging = Merging(self._scope, self._difference)
         self._pause, self._tell = pause, tell
+        brought = Brought(known, former, self._difference)
+        self._surplus = Surplus(source, self._scope, so_far, self._difference, brought, self._follow, tell)
         self.over = False  # the window that switches has been pushed
         self.may: Callable[[], bool] = lambda: True  # whether it may go on now; asked with nothing in flight
         self._again_at = 0.0  # when it is asked once more
@@ -300,7 +302,7 @@ class Adding:
             return self._mark(self._chain.own_window())
         to = self._goals[0]
         self._cursor, names = self._expiries.scan(to, self._cursor, SCANNED)
-        missing = self._missing(to, names, state.base)
+        missing = self._surplus.missing(to, names, state.base)
         self._gone += missing
         if missing:
             self._hide()
@@ -308,7 +310,7 @@ class Adding:
             self._goals.pop(0)
         if self._cursor and len(self._gone) < MOST_GONE:
             return None
-        gone, self._gone = self._ours(to, self._gone, state.again), []
+        gone, self._gone = self._surplus.ours(to, self._gone, again=state.again), []
         window = self._chain.own_window()
         some = 1 if self._scope.one_slot else BATCH  # keys of several slots are in no command
         for at in range(0, len(gone), some):
@@ -319,34 +321,6 @@ class Adding:
     def _hide(self) -> None:
         if self._replica:
             self._sure_at = time.monotonic() + SKEW_S
-
-    def _missing(self, to: int, names: list[bytes], base: int) -> list[bytes]:
-        """Keys of the target where something is added that the source does not have."""
-        added, sources = self._difference.sources(to), self._scope.sources(to)
-        left = [name for name in names if any(self._difference.has(db, name) for db in added)]
-        for db in sources:
-            mine = [name for name in left if self._scope.takes(db, name)]
-            if mine:
-                at, said = self._source.there_at(db, mine)
-                self._follow(at, base)
-                there = {name for name, found in zip(mine, said, strict=True) if found}
-                left = [name for name in left if name not in there]
-        return left
-
-    def _ours(self, to: int, names: list[bytes], again: bool) -> list[bytes]:
-        """Those that we have brought."""
-        if not names:
-            return []
-        found, others = self._brought.of(to, names, [self._scope.extent] if again else [])
-        if others:
-            self._tell(
-                "unverified",
-                f"{others} keys of the target's database {to}, where something is added, are not at the source;"
-                " which of them this task has brought earlier is not known any more: they stay",
-            )
-        if any(self._so_far.takes(db, name) for db in self._so_far.sources(to) for name in found):
-            raise Wanted(f"keys of a database that is merged into the target's database {to} again have gone meanwhile")
-        return found
 
     # --- catch up, and switch
 
