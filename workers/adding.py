@@ -117,6 +117,7 @@ class Adding:
         self._page: list[tuple[Key, int]] = []  # to be put, and the bytes of each
         self._sent = 0  # so many of them are in the last window
         self._said = state  # by the last window
+        self.said = found.adding  # the same as the checkpoint has it
         self._before: tuple[Addition | None, Addition | None] = (None, None)  # said, and the state, before that
         self._began = state  # the state at the beginning of the last step
         self._read = state.read if state is not None else 0
@@ -207,8 +208,9 @@ class Adding:
         assert self._state is not None
         self._before = (self._said, self._began)
         self._said = self._state = replace(self._state, number=self._state.number + 1, read=self._read)
+        self.said = self._state.text
         select(window, self._chain.db, window.end)
-        emit(window, [b"HSET", self._chain.ck, b"adding", self._state.text.encode()], window.end)
+        emit(window, [b"HSET", self._chain.ck, b"adding", self.said.encode()], window.end)
         return window
 
     # --- scan

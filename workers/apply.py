@@ -308,8 +308,7 @@ class Applier(Part):
         loaded, self._loaded_files = None if self.blind else self._loaded_files, None
         search = Search(expiries, Scope(None) if self.blind else scope, found.held, loaded)
         settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, scope))
-        named = [b"script", script.encode()] if script else []
-        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok, [*scope.fields, *named])
+        own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
         rewriter = rewriter_of(self.task.spec.transform)(
             scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
             self.source.kind_if_there(), self._scripts, partial(built_key, self.task.uid, self.number),
@@ -329,6 +328,7 @@ class Applier(Part):
             if self.slots is not None and leaving is None:
                 self.port.holds(self.slots)
             adding = leaving or self.extending.adding(chain, found, expiries, scope, self.home, known)
+            chain.kept = partial(self.extending.kept, found, scope, script, adding)
             translator = Translator(found.offset, found.db, rewriter, self.log)
             end = CutOver(chain, settler, inquiry)
             Pump(chain, translator, cursor, settler, end, self, suspects, repair, adding).run()

@@ -98,12 +98,24 @@ class Extending:
             handed.clear(chain, self._log, self._source, found, was, gone, end, self._pause)
         window = chain.own_window()
         emit(window, [b"HSET", chain.ck, *scope.fields], window.end)
-        if found.turn != scope.turn and Former.parse(found.adding) is None:
-            emit(window, [b"HSET", chain.ck, b"adding", b""], window.end)  # what it had put may have come back anew
+        if found.adding != _begun(found, scope):
+            emit(window, [b"HSET", chain.ck, b"adding", b""], window.end)
         commit(chain, window)
         if not scope.extent.covers(was):
             held = "; expiries there that are held stay so" if found.held else ""
             self._tell("narrowed", f"what was taken away is left as it is at offset {found.offset}{held}")
+
+    def kept(self, found: Checkpoint, scope: Scope, script: str, adding: Adding | Leaving | None) -> list[bytes]:
+        """Fields of the checkpoint, as they are by now, that windows of the stream do not write: names and values.
+
+        Args:
+            found: the checkpoint that was claimed.
+            scope: what the stream acts on.
+            script: as `Checkpoint.script`.
+            adding: what is going on beside the stream.
+        """
+        said = adding.said if isinstance(adding, Adding) else _begun(found, scope)
+        return [*scope.fields, b"adding", said.encode(), *([b"script", script.encode()] if script else [])]
 
     def leaving(self, chain: Chain, found: Checkpoint, expiries: Expiries) -> Leaving | None:
         """What removes the keys of slots that were given up before they were taken up whole; None: there are none.
@@ -167,3 +179,9 @@ class Extending:
         """What the snapshot has brought is ours, also while its files are still there."""
         if gen == self._port.node().gen and gen not in self._known.gens:
             self._known.add(gen, [(c.db, Path(c.path), c.keys) for c in self._port.chunks(gen, every=True)])
+
+
+def _begun(found: Checkpoint, scope: Scope) -> str:
+    """As `Checkpoint.adding`, unless that is of an addition to slots which the lane has given up since: what it had put
+    may have come back anew."""
+    return found.adding if found.turn == scope.turn or Former.parse(found.adding) is not None else ""

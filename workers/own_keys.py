@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from sync_tasks.names import checkpoint_key, claims_key, closed_key, marks_key
 
 
-def own_keys(
-    uid: str, node: int, home: int, gen: int, tok: bytes, fields: Sequence[bytes] = ()
-) -> Callable[[list[int]], list[list[bytes]]]:
-    """Commands for behind FLUSHDB, FLUSHALL, SWAPDB; the window's tail rewrites the rest.
+def own_keys(uid: str, node: int, home: int, gen: int, tok: bytes) -> Callable[[list[int]], list[list[bytes]]]:
+    """Commands for behind FLUSHDB, FLUSHALL, SWAPDB; the window's tail rewrites the rest (`Chain.kept`, too).
 
     Args:
         uid, node: of the task and the source node.
         home: the checkpoint's database.
         gen: of the snapshot below the stream.
         tok: token of the claim.
-        fields: of the checkpoint, which the tail does not write: names and values.
     Returns what gives the commands for the target databases concerned.
     """
     ours = [checkpoint_key(uid, node), tok, claims_key(uid, node), marks_key(uid, node, gen)]
@@ -31,8 +28,6 @@ def own_keys(
             if other != home:
                 out += [[b"SELECT", b"%d" % other], [b"DEL", *ours]]
         out.append([b"SELECT", b"%d" % home])
-        if fields:
-            out.append([b"HSET", checkpoint_key(uid, node), *fields])
         return out + [[b"SET", closed_key(uid, node, g), b"1"] for g in range(1, gen + 1)]
 
     return own

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 
 from sync_tasks.answers import classify
@@ -79,6 +79,7 @@ class Chain:
         self.fresh_ms = claim.found.fresh_ms if claim.found else ALL_HELD  # as `Checkpoint.fresh_ms`
         self.held = claim.found.held if claim.found else True
         self.extend_ms: int | None = None  # what settled expiries on the target are later than the source's, or MIXED
+        self.kept: Callable[[], Sequence[bytes]] = tuple  # names and values of the checkpoint that no tail writes else
         self.closed = False  # the window that ends it all has been pushed
         self.tip = (0, 0, "")  # offset, stream's database, replication id behind the last window pushed
         self._out = bytearray()
@@ -108,9 +109,10 @@ class Chain:
         self._out += self._watch
         self._out += encode([b"HSETNX", self.tok, n - 1, b"0"])
         self._out += MULTI
-        # The count is gone with the database; all windows before are known to be there.
+        # Both are gone with the database; all windows before are known to be there.
+        kept = self.kept() if window.wipes else ()
         count = encode([b"HSET", self.ck, b"windows", self._before + n]) if window.wipes else self._count
-        here = encode([b"HSET", self.ck, *point.fields(), b"tok", self.tok])
+        here = encode([b"HSET", self.ck, *point.fields(), *kept, b"tok", self.tok])
         errors = self._errors if window.commands and self.link.scripted else b""
         end = b"".join((self._tail, encode([b"HSET", self.tok, n, b"1"]), count, here, errors, EXEC))
         if window.elsewhere:

@@ -310,6 +310,27 @@ def test_whole_databases_change_meanwhile(
     assert stream.events().count("adding") == 2
 
 
+@pytest.mark.parametrize("command", [[b"FLUSHDB"], [b"FLUSHALL"], [b"SWAPDB", b"0", b"3"]])
+def test_an_addition_is_known_still_though_its_checkpoint_was_emptied(
+    command: Command, stream: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its next owner would take what it has put for the target's own."""
+    stream.become({0: 0, 3: 3})
+    stream.do(1, *many(1))
+    assert until(stream.in_step)
+    with monkeypatch.context() as held:
+        held.setattr(adding.Adding, "_may_switch", lambda _: False)
+        stream.become(wider := {0: 0, 3: 3, 1: 1})
+        assert until(lambda: b'"catch up"' in stream.checkpoint().get(b"adding", b""))
+        stream.do(1, [b"DEL", b"k1"])
+        stream.do(0, command)
+        assert until(stream.committed)
+        stream.stop()
+    stream.extents.pop()  # its run has copied nothing else before
+    stream.become(wider)
+    assert until(stream.in_step), stream.differences()
+
+
 def test_they_change_again_and_again(
     stream: Changing, before_step: Callable[[Callable[[Addition], None]], None]
 ) -> None:

@@ -14,6 +14,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
 from sync_tasks.lanes import Lane, tags
 from sync_tasks.names import checkpoint_key
+from sync_tasks.slots import ALL
 from sync_tasks.spec import TaskSpec
 from sync_tasks.transform.setting import TransformSpec
 from tests.clusters import Cluster
@@ -53,12 +54,14 @@ class Job:
     Args:
         begun: the first window of all lanes was committed, as the database has it.
         spec: the task's settings.
+        lanes: instead of those two.
     """
 
     def __init__(
-        self, cluster: Cluster, source: Server, directory: Path, begun: bool, spec: TaskSpec = TASK.spec
-    ) -> None:
-        task = replace(TASK, lanes=(FIRST, SECOND), spec=spec)
+        self, cluster: Cluster, source: Server, directory: Path, begun: bool, spec: TaskSpec = TASK.spec,
+        lanes: tuple[Lane, ...] = (FIRST, SECOND),
+    ) -> None:  # fmt: skip
+        task = replace(TASK, lanes=lanes, spec=spec)
         self.port = Port(task, replace(NODE, gen=1, begun=begun, replid=REPLID), epoch=2)
         self.log, self.known = Log(directory / "log"), known(directory)
         target, here = Endpoint.parse(cluster.url(), Side.TARGET), endpoint(source, Side.SOURCE)
@@ -81,6 +84,19 @@ class Job:
     def begin(self) -> int:
         """A new snapshot has come."""
         return self.receiver._new_generation(Full("b" * 40, 500), None)
+
+    def comes(self, *commands: list[bytes]) -> None:
+        """By the stream; the source stands behind them."""
+        for command in commands:
+            self.log.append(encode(command), 1)
+        for one in self.lanes._each:
+            one.source.position = lambda: Position(REPLID, self.log.end or 0)  # type: ignore[method-assign]
+
+    def stop(self) -> None:
+        self.lanes.stop_event.set()
+        self.log.wake()
+        self.lanes.join(10)
+        self.lanes.close()
 
 
 def write(client: Any, lane: Lane, offset: int) -> bytes:
@@ -154,10 +170,7 @@ class Changing(Job):
         super().__init__(cluster, source, directory, begun=True, spec=TaskSpec(extend_expiry_s=0, transform=NEW))
         self.client = client
         self.has_log(70)
-        self.log.append(encode([b"SELECT", b"0"]), 1)
-        self.log.append(encode([b"SET", b"k", b"v"]), 1)
-        for one in self.lanes._each:
-            one.source.position = lambda: Position(REPLID, self.log.end or 0)  # type: ignore[method-assign]
+        self.comes([b"SELECT", b"0"], [b"SET", b"k", b"v"])
         self.may_claim = threading.Event()
         first, self.late = self.lanes._each[0], self.lanes._each[0]._take_over
 
@@ -176,10 +189,7 @@ class Changing(Job):
 
     def stop(self) -> None:
         self.may_claim.set()
-        self.lanes.stop_event.set()
-        self.log.wake()
-        self.lanes.join(10)
-        self.lanes.close()
+        super().stop()
 
 
 @pytest.fixture
@@ -225,3 +235,25 @@ def test_a_lane_that_is_closed_for_good_is_not_waited_for(changing: Changing) ->
     changing.may_claim.set()
     changing.lanes.start()
     assert until(lambda: changing.script(SECOND) == NEW.digest)
+
+
+@pytest.mark.parametrize("command", [b"FLUSHALL", b"FLUSHDB"])
+def test_a_flush_leaves_it_known_by_which_script_a_lane_goes(
+    cluster: Cluster, client: Any, source: Server, tmp_path: Path, command: bytes
+) -> None:
+    """And of what it is exact: the checkpoint is emptied with the rest."""
+    whole = Lane(0, tags()[7], ALL)
+    lua = "function transform(db, argv) if argv[2] then argv[2] = 'a' end return argv end"
+    name, script = write(client, whole, 70), str(Since(TransformSpec(lua=lua).digest, 10)).encode()
+    client.hset(name, mapping={"script": script, "seen": 70, "held": 0, "extend": 0, "fresh": ALL_HELD})
+    spec = TaskSpec(extend_expiry_s=0, transform=TransformSpec(lua=lua))
+    job = Job(cluster, source, tmp_path, begun=True, spec=spec, lanes=(whole,))
+    job.has_log(70)
+    job.comes([b"SELECT", b"0"], [b"SET", b"before", b"v"], [command], [b"SET", b"behind", b"w"])
+    job.lanes.start()
+    try:
+        assert until(lambda: client.get("a") == b"w"), (job.port.failures, job.lanes.error)
+        kept = client.hmget(name, "script", "extent", "adding")
+        assert kept == [script, job.lanes._each[0].scope.extent.text.encode(), b""]
+    finally:
+        job.stop()

@@ -9,7 +9,6 @@ import pytest
 
 from sync_tasks.errors import ControlError, Retry, TransformError
 from sync_tasks.lanes import Lane, lanes_of
-from sync_tasks.names import checkpoint_key
 from sync_tasks.slots import slot
 from sync_tasks.topology import Shard
 from sync_tasks.transform.script import Script
@@ -18,7 +17,6 @@ from tests.unit.protocol.test_translate import clock, commands, feed
 from workers import lane_script
 from workers.lane_script import Since, agreed
 from workers.older import REFUSED
-from workers.own_keys import own_keys
 from workers.scope import Scope
 from workers.target.claim import FINISHED, STREAMING
 from workers.target.knows import Knows
@@ -195,9 +193,3 @@ def test_a_script_is_the_same_with_other_empty_lines_around_it() -> None:
     assert TransformSpec(lua=f"\n{lua}\n").digest == TransformSpec(lua=lua).digest
     assert TransformSpec(lua=lua + " -- other").digest != TransformSpec(lua=lua).digest
     assert TransformSpec().digest == ""
-
-
-def test_a_flush_leaves_it_known_which_script_it_is() -> None:
-    put = own_keys("uid", 0, 0, 1, b"tok", [b"script", str(Since("abc", 7)).encode()])([0])
-    assert [b"HSET", checkpoint_key("uid", 0), b"script", b"abc:7"] in put
-    assert not any(b"script" in command for command in own_keys("uid", 0, 0, 1, b"tok")([0]))
