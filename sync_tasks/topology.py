@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError, TargetError
-from sync_tasks.slots import SLOTS
 
 ASK_S = 3.0
 """Seconds that one node may take to answer."""
+MOST_NAMED = 10
+"""Ranges of slots in a message."""
 Ranges = tuple[tuple[int, int], ...]
 """Slots, first and last of each range, in order."""
 Address = tuple[str, int]
@@ -93,10 +95,10 @@ def read(text: str, asked: Address, side: Side) -> list[Shard]:
             named.setdefault(master, []).append(name)
         elif slots := tuple(_range(part) for part in rest if not part.startswith("[")):
             masters.append((name, address, slots, tuple(int(p[1:].split("-")[0]) for p in rest if p.startswith("["))))
-    missing = SLOTS - sum(last - first + 1 for _, _, slots, _ in masters for first, last in slots)
+    missing = hash_slots.members(hash_slots.ALL).difference(*(hash_slots.members(slots) for _, _, slots, _ in masters))
     if missing:
         raise ConnectionLost(
-            f"{missing} of the slots of the cluster {asked[0]}:{asked[1]} are served by nobody",
+            f"slots {shortened(missing)} of the cluster {asked[0]}:{asked[1]} are served by nobody",
             side=side,
             code="cluster-down",
             hint="see CLUSTER INFO there; bring its failed masters back, or give their slots to others",
@@ -147,6 +149,13 @@ def _address(where: str, asked: Address, itself: bool) -> Address:
     """`host:port@cport[,hostname]`; IPv6 hosts stand there without brackets, one's own host may be missing."""
     host, _, port = where.split(",")[0].split("@")[0].rpartition(":")
     return (asked[0] if itself or not host else host, int(port) or asked[1])
+
+
+def shortened(slots: set[int]) -> str:
+    """For people."""
+    found = hash_slots.ranges(slots)
+    more = f" and more, {len(slots)} in all," if len(found) > MOST_NAMED else ""
+    return hash_slots.written(found[:MOST_NAMED]) + more
 
 
 def _range(part: str) -> tuple[int, int]:

@@ -171,6 +171,9 @@ class LanePort:
     def stand(self, offset: int | None) -> bool:
         return self._port.stand(offset)
 
+    def untaken(self) -> Ranges:
+        return self._port.untaken()
+
     def holds(self, slots: Ranges) -> None:
         if self._together.let_go(self.lane.number):
             self._port.holds(slots)

@@ -120,6 +120,9 @@ class StreamPort(Protocol):
         """Our stream stands still at an offset, to be closed there; None: it goes on. Whether the streams of all nodes
         are to be closed where they stand."""
 
+    def untaken(self) -> Ranges:
+        """Slots that a node of the task has given up, and none has taken since."""
+
     def found_before(self) -> dict[str, Any] | None:
         """What earlier owners have found of the keys that the stream writes; None: nothing was looked at."""
 

@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side
-from sync_tasks.slots import members, ranges, written
-from sync_tasks.topology import read, shards
+from sync_tasks.slots import Ranges, members, ranges, written
+from sync_tasks.topology import Shard, read, shards, shortened
 from workers.ports import StreamPort
 from workers.source.ask import Source
+
+UNSERVED_S = 10.0
+"""Slots whose master has failed are its replica's sooner than that."""
+UNTAKEN_S = 30.0
+"""So long may pass between one stream that gives a slot up and another that takes it."""
+ASK_S = 5.0
+"""How often the database is asked for such ones."""
+
+
+class Nobodys:
+    """Slots that are nobody's. If that lasts, the source's retry window opens: nothing is in sync, nor cut over, and
+    all streams may go on none the less.
+
+    Args:
+        port: the claimed job.
+        patience_s: how long nothing is said of it.
+    """
+
+    def __init__(self, port: StreamPort, patience_s: float) -> None:
+        self._port, self._patience_s = port, patience_s
+        self._since: float | None = None
+        self._told = False
+        self._again_at = 0.0
+
+    def are(self, error: KeyferryError) -> None:
+        """There are some, as the error says. Raises what the database answers."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now >= max(self._since + self._patience_s, self._again_at):
+            self._told, self._again_at = True, now + self._port.failing(error)
+
+    def none(self) -> None:
+        """There is none, or none any more."""
+        self._since = None
+        if self._told:
+            self._told = False
+            self._port.healed("source")
 
 
 def of_node(port: StreamPort, source: Endpoint) -> Endpoint:
@@ -51,6 +89,9 @@ class Slots:
         self.closing = False  # the streams of all shards stand still: none goes on any more
         self._stands: int | None = -1  # where the database says so; -1: it may be an earlier owner's word
         self._seen: object = None
+        self._unserved, self._untaken = Nobodys(port, UNSERVED_S), Nobodys(port, UNTAKEN_S)
+        self._left: Ranges = ()  # slots that no stream carried when the database was last asked
+        self._asked_at = 0.0
         self._over: dict[int, int] = {}  # slots that are another's now: the offset behind all that ours had of them
 
     def look(self, committed: int | None) -> None:
@@ -59,7 +100,7 @@ class Slots:
         Args:
             committed: offset up to which the target has the stream. A slot that has gone to another shard is given up
                 only when the target has all that came of it here, its end too: each key that moved away is deleted.
-        Raises KeyferryError, also while some slots are served by nobody.
+        Raises KeyferryError, also while some slots are served by nobody; if that lasts, the retry window opens.
         """
         if self._mine is None:
             return
@@ -69,7 +110,7 @@ class Slots:
         if "master" not in line.split()[2].split(","):
             self._source.close()  # the next connection is to whoever has its place
             return
-        found = read(text, (self._endpoint.host, self._endpoint.port), Side.SOURCE)
+        found = self._whole(text)
         serves = next((shard.slots for shard in found if line.startswith(shard.node_id)), ())
         seen = [(shard.slots, shard.master, shard.members) for shard in found]
         now = members(serves)
@@ -83,6 +124,33 @@ class Slots:
             self.stale = mine is not None and members(mine) != self._mine
         self.whole = self._mine <= now
         self.steady = right and "[" not in line
+        self._miss()
+
+    def _whole(self, text: str) -> list[Shard]:
+        """The shards. Raises ConnectionLost while some slots are served by nobody."""
+        try:
+            found = read(text, (self._endpoint.host, self._endpoint.port), Side.SOURCE)
+        except KeyferryError as error:
+            self._unserved.are(error)
+            raise
+        self._unserved.none()
+        return found
+
+    def _miss(self) -> None:
+        """Each master may take a slot for another one's, or that one's stream has no worker."""
+        now = time.monotonic()
+        if now - self._asked_at < ASK_S:
+            return
+        self._asked_at, before, self._left = now, self._left, self._port.untaken()
+        if not before or self._left != before:
+            self._untaken.none()
+        if self._left:
+            self._untaken.are(ConnectionLost(
+                f"slots {shortened(members(self._left))} of the cluster are carried by no stream", side=Side.SOURCE,
+                code="cluster-down",
+                hint="compare CLUSTER NODES of all masters, and see CLUSTER SETSLOT where they differ; is there a"
+                " stream worker for each shard?",
+            ))  # fmt: skip
 
     def unsure(self) -> None:
         """The source could not be asked: slots may be on their way."""

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
 from sync_tasks.models import Lease, Node, Task
-from sync_tasks.slots import SLOTS, Ranges, members, ranges, read, written
+from sync_tasks.slots import ALL, SLOTS, Ranges, members, ranges, read, written
 from sync_tasks.topology import Shard, same
 
 
@@ -92,6 +92,12 @@ class Shards:
             if row.get("stands") != offset:
                 node.shard = row | {"stands": offset}
             return others and offset is not None
+
+    def untaken(self) -> Ranges:
+        """Slots that a node of the task has given up, and none has taken since."""
+        with self._write() as (session, node, _task):
+            every = session.scalars(select(Node).where(Node.task_id == node.task_id))
+            return ranges(members(ALL).difference(*map(_kept, every)))
 
     def holds(self, slots: Ranges) -> None:
         """The target says that this stream acts on no other slots any more: others may take those that it gave up."""

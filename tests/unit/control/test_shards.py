@@ -68,7 +68,9 @@ def test_a_slot_is_taken_only_when_it_was_let_go(handles: list[StreamHandle]) ->
     giver.holds(A.slots)
     assert not taker.reshard(now, now[1].slots), "it was an owner of before who said that"
     giver.holds(now[0].slots)
+    assert giver.untaken() == taker.untaken() == ((9990, 9999),)
     assert taker.reshard(now, now[1].slots)
+    assert giver.untaken() == ()
     assert of(taker).slots == of(taker).holds == now[1].slots
     assert members(of(giver).holds).isdisjoint(members(of(taker).slots))
 
@@ -155,6 +157,7 @@ def test_a_slot_that_is_lost_to_a_closed_shard_is_not_waited_for(handles: list[S
     for last in (9989, 9979):
         assert handles[0].reshard([shard("a", ((0, last),), "a2"), shard("b", ((last + 1, 16383),))], ((0, last),))
     assert handles[0].stand(100)
+    assert handles[0].untaken() == ()
 
 
 def test_slots_that_go_to_a_shard_that_is_closed_are_told(

@@ -77,6 +77,7 @@ WRITES = {
     "reshard": lambda h: h.reshard([], ()),
     "others": lambda h: h.others(),
     "stand": lambda h: h.stand(7),
+    "untaken": lambda h: h.untaken(),
     "holds": lambda h: h.holds(()),
     "settle_lanes": lambda h: h.settle_lanes([1]),
     "close_lanes": lambda h: h.close_lanes({}),

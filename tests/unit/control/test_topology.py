@@ -35,9 +35,12 @@ def test_redis_3_writes_no_port_of_the_bus() -> None:
 
 
 def test_slots_that_nobody_serves_are_an_error_that_is_tried_again() -> None:
-    with pytest.raises(ConnectionLost, match="5462 of the slots") as caught:
+    with pytest.raises(ConnectionLost, match=r"^slots 5461-10921,16383 of the cluster h:1 are") as caught:
         read("\n".join(line for line in WHOLE.splitlines() if not line.startswith(B)), ("h", 1), Side.TARGET)
     assert caught.value.code == "cluster-down"
+    every_other = " ".join(str(slot) for slot in range(0, 16384, 2))
+    with pytest.raises(ConnectionLost, match=r"^slots 1,3,5,7,9,11,13,15,17,19 and more, 8192 in all, of the cluster"):
+        read(f"{A} 127.0.0.1:7000@17000 myself,master - 0 0 1 connected {every_other}\n", ("h", 7000), Side.SOURCE)
 
 
 def shard(name: str, first: int, last: int, *replicas: str) -> Shard:

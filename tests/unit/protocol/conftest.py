@@ -13,6 +13,7 @@ import pytest
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError, Retry, Side
+from sync_tasks.slots import Ranges
 from sync_tasks.spec import TaskSpec
 from sync_tasks.states import TaskState
 from sync_tasks.views import LoadState, NodeView, Orders, TaskView
@@ -114,6 +115,9 @@ class Port:
 
     def others(self) -> list[int]:
         return self.rest
+
+    def untaken(self) -> Ranges:
+        return ()
 
     def fail(self, error: KeyferryError) -> None:
         raise error

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.errors import Side
+from sync_tasks.errors import ConnectionLost, KeyferryError, Side
 from sync_tasks.slots import Ranges, members, ranges
+from workers import sharding
 from workers.sharding import Slots
 
 HERE = Endpoint(Side.SOURCE, "redis", "h", 1)
@@ -27,10 +28,14 @@ class World:
         self.said: list[int | None] = []
         self.all_stand = False
         self.closed = False
+        self.unserved: set[int] = set()
+        self.left: Ranges = ()
+        self.failures: list[KeyferryError] = []
+        self.open = False
 
     def cluster(self) -> str:
         mine = " ".join(f"{first}-{last}" for first, last in self.serves)
-        rest = " ".join(f"{a}-{b}" for a, b in ranges(set(range(16384)) - members(self.serves)))
+        rest = " ".join(f"{a}-{b}" for a, b in ranges(set(range(16384)) - members(self.serves) - self.unserved))
         return f"a h:1@2 {self.flags} - 0 0 1 connected {mine} {self.mark}\nb h:3@4 master - 0 0 2 connected {rest}\n"
 
     def offset(self) -> int:
@@ -47,6 +52,18 @@ class World:
     def stand(self, offset: int | None) -> bool:
         self.said.append(offset)
         return self.all_stand
+
+    def failing(self, error: KeyferryError) -> float:
+        self.failures.append(error)
+        self.open = True
+        return 0.0
+
+    def healed(self, side: str) -> None:
+        assert side == "source"
+        self.open = False
+
+    def untaken(self) -> Ranges:
+        return self.left
 
     def node(self) -> Any:
         return SimpleNamespace(slot_ranges=self.row)
@@ -205,3 +222,49 @@ def test_a_stream_whose_source_cannot_be_asked_does_not_stand(world: World) -> N
     slots.unsure()
     slots.stand(50)
     assert world.said == [50, None]
+
+
+def test_slots_that_nobody_serves_open_a_retry_window_that_names_them(world: World) -> None:
+    """Their shard was taken out of the cluster, say: all streams go on, and none would ever be closed."""
+    slots = world.slots()
+    slots.look(100)
+    world.unserved = {12000, 12001, 13000}
+    for patience_s, opens in ((10.0, False), (10.0, False), (0.0, True)):
+        slots._unserved._patience_s = patience_s
+        slots.stand(100)
+        with pytest.raises(ConnectionLost):
+            slots.look(100)
+        assert not slots.steady
+        assert world.open is opens, "a replica may take its master's place in a moment"
+    assert world.said == [None]
+    (failure, *_) = world.failures
+    assert "slots 12000-12001,13000 of the cluster h:1 are served by nobody" in failure.message
+    assert failure.side is Side.SOURCE
+    world.unserved.clear()
+    slots.look(100)
+    assert slots.steady
+    assert not world.open
+
+
+def test_slots_that_no_stream_takes_open_one_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of two masters says that the other one has them, say."""
+    monkeypatch.setattr(sharding, "ASK_S", 0.0)
+    slots = world.slots()
+    slots.look(100)
+    world.left = ((12000, 12003), (13000, 13000))
+    for patience_s, opens in ((30.0, False), (30.0, False), (0.0, True), (0.0, True)):
+        slots._untaken._patience_s = patience_s
+        slots.look(100)
+        assert world.open is opens, "they may be on their way"
+    assert "slots 12000-12003,13000 of the cluster are carried by no stream" in world.failures[0].message
+    assert len(world.failures) == 2
+    slots._untaken._patience_s = 30.0
+    world.left = ((14000, 14000),)
+    slots.look(100)
+    assert not world.open, "those are others"
+    slots._untaken._patience_s = 0.0
+    slots.look(100)
+    assert world.open
+    world.left = ()
+    slots.look(100)
+    assert not world.open
