@@ -48,6 +48,14 @@ def meet(one: Ranges | None, other: Ranges | None) -> Ranges | None:
     return ranges(slot for first, last in pairs for slot in range(first, last + 1))
 
 
+def mask(given: Ranges) -> int:
+    """A bit for each of the slots, to see at once whether some are in two of these."""
+    found = 0
+    for first, last in given:
+        found |= ((1 << (last - first + 1)) - 1) << first
+    return found
+
+
 def has(given: Ranges | None, key: bytes) -> bool:
     """Whether the slot of a key is one of them."""
     if given is None:

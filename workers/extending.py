@@ -124,7 +124,8 @@ class Extending:
         if left is not None and left.over and left.slots >= slots and found.number >= left.number:
             return None
         self._left = None
-        if not slots or not handed.is_free(chain.link, self._uid, self._port.others(), slots):
+        mine = hash_slots.ranges(slots)
+        if not slots or not handed.is_free(chain.link, self._uid, self._port.others(), mine):
             return None
         self._take_in(chain.gen)
         self._left = Leaving(
@@ -172,8 +173,8 @@ class Extending:
         if self._scope.slots is None or slots is None:
             return lambda: True
         added = hash_slots.members(slots) - hash_slots.members(so_far.extent.slots or ())
-        others = self._port.others() if added else []
-        return lambda: self.serves() and handed.is_free(chain.link, self._uid, others, added)
+        others, mine = self._port.others() if added else [], hash_slots.ranges(added)
+        return lambda: self.serves() and handed.is_free(chain.link, self._uid, others, mine)
 
     def _take_in(self, gen: int) -> None:
         """What the snapshot has brought is ours, also while its files are still there."""

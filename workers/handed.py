@@ -9,11 +9,12 @@ with a slot of which the target still says that it is another stream's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from sync_tasks.extent import Extent
 from sync_tasks.lanes import Lane
 from sync_tasks.names import checkpoint_key
-from sync_tasks.slots import ALL, Ranges, members, ranges
+from sync_tasks.slots import ALL, Ranges, mask, members, ranges
 from sync_tasks.views import NodeView
 from workers.codec.slots_cy import slot
 from workers.compose import emit, select
@@ -99,9 +100,12 @@ def _delete(chain: Chain, keys: Sequence[tuple[int, bytes]]) -> None:
         commit(chain, window)
 
 
-def is_free(link: TargetLink, uid: str, others: Sequence[int], slots: set[int]) -> bool:
+def is_free(link: TargetLink, uid: str, others: Sequence[int], slots: Ranges) -> bool:
     """Whether the target says of no other source node that its stream acts on one of these slots. Nothing may be in
     flight on the link.
+
+    It has to be asked each time: whoever owns another stream, by a database that has fallen back, perhaps, may change
+    what it says in any moment. Only what its answer means is kept for as long as it is the same.
 
     Args:
         uid: of the task, or its lane.
@@ -110,6 +114,11 @@ def is_free(link: TargetLink, uid: str, others: Sequence[int], slots: set[int]) 
     """
     if not others:
         return True
+    mine = mask(slots)
     said = link.ask_all([[b"HMGET", checkpoint_key(uid, number), b"state", b"extent"] for number in others])
-    theirs = [Extent.parse(extent.decode()) for state, extent in said if extent and state not in OVER]
-    return not any(slots & members(one.slots or ()) for one in theirs)
+    return not any(mine & _acted_on(extent) for state, extent in said if extent and state not in OVER)
+
+
+@lru_cache(maxsize=64)
+def _acted_on(extent: bytes) -> int:
+    return mask(Extent.parse(extent.decode()).slots or ())

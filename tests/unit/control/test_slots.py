@@ -24,6 +24,8 @@ def test_ranges_are_sets(one: set[int], other: set[int]) -> None:
     assert slots.meet(mine, None) == slots.meet(None, mine) == mine
     table = slots.table(mine)
     assert {number for number in range(slots.SLOTS) if table[number]} == one
+    assert bin(slots.mask(mine)).count("1") == len(one)
+    assert bool(slots.mask(mine) & slots.mask(theirs)) is not one.isdisjoint(other)
 
 
 @given(st.binary(max_size=12))

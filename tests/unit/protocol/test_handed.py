@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from sync_tasks.views import ShardView
 from tests.servers import Server
 from tests.unit.protocol.conftest import NODE, UID, Port, endpoint, until
 from tests.unit.protocol.test_adding import Changing
+from workers import handed
 from workers.adding import Adding
 from workers.apply import Applier
 from workers.leaving import Leaving
@@ -234,3 +237,34 @@ def test_keys_of_a_slot_that_another_stream_acts_on_stay(slotted: Slotted) -> No
         slotted.do(0, [b"INCR", b"stays"])
         assert until(slotted.committed), owner.error
         assert client.get("moved") == b"7"
+
+
+def test_what_another_stream_says_is_read_once_and_heard_at_once_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+
+    def parse(text: str) -> Extent:
+        parsed.append(text)
+        return Extent.parse(text)
+
+    monkeypatch.setattr(handed, "Extent", SimpleNamespace(parse=parse))
+    handed._acted_on.cache_clear()
+    apart, same = (Extent(slots=slots).text.encode() for slots in (((0, 9),), ((0, 9), (20, 30))))
+    said = [b"streaming", apart]
+    link: Any = SimpleNamespace(ask_all=lambda commands: [said for _ in commands])
+
+    def is_free(*slots: int) -> bool:
+        return handed.is_free(link, UID, [1, 2], ranges(slots))
+
+    assert is_free(10, 19, 20)
+    assert is_free(16383)
+    assert not is_free(9, 10)
+    assert len(parsed) == 1
+    said[1] = same
+    assert not is_free(10, 19, 20)
+    said[0] = b"finished"
+    assert is_free(10, 19, 20)
+    assert handed.is_free(link, UID, [], ALL)
+    assert len(parsed) == 2
+    handed._acted_on.cache_clear()
