@@ -90,21 +90,37 @@ class NotifiedReceiver(ScanReceiver):
         if node.begun:
             found = self._checkpoint()
             if found is not None and found.state == STREAMING and found.gen >= node.gen:
-                self._reset(found.replid, found.offset, found.db)
+                self._cut_behind(found.replid, found.offset, found.db, found.gen)
             elif found is None or found.state not in (FINISHED, ENDED):
                 self.log.anew = True  # nobody knows where the log can be cut: it may end within a command
         elif node.snapshot_done and node.replid is not None and node.snapshot_offset is not None:
-            self._reset(node.replid, node.snapshot_offset, node.stream_db)
+            self._cut_behind(node.replid, node.snapshot_offset, node.stream_db, node.gen)
+
+    def _cut_behind(self, replid: str, offset: int, db: int, gen: int) -> None:
+        """Drop what is behind the target, which stands there. Of a cluster, some parts may have come further: what lies
+        between nobody can write once more, and they go on only from where they are."""
+        last = self._furthest()
+        if last is None or last.state != STREAMING or (last.gen, last.offset) <= (gen, offset):
+            self._reset(replid, offset, db)
+            return
+        self._known.fold(self.log)
+        if last.gen == gen and self.log.has(replid, offset) and self.log.has(last.replid, last.offset):
+            with contextlib.suppress(ControlError):  # it is damaged
+                self.log.cut(last.offset)
+                self._known.go_on(last.offset, last.db)
+                return
+        self.log.anew = True
 
     def _mend_log(self) -> None:
         """Nobody but us has what the log has lost: it begins anew where the target is, or all of it is read anew."""
         wanted, node = self.log.wanted, self.port.node()
         if wanted is None:
             return
-        found = self._checkpoint() if node.begun else None
+        found, last = self._checkpoint() if node.begun else None, self._furthest()
         places = [(node.replid, node.snapshot_offset)] if not node.begun else []
         places += [(found.replid, found.offset)] if found is not None and found.state == STREAMING else []
-        if wanted[:2] in places:
+        further = last is not None and last.state == STREAMING and last.offset > wanted[1]
+        if wanted[:2] in places and not further:
             super()._mend_log()
         else:
             self.log.wanted, self.log.anew = None, True

@@ -138,8 +138,14 @@ class Log:
             os.truncate(path, size)
         return Segment(path, replid, start, end, size)
 
-    def _measure(self, path: Path, replid: str, start: int, stop: int = 1 << 62) -> Segment:
-        """A closed segment: only the headers are read here, the bytes are checked when they are applied."""
+    @staticmethod
+    def _measure(path: Path, replid: str, start: int, stop: int = 1 << 62, *, within: bool = False) -> Segment:
+        """A closed segment: only the headers are read here, the bytes are checked when they are applied.
+
+        Args:
+            stop: an offset; the segment ends with the first block that reaches it.
+            within: or with the last one that does not pass it.
+        """
         position, end, size = 0, start, path.stat().st_size
         with path.open("rb") as file:
             while position < size and end < stop:
@@ -149,6 +155,8 @@ class Log:
                     break
                 magic, length, at, *_ = HEADER.unpack(head)
                 if magic not in (MAGIC, FORMER) or at != end or position + HEADER.size + length > size:
+                    break
+                if within and end + length > stop:
                     break
                 position += HEADER.size + length
                 end += length
@@ -209,6 +217,23 @@ class Log:
         self._discard(old)
         self.damaged, self.wanted = False, None
         self._open_segment(replid, offset)
+
+    def cut(self, offset: int) -> None:
+        """Drop what is behind an offset within the log: the next byte appended is offset + 1.
+
+        Raises ControlError if the block that reaches over it cannot be read, and SpoolFull.
+        """
+        kept = [s for s in self.segments if s.start < offset]
+        last = kept[-1]
+        short = self._measure(last.path, last.replid, last.start, offset, within=True)
+        rest = Cursor(self, short.end, ours=False).read() if short.end < offset else None
+        self.close()
+        with self.grown:
+            gone, self.segments = [s for s in self.segments if s not in kept], [*kept[:-1], short]
+        self._discard(gone)
+        self._open_segment(last.replid, short.end)
+        if rest is not None:
+            self.append(rest.data[: offset - short.end], rest.received_ms, rest.flags)
 
     def rename(self, replid: str) -> None:
         """The source goes on under another replication id at the same offset."""

@@ -236,3 +236,24 @@ def test_databases_that_are_merged(server: StartServer, ferry: StartFerry) -> No
     wanted = {f"k:{n}".encode(): b"3" if n < 100 else b"1" for n in range(200)}
     wanted |= {f"l:{n}".encode(): b"2" for n in range(1, 200)}
     assert dict(zip(there.keys(), there.mget(there.keys()), strict=True)) == wanted
+
+
+@pytest.mark.rare
+def test_a_target_that_is_a_cluster_and_not_equally_far_everywhere(
+    server: StartServer, cluster: StartCluster, ferry: StartFerry
+) -> None:
+    """The source rests: nothing that comes later tells a part where to go on."""
+    source, target = server("redis-7.0", config=TELLS), cluster("redis-7.0")
+    client = source.client()
+    client.mset({f"n{number}": number for number in range(300)})
+    run = ferry(source, target, config=FOLLOWED + "[databases]\n0 = 0\n")
+    run.wait_in_sync()
+    for _ in range(3):
+        for number in range(30):
+            client.set("{one}n", number)  # what is another part's is in its checkpoint a while later
+        run.kill("stream worker", child=True)
+        client.delete("n1", "n2")
+        at = len(run.lines)
+        until(lambda at=at: any(line["in_sync"] for line in run.lines[at:]), f"in sync\n{run.report()}", timeout=40)  # type: ignore[misc]
+        until(lambda: not differences(client, target.client()), "equal", timeout=20)
+    assert run.rows("SELECT gen FROM node") == [{"gen": 1}], "nothing was read anew"

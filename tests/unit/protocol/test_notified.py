@@ -32,13 +32,14 @@ def at(offset: int, seen: int = 0, replid: str = REPLID) -> Checkpoint:
 
 
 def made(
-    source: Server, target: Server, directory: Path, checkpoint: Checkpoint | None, begun: bool = True
-) -> NotifiedReceiver:
+    source: Server, target: Server, directory: Path, checkpoint: Checkpoint | None, begun: bool = True,
+    furthest: Checkpoint | None = None, blocks: tuple[bytes, ...] = (WHOLE, HALF),
+) -> NotifiedReceiver:  # fmt: skip
     """As the next owner makes it: the last one has written something behind the checkpoint, and half a command."""
     log = Log(directory / "log", 1)
     log.reset(REPLID, 100)
-    log.append(WHOLE, 1)
-    log.append(HALF, 1)
+    for block in blocks:
+        log.append(block, 1)
     log.close()
     log = Log(directory / "log", 2)
     port = Port(task=replace(TASK, spec=SPEC), node=replace(NODE, begun=begun, snapshot_offset=100))
@@ -48,7 +49,7 @@ def made(
     return NotifiedReceiver(
         endpoint(source, Side.SOURCE), port, log, directory, asks,
         committed=lambda: log.end, begin=lambda _: None, checkpoint=lambda: checkpoint, border=threading.Lock(),
-        reopen=never, known=list_, target=endpoint(target),
+        reopen=never, known=list_, target=endpoint(target), furthest=(lambda: furthest) if furthest else None,
     )  # fmt: skip
 
 
@@ -81,6 +82,34 @@ def test_what_is_behind_the_checkpoint_is_dropped(
 ) -> None:
     receiver = made(telling, target, tmp_path, at(offset))
     assert (receiver.log.start, receiver.log.end, receiver.log.replid) == (offset, offset, REPLID)
+
+
+@pytest.mark.parametrize("blocks", [(WHOLE, WHOLE, HALF), (WHOLE * 2 + HALF,), (WHOLE[:30], WHOLE[30:] + WHOLE + HALF)])
+@pytest.mark.parametrize("begun", [True, False], ids=["all of it streams", "a part of it is loaded still"])
+def test_what_is_behind_the_part_of_a_cluster_that_has_come_furthest_is_dropped(
+    telling: Server, target: Server, tmp_path: Path, blocks: tuple[bytes, ...], begun: bool
+) -> None:
+    """What is between it and the others cannot be written once more, and it goes on from nowhere else."""
+    last = 100 + len(WHOLE)
+    receiver = made(telling, target, tmp_path, at(100) if begun else None, begun, at(last), blocks)
+    log = receiver.log
+    assert not log.anew
+    assert (log.has(REPLID, 100), log.has(REPLID, last), log.end) == (True, True, last)
+    assert words(log, 100) == [[b"SELECT", b"0"], [b"DEL", b"a"]]
+    log.rename("b" * 40)
+    log.append(WHOLE, 1)
+    assert len(words(Log(tmp_path / "log", 3), 100)) == 4, "the next owner finds it so"
+
+
+@pytest.mark.parametrize(
+    ("behind", "ahead"), [(at(90), at(110)), (at(100), at(1000)), (at(100), at(110, replid="c" * 40))],
+    ids=["before it", "behind it", "of another stream"],
+)
+def test_where_parts_of_a_cluster_need_what_the_log_does_not_have_all_is_read_anew(
+    telling: Server, target: Server, tmp_path: Path, behind: Checkpoint, ahead: Checkpoint
+) -> None:
+    """They would wait for it, and where the source is idle for ever."""
+    assert made(telling, target, tmp_path, behind, furthest=ahead).log.anew
 
 
 def test_while_it_loads_all_of_it_is(telling: Server, target: Server, tmp_path: Path) -> None:
@@ -146,6 +175,16 @@ def test_what_the_log_has_lost_begins_where_the_target_is(telling: Server, targe
     receiver.log.wanted = REPLID, 300, 0
     receiver._mend_log()
     assert (receiver.log.wanted, receiver.log.anew) == (None, True), "nobody has that"
+
+
+def test_what_the_log_has_lost_begins_nowhere_where_a_part_of_a_cluster_has_come_further(
+    telling: Server, target: Server, tmp_path: Path
+) -> None:
+    receiver = made(telling, target, tmp_path, at(100), furthest=at(100 + len(WHOLE)))
+    assert not receiver.log.anew
+    receiver.log.wanted = REPLID, 100, 0
+    receiver._mend_log()
+    assert (receiver.log.wanted, receiver.log.anew) == (None, True)
 
 
 def test_what_is_lost_in_silence_is_found_before_it_says_in_sync(
