@@ -153,11 +153,17 @@ class Cluster:
 
     def owner(self, slot: int) -> Server:
         """The master that serves a slot, as the first node that runs knows it."""
-        with self.running()[0].client() as client:
+        if (found := self._owner_by(self.running()[0], slot)) is None:
+            raise AssertionError(f"nobody serves slot {slot}")
+        return found
+
+    def _owner_by(self, node: Server, slot: int) -> Server | None:
+        """The same, as a node knows it."""
+        with node.client() as client:
             for first, last, (_, port, *_rest), *_more in client.execute_command("CLUSTER", "SLOTS"):
                 if first <= slot <= last:
-                    return next(node for node in self.nodes if node.port == port)
-        raise AssertionError(f"nobody serves slot {slot}")
+                    return next(one for one in self.nodes if one.port == port)
+        return None
 
     def owners(self) -> list[int]:
         """Port of the master of each slot."""
@@ -193,10 +199,28 @@ class Cluster:
                 moved += len(keys)
             new.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
             old.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
-            for node in self.running():
-                if node not in (giver, to) and node in self.masters:
-                    with node.client() as client:
-                        client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
+        self._tell(slot, to, [node for node in self.masters if node not in (giver, to)])
+        until(lambda: self._is_known(slot, to) and self._is_known(slot, to, after_s=0.01), "a slot that all know of")
+
+    def _tell(self, slot: int, to: Server, nodes: list[Server]) -> None:
+        name = self.name(to)
+        for node in nodes:
+            if node.process is not None:
+                with node.client() as client:
+                    client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
+
+    def _is_known(self, slot: int, to: Server, after_s: float = 0.0) -> bool:
+        """Whether all masters know who has a slot. Two that hand slots to each other in the same moment take the same
+        epoch; the one that then gives way takes an old claim to a slot for a new one, and nobody has it: all are told
+        once more, and it takes a later epoch."""
+        time.sleep(after_s)
+        masters = [node for node in self.masters if node.process is not None]
+        if all(self._owner_by(node, slot) is to for node in masters):
+            return True
+        with to.client() as client:
+            client.execute_command("CLUSTER", "BUMPEPOCH")
+        self._tell(slot, to, [to, *(node for node in masters if node is not to)])
+        return False
 
     def fail_over(self, number: int) -> Server:
         """Kill a master, and wait until a replica of it is the master; it."""
