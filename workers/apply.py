@@ -123,14 +123,14 @@ class Applier(Part):
                         self.sparing("refused", f"{error.message}; its keys are copied anew")
                 except UnknownCommand as error:
                     if not self._learned.learn(error):
-                        self.stop_event.wait(self.port.failing(error))
+                        self.wait_out(error)
                 except Malformed as error:
                     if not self.reopened.is_set():  # else the log is another stream's by now
-                        self.stop_event.wait(self.port.failing(error))
+                        self.wait_out(error)
                 except resync.Wanted as wanted:
-                    self.stop_event.wait(self.port.failing(self._anew(str(wanted))))
+                    self.wait_out(self._anew(str(wanted)))
                 except KeyferryError as error:
-                    self.stop_event.wait(self.port.failing(error))
+                    self.wait_out(error)
         except BaseException as error:  # noqa: BLE001 - handed to the job, which ends with it
             self.error = error
 

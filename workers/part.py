@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import KeyferryError, Side
 from sync_tasks.throttle import Limits
 from sync_tasks.views import ChunkView
 from workers.applied import Progress
@@ -52,6 +53,7 @@ class Part(threading.Thread):
         self.at: str | None = None  # address of the connection that there is, or was last
         self._leave = threading.Event()  # that is a former master
         self.error: BaseException | None = None
+        self.ailing = False  # the source's retry window is open: it has not answered a question of ours
         self.progress, self.pace = Progress(), Pace()
         self.gates = Gates(endpoint, self.task.uid, self.number, home)
         self.chain: Chain | None = None
@@ -87,6 +89,17 @@ class Part(threading.Thread):
         """Go on with this connection. Raises ConnectionLost: the target's master is another server now."""
         if self._leave.is_set():
             raise lost(f"{self.at} is not the target's master any more")
+
+    def wait_out(self, error: KeyferryError) -> None:
+        """Try again later, as the error's retry window has it. Raises it if that is of no use."""
+        self.ailing |= error.side is Side.SOURCE
+        self.stop_event.wait(self.port.failing(error))
+
+    def answered(self) -> None:
+        """The source has said all that it was asked; nobody else would close the window that was opened by us."""
+        if self.ailing:
+            self.ailing = False
+            self.port.healed("source")
 
     def agree(self, found: Checkpoint | None, pause: Callable[[float], None]) -> None:
         """A claim has found this: go on once that is known of the other lanes, too. Raises as `Agreement.reach`."""

@@ -98,7 +98,7 @@ class Pump:
             if not self.chain.flying:
                 heard = moved = now
                 if self.cursor.offset >= (self.log.end or 0) and not self.translator.window.commands:
-                    self.applier.port.healed("target")
+                    self._well()
                 idle = not stopping and (self.feed.repair is not None or not (self.settler.due() or self._adds))
                 if idle and (pause := self.pace.wait_s()):
                     time.sleep(min(pause, IDLE_S))
@@ -116,6 +116,12 @@ class Pump:
             elif now - moved > SILENCE_S:
                 raise lost(f"the target has been silent for {SILENCE_S:.0f} s")
             self._catch_up(now)
+
+    def _well(self) -> None:
+        """The target takes what it is sent; and the source has answered, if there is nothing to be asked."""
+        self.applier.port.healed("target")
+        if self.feed.repair is None and self.adding is None and self.chain.refused is None:
+            self.applier.answered()
 
     def _calm(self) -> bool:
         """Whether time alone brings nothing to do: all is committed and settled, and no end is near."""
@@ -355,7 +361,7 @@ class Pump:
             self._committed_at = now
         if self.chain.refused is not None:
             self.progress.held = self.progress.settled_at = None  # before it is told how far the target is
-        self.applier.port.healed("target")
+        self._well()
         last = done[-1]
         self.cutover.saw(done, self.progress)
         if any(self.applier.clock.is_late(w.received_ms) and w.end > self.suspects.covered for w in done):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sync_tasks.errors import Side
+from sync_tasks.errors import ConnectionLost, Side
 from sync_tasks.extent import Extent
 from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.spec import TaskSpec
@@ -329,6 +329,28 @@ def test_an_addition_is_known_still_though_its_checkpoint_was_emptied(
     stream.extents.pop()  # its run has copied nothing else before
     stream.become(wider)
     assert until(stream.in_step), stream.differences()
+
+
+def test_a_source_that_did_not_answer_is_well_once_it_has(
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None]
+) -> None:
+    """Its link is up all the while, and nobody else would close the retry window."""
+    stream.do(1, *many(1))
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    open_: list[bool] = []
+
+    def fail(_: Addition) -> None:
+        owner = stream.owners[-1]
+        if not owner.port.failures:  # type: ignore[attr-defined]
+            raise ConnectionLost("slots are on their way", side=Side.SOURCE)
+        open_.append("source" in owner.port.open)  # type: ignore[attr-defined]
+
+    before_step(fail)
+    stream.become({0: 0, 1: 1})
+    assert until(stream.in_step), stream.differences()
+    assert set(open_) == {True}, "until all of it has been asked for"
+    assert until(lambda: stream.ports[-1].open == set())
 
 
 def test_they_change_again_and_again(

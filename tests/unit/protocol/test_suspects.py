@@ -593,7 +593,8 @@ def test_a_late_window_is_noticed_behind_another(first_ms: int) -> None:
     """One with nothing but a PING has no moment, and one that was in time says nothing of the next."""
     clock = Clock(3000, now_ms=lambda: 10_000)
     chain = SimpleNamespace(seen=0, refused=None)
-    applier = SimpleNamespace(clock=clock, port=SimpleNamespace(healed=lambda _: None), progress=Progress())
+    port = SimpleNamespace(healed=lambda _: None)
+    applier = SimpleNamespace(clock=clock, port=port, progress=Progress(), answered=lambda: None)
     applier.log, applier.pace, applier.sample = None, None, None
     end = SimpleNamespace(saw=lambda *_: None)
     pump = Pump(chain, None, SimpleNamespace(offset=0), None, end, applier, SimpleNamespace(covered=0))  # type: ignore[arg-type]
