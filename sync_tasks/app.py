@@ -6,28 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
-from kombu.entity import Queue
 
-from sync_tasks import names
+from sync_tasks import broker_url, names, transport
 from sync_tasks.messages import Message
 from sync_tasks.observe import traces
 from sync_tasks.settings import Settings
 
 FOLLOW_EXPIRES_S = 10
 """A message of a stream is worth nothing later: the scheduler sends another every 3 s until it is claimed."""
-
-TRANSPORT = {
-    # Messages are acknowledged before they run: redelivery only sweeps what a dying worker had just fetched.
-    "visibility_timeout": 300,  # s
-    # The sweep's period is interval x throttle. Nobody waits for it: the scheduler sends anew what a dead worker had.
-    "unacked_restore_interval": 60,  # s
-    "unacked_restore_throttle": 1,
-    # A broker that hangs must not hang us; twice the longest blocking read.
-    "socket_timeout": 30,  # s
-    "health_check_interval": 10,  # s
-    # A broker may be shared: all our keys say whose they are.
-    "global_keyprefix": "kf:",
-}
 
 CONF: dict[str, Any] = {
     # The database holds leases; acks_late killed workers on a lost broker and ran tasks twice.
@@ -79,29 +65,25 @@ def make_app(settings: Settings, extra_queues: Sequence[str] = ()) -> Celery:
 
     Args:
         extra_queues: names of queues that a worker reads besides the common ones.
+
+    Raises:
+        UsageError: a file that the broker's URL names cannot be read.
     """
-    app = Celery("keyferry", broker=settings.broker(), include=list(names.TASK_MODULES), set_as_current=True)
-    app.conf.update(CONF)
+    broker = broker_url.read(settings.broker())
+    app = Celery("keyferry", include=list(names.TASK_MODULES), set_as_current=True)
+    app.conf.update(CONF | transport.conf(broker))
     queues = names.QUEUES.values()
-    app.conf.task_queues = [_queue(name) for name in sorted({*queues, *extra_queues})]
+    app.conf.task_queues = [transport.queue(name, broker.kind) for name in sorted({*queues, *extra_queues})]
     app.conf.task_routes = {task: {"queue": queue, "routing_key": queue} for task, queue in names.QUEUES.items()}
-    transport: dict[str, Any] = dict(TRANSPORT)
-    if not settings.broker().startswith("redis+socket"):
-        # Unix sockets refuse the option.
-        transport["socket_keepalive"] = True
-    app.conf.broker_transport_options = transport
     app.keyferry_settings = settings
+    app.keyferry_broker = broker.kind
     return app
-
-
-def _queue(name: str) -> Queue:
-    return Queue(name, routing_key=name)  # type: ignore[no-untyped-call]
 
 
 def send(app: Celery, message: Message) -> None:
     """Publish a message. Raises what the transport raises."""
     expires = FOLLOW_EXPIRES_S if message.name == names.FOLLOW else None
-    queue = _queue(message.queue)
+    queue = transport.queue(message.queue, app.keyferry_broker)
     app.send_task(
         message.name, args=[message.id], queue=queue, expires=expires, argsrepr=repr(message.says),
         headers=traces.carry() or None,
@@ -114,4 +96,4 @@ def waiting(app: Celery, queue: str) -> int:
         # Not `default_channel`: it would wait 6 s for a broker that is away.
         connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0)
         with connection.channel() as channel:
-            return int(channel._size(queue))
+            return transport.waiting(channel, transport.queue(queue, app.keyferry_broker), app.keyferry_broker)

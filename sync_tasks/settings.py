@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sync_tasks import config_file
+from sync_tasks import broker_url, config_file
 from sync_tasks.errors import ControlError, Side, UsageError
 from sync_tasks.observe.log_format import LogFormat
 
@@ -21,13 +21,14 @@ FOUR_HOURS_S = 4 * 3600.0
 GIB = 1 << 30
 SUSPEND_BYTES = (1 << 20, 1 << 50)
 """Range of `suspend_bytes`: 1 MiB to 1 PiB."""
-BROKERS = ("redis://", "rediss://", "redis+socket://")
 
 
 def _broker(url: str) -> str:
     # Celery would take an unknown scheme for a RabbitMQ's host, and try that for ever.
-    if not url.startswith(BROKERS):
-        raise PydanticCustomError("broker", "it must begin with redis://, rediss:// or redis+socket://")
+    try:
+        broker_url.read(url)
+    except UsageError as error:
+        raise PydanticCustomError(error.code, "{what}", {"what": error.message, "hint": error.hint}) from None
     return url
 
 
@@ -59,7 +60,9 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path(".keyferry"), description="holds everything that has no place of its own")
     database_url: str | None = Field(None, description="SQLite or PostgreSQL; left out: a file in the state directory")
     broker_url: Annotated[str, AfterValidator(_broker)] | None = Field(
-        None, description="redis://, rediss:// or redis+socket://; left out: an embedded one in the state directory"
+        None,
+        description="Redis, Valkey, those behind Sentinels, or RabbitMQ: see [deploy.md](deploy.md#brokers); left out: "
+        "an embedded one in the state directory",
     )
     secret_key: SecretStr | None = Field(None, description="seals addresses; see `keyferry config new-key`")
     secret_key_file: Path | None = Field(None, description="a file that holds it")
@@ -193,8 +196,9 @@ def _explain(error: ValidationError) -> UsageError:
     name = str(first["loc"][0])
     place = Settings.origins().get(name, "default")
     where = f"the setting {name}" if place == "default" else f"the setting {name} ({place})"
+    hint = first.get("ctx", {}).get("hint")
     return UsageError(
         f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}",
-        code="setting-range",
-        hint="correct it there, or leave it out",
+        code=first["type"] if hint else "setting-range",
+        hint=hint or "correct it there, or leave it out",
     )

@@ -93,6 +93,7 @@ def examine(state: Path) -> Iterator[Item]:
     yield from _dependencies()
     yield _core()
     yield _broker()
+    yield from _given_broker(state)
     yield _sqlite()
     yield _open_files()
     yield _disk(state)
@@ -193,6 +194,22 @@ def _broker() -> Item:
     if done.returncode or not version:
         return Item("broker", State.MISSING, f"{path} does not run: exit code {done.returncode}", hint)
     return Item("broker", State.OK, f"{version[1]} ({path})")
+
+
+def _given_broker(state: Path) -> Iterator[Item]:
+    """The one that the settings name, if they do: what it is, and whether it takes us."""
+    from sync_tasks import broker_url
+    from sync_tasks.errors import KeyferryError
+    from sync_tasks.settings import Settings
+    from sync_tasks.supervise import reach
+
+    try:
+        url = Settings(state_dir=state).broker_url
+        if url is not None:
+            broker = broker_url.read(url)
+            yield Item("broker_url", State.OK, f"{reach.look(broker)}: {broker.title}")
+    except KeyferryError as error:
+        yield Item("broker_url", State.MISSING, error.message, error.hint)
 
 
 def _sqlite() -> Item:

@@ -47,6 +47,7 @@ def flower(
     from sync_tasks.keyfile import flower_password
     from sync_tasks.observe.logs import to_stderr
     from sync_tasks.supervise import flower as page
+    from sync_tasks.supervise import reach
     from sync_tasks.supervise.installation import attached, chosen, whole
 
     page.check()
@@ -55,6 +56,7 @@ def flower(
     sockets = page.listen(given.flower_address, given.flower_port)
     settings = whole(given, attached(given), keyed=False)
     password = flower_password(settings)
+    reach.at_start(settings, lambda line: failures.say(line, ()))
     to_stderr(settings)
     setproctitle.setproctitle("keyferry: flower")
     page.serve(

@@ -31,11 +31,13 @@ def health(
     ] = None,
 ) -> int:
     """Replaced by EXAMPLES: the docstring of a command is its help."""
+    from sync_tasks import broker_url
     from sync_tasks.errors import ControlError
     from sync_tasks.supervise import pulse
     from sync_tasks.supervise.installation import chosen
 
-    directory = chosen(state).state_dir
+    settings = chosen(state)
+    directory, kind = settings.state_dir, broker_url.read(settings.broker()).kind
     found = pulse.seen(directory)
     if not found:
         raise ControlError(
@@ -44,7 +46,7 @@ def health(
             hint="give the state directory of one with --state or KEYFERRY_STATE_DIR, or start it",
         )
     for one in found:
-        word = "late" if one.late else "ready" if one.ready else "waiting for its broker"
+        word = "late" if one.late else "ready" if one.ready else f"waiting for its broker ({kind})"
         typer.echo(f"{one.name:20} {word}, {one.age_s:.0f} s ago")
     return 0 if all(not one.late and (one.ready or not ready) for one in found) else 5
 

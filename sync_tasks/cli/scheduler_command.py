@@ -40,12 +40,14 @@ def scheduler(
     """Replaced by EXAMPLES: the docstring of a command is its help."""
     import setproctitle
 
-    from sync_tasks.supervise import roles
+    from sync_tasks.cli import failures
+    from sync_tasks.supervise import reach, roles
     from sync_tasks.supervise.installation import joined
     from sync_tasks.supervise.pulse import Pulse
 
     os.umask(0o077)
     settings = joined(state, keyed=False, log_format=log_format)
+    reach.at_start(settings, lambda line: failures.say(line, ()))
     setproctitle.setproctitle("keyferry: scheduler")
     pulse = Pulse(settings.state_dir, "scheduler")
     roles.schedule(settings, pulse)

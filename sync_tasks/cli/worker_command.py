@@ -51,8 +51,8 @@ def worker(
 
     if (load is None) == (stream is None):
         raise UsageError("give one of --load N and --stream N", hint="see: keyferry worker --help")
-    from sync_tasks.cli import core
-    from sync_tasks.supervise import roles
+    from sync_tasks.cli import core, failures
+    from sync_tasks.supervise import reach, roles
     from sync_tasks.supervise.installation import joined
     from sync_tasks.supervise.pulse import Pulse
     from sync_tasks.supervise.worker import Kind, Manner, run
@@ -60,6 +60,7 @@ def worker(
     os.umask(0o077)  # chunks and logs are the users' data
     settings = joined(state, keyed=True, log_format=log_format)
     core.check(settings.require_core)
+    reach.at_start(settings, lambda line: failures.say(line, ()))
     roles.preload(lambda: None)
     kind = Kind.STREAM if load is None else Kind.LOAD
     manner = Manner(tag=f"-{os.getpid()}", beats=True, drains=True, pulse=Pulse(settings.state_dir, kind))

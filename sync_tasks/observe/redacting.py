@@ -35,8 +35,10 @@ class Redactor:
         """Of all that the settings hold."""
         values = [getattr(settings, name) for name in type(settings).model_fields]
         keys = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        urls = [_password(value) for value in values if isinstance(value, str) and "://" in value]
-        found = [*(part for key in keys for part in key.split()), *(one for one in urls if one)]
+        # Of a broker several addresses may be given, each with a user of its own.
+        given = [value for value in values if isinstance(value, str) and "://" in value]
+        urls = [one for value in given for one in (value, *value.split(";"))]
+        found = [*(part for key in keys for part in key.split()), *filter(None, map(_password, urls))]
         return cls([*found, *map(unquote, found)])
 
     def __repr__(self) -> str:

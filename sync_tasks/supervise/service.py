@@ -117,6 +117,10 @@ class Service:
         roles.preload(self._signals.check)
         if self._given.broker_url is None:
             broker.wait_ready(self._directory, self._children.tend)
+        else:
+            from sync_tasks.supervise import reach
+
+            reach.at_start(settings, self._say)
         self._open_store()
         manners = {
             name: Manner(tag=self._tag(), beats=True, drains=True, ready=self._ready.teller(name)) for name in WORKERS

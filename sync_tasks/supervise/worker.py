@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from sync_tasks import names
+from sync_tasks.broker_url import BrokerKind
 from sync_tasks.messages import Message
 from sync_tasks.observe import traces
 from sync_tasks.observe.logs import to_stderr
@@ -108,6 +109,7 @@ def run(settings: Settings, kind: Kind, processes: int, manner: Manner) -> int:
         without_gossip=True,
         without_heartbeat=not manner.beats,
         optimization="fair",
+        consumer_cls=_consumer(app),
     )
     worker.keyferry = Ending(settings, kind, manner)
     worker.start()
@@ -176,6 +178,15 @@ def _set_title(text: str) -> None:
     import setproctitle
 
     setproctitle.setproctitle(text)
+
+
+def _consumer(app: Any) -> type[Any] | None:
+    """What takes messages from the broker; None: Celery's own, which can leave to a Redis what nobody is free for."""
+    if app.keyferry_broker is not BrokerKind.RABBITMQ:
+        return None
+    from sync_tasks.supervise.sparing import SparingConsumer
+
+    return SparingConsumer
 
 
 def _quiet_worker() -> type[Any]:

@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 from sync_tasks import messages
-from sync_tasks.app import TRANSPORT, make_app, send
+from sync_tasks.app import make_app, send
 from sync_tasks.names import QUEUE_LOAD
 from sync_tasks.settings import PREFIX, Settings
 from sync_tasks.states import ChunkState
 from sync_tasks.supervise.worker import DRAIN_WITHIN_S
+from sync_tasks.transport import REDIS
 from tests.deploy.commands import parses
 from tests.deploy.tools import KUBERNETES, ROOT, helm, kubernetes_problems
 from tests.servers import StartServer
@@ -167,7 +168,7 @@ def test_keda_asks_what_is_there() -> None:
     scaled = one(things, "ScaledObject", "here-keyferry-load")["spec"]
     assert scaled["scaleTargetRef"]["name"] == "here-keyferry-load"
     by_type = {trigger["type"]: trigger for trigger in scaled["triggers"]}
-    assert by_type["redis"]["metadata"]["listName"] == f"{TRANSPORT['global_keyprefix']}{QUEUE_LOAD}"
+    assert by_type["redis"]["metadata"]["listName"] == f"{REDIS['global_keyprefix']}{QUEUE_LOAD}"
     assert f"('{ChunkState.READY}', '{ChunkState.RUNNING}')" in by_type["postgresql"]["metadata"]["query"]
     secret = one(things, "TriggerAuthentication", "here-keyferry")["spec"]["secretTargetRef"]
     assert {entry["parameter"] for entry in secret} == {"connection", "address", "password"}

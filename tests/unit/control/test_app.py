@@ -10,6 +10,7 @@ from celery import current_app
 
 from sync_tasks import app as module
 from sync_tasks import messages, names
+from sync_tasks.broker_url import BrokerKind
 from sync_tasks.messages import Message
 from sync_tasks.settings import Settings
 
@@ -89,6 +90,8 @@ def test_tasks_find_the_settings_in_forked_children(settings: Settings) -> None:
 
 class Sent:
     """Stands for an application; keeps what is sent."""
+
+    keyferry_broker = BrokerKind.REDIS
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, object]]] = []

@@ -122,7 +122,7 @@ def test_the_spool_and_the_host_have_places_of_their_own(here: Path) -> None:
     assert Settings(host="rack-3").hostname == "rack-3"
 
 
-@pytest.mark.parametrize("url", ["valkey://h:1", "amqp://h", "nonsense", "http://h"])
+@pytest.mark.parametrize("url", ["valkey://h:1", "amqp:h", "nonsense", "http://h"])
 def test_a_broker_that_is_none_is_named_at_once(url: str) -> None:
     with pytest.raises(UsageError, match=r"broker_url.*must begin with redis://"):
         Settings(broker_url=url)

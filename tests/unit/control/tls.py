@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -12,9 +13,15 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """Files `ca`, `cert` and `key`: an authority, and a server's certificate for the name redis.test."""
+    """Files `ca`, `cert` and `key`: an authority, and a server's certificate for the name redis.test.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: for the files; made if need be.
+        address: for which the certificate is, too.
+    """
+
+    def __init__(self, directory: Path, address: str | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self.ca = directory / "ca.pem"
         self.cert = directory / "cert.pem"
         self.key = directory / "key.pem"
@@ -23,7 +30,8 @@ class Authority:
         basic = x509.BasicConstraints(ca=True, path_length=None)
         ca = _builder(ca_name, ca_name, ca_key).add_extension(basic, critical=True).sign(ca_key, hashes.SHA256())
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName("redis.test")])
+        addresses = [x509.IPAddress(ip_address(address))] if address else []
+        names = x509.SubjectAlternativeName([x509.DNSName("redis.test"), *addresses])
         cert = _builder(_name("redis.test"), ca_name, key).add_extension(names, critical=False)
         self.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
         self.cert.write_bytes(cert.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from sync_tasks import Client, app, messages, names
+from sync_tasks.broker_url import BrokerKind
 from sync_tasks.errors import ControlError, SourceError, UsageError
 from sync_tasks.observe import traces
 from sync_tasks.settings import Settings
@@ -112,7 +113,9 @@ def test_looking_makes_no_span(client: Client, exporter: InMemorySpanExporter) -
 
 def test_a_message_carries_the_trace_of_who_sends_it(exporter: InMemorySpanExporter) -> None:
     sent: list[dict[str, Any]] = []
-    broker = SimpleNamespace(send_task=lambda _name, **options: sent.append(options))
+    broker = SimpleNamespace(
+        keyferry_broker=BrokerKind.REDIS, send_task=lambda _name, **options: sent.append(options)
+    )
     app.send(broker, messages.follow(7, "orders-move", 0, None))  # type: ignore[arg-type]
     with traces.span("scheduler.send", messages=1):
         app.send(broker, messages.follow(7, "orders-move", 0, None))  # type: ignore[arg-type]
