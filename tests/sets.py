@@ -55,6 +55,8 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_brokers.py::test_nothing_is_lost[rediss",
+    "test_brokers.py::test_nothing_is_lost[amqps",
     "test_building.py",
     "test_link_down.py::test_for_longer_than_the_extension",
     "test_places.py",
