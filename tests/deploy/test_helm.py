@@ -15,6 +15,7 @@ from sync_tasks.app import make_app, send
 from sync_tasks.names import QUEUE_LOAD
 from sync_tasks.settings import PREFIX, Settings
 from sync_tasks.states import ChunkState
+from sync_tasks.supervise.metrics import PATH, PORT
 from sync_tasks.supervise.worker import DRAIN_WITHIN_S
 from sync_tasks.transport import REDIS
 from tests.deploy.commands import parses
@@ -26,9 +27,13 @@ LOCAL = ("--set", "flower.enabled=true")
 SHARED = (
     "--set", "spool.kind=shared", "--set", "keda.enabled=true", "--set", "settings.KEYFERRY_STREAM_SHIFT_S=60",
     "--set", "networkPolicy.flowerFrom[0].podSelector.matchLabels.app=proxy",
+    "--set", "networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus",
+    "--set", "metrics.serviceMonitor=true", "--set", "certificates.secret=files",
 )  # fmt: skip
 FORMS = {"local": LOCAL, "shared": SHARED}
 WORKLOADS = ("StatefulSet", "Deployment", "Job")
+OTHERS = ("keda.sh/", "monitoring.coreos.com/")
+"""Whose definitions are not Kubernetes' own."""
 
 
 @cache
@@ -63,7 +68,7 @@ def test_helm_finds_nothing_wrong(form: str) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_would_take_it(things: list[dict[str, Any]], version: str) -> None:
-    ours = [thing for thing in things if not thing["apiVersion"].startswith("keda.sh/")]
+    ours = [thing for thing in things if not thing["apiVersion"].startswith(OTHERS)]
     assert len(ours) >= 8
     assert [problem for thing in ours for problem in kubernetes_problems(version, thing)] == []
 
@@ -83,7 +88,7 @@ def test_every_command_is_one_that_keyferry_knows(things: list[dict[str, Any]]) 
                 assert program == "keyferry"
                 commands.append(tuple(words))
     assert ("health", "--ready") in commands
-    assert {("db", "upgrade"), ("scheduler",), ("flower",)} <= set(commands)
+    assert {("db", "upgrade"), ("scheduler",), ("flower",), ("metrics",)} <= set(commands)
     for words in commands:
         parses(words)
 
@@ -113,17 +118,17 @@ def test_two_containers_of_a_pod_have_names_of_their_own() -> None:
         next(variable["value"] for variable in container["env"] if variable["name"] == "KEYFERRY_HOST")
         for container in stream["spec"]["template"]["spec"]["containers"]
     ]
-    assert hosts == ["$(POD_NAME)", "$(POD_NAME)-load"]
+    assert hosts == ["$(POD_NAME)", "$(POD_NAME)-load", "$(POD_NAME)-metrics"]
     states = [
         next(mount["subPath"] for mount in container["volumeMounts"] if mount["name"] == "state")
         for container in stream["spec"]["template"]["spec"]["containers"]
     ]
-    assert len(set(states)) == 2, "a probe sees the processes of its own container alone"
+    assert len(set(states)) == 3, "a probe sees the processes of its own container alone"
 
 
 def test_chunks_are_loaded_where_they_can_be_read(things: list[dict[str, Any]]) -> None:
     stream = one(things, "StatefulSet", "here-keyferry-stream")
-    beside = [c["name"] for c in stream["spec"]["template"]["spec"]["containers"]]
+    beside = [c["name"] for c in stream["spec"]["template"]["spec"]["containers"] if c["name"] != "metrics"]
     deployments = [thing for thing in things if thing["kind"] == "Deployment"]
     elsewhere = [thing for thing in deployments if thing["metadata"]["name"].endswith("-load")]
     if "volumeClaimTemplates" in stream["spec"]:
@@ -163,6 +168,68 @@ def test_budgets_and_policies_select_pods_that_are_there(things: list[dict[str, 
     assert all(one["keyferry/reaches"] == "data" for one in workers)
 
 
+def test_each_spool_is_told_of_by_metrics_without_the_key(things: list[dict[str, Any]]) -> None:
+    stream = one(things, "StatefulSet", "here-keyferry-stream")["spec"]["template"]
+    (found,) = (c for c in stream["spec"]["containers"] if c["name"] == "metrics")
+    service = one(things, "Service", "here-keyferry-metrics")
+    assert service["spec"]["selector"].items() <= stream["metadata"]["labels"].items()
+    (port,) = found["ports"]
+    assert (port["name"], port["containerPort"]) == (service["spec"]["ports"][0]["targetPort"], PORT)
+    env = {variable["name"]: variable.get("value") for variable in found["env"]}
+    assert (env["KEYFERRY_METRICS_ADDRESS"], env["KEYFERRY_METRICS_PORT"]) == ("0.0.0.0", str(PORT))
+    assert "KEYFERRY_SECRET_KEY" not in env
+    (spool,) = (mount for mount in found["volumeMounts"] if mount["name"] == "spool")
+    assert (spool["mountPath"], spool["readOnly"]) == (env["KEYFERRY_SPOOL_DIR"], True)
+    monitors = [thing for thing in things if thing["kind"] == "ServiceMonitor"]
+    scraped = service["metadata"].get("annotations", {})
+    if not monitors:
+        assert (scraped["prometheus.io/port"], scraped["prometheus.io/path"]) == (str(PORT), PATH)
+        return
+    assert scraped == {}, "once is enough"
+    spec = monitors[0]["spec"]
+    assert spec["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert (spec["endpoints"][0]["port"], spec["endpoints"][0]["path"]) == (service["spec"]["ports"][0]["name"], PATH)
+    services = [thing["metadata"]["labels"] for thing in things if thing["kind"] == "Service"]
+    assert len([1 for labels in services if spec["selector"]["matchLabels"].items() <= labels.items()]) == 1
+    policy = one(things, "NetworkPolicy", "here-keyferry-metrics")["spec"]
+    assert policy["ingress"][0]["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+
+
+def test_without_metrics_nothing_listens() -> None:
+    things = rendered(*LOCAL, "--set", "metrics.enabled=false")
+    assert "metrics" not in _text(*LOCAL, "--set", "metrics.enabled=false")
+    stream = one(things, "StatefulSet", "here-keyferry-stream")["spec"]["template"]["spec"]
+    assert all("ports" not in container for container in stream["containers"])
+
+
+def test_files_that_urls_name_are_there_in_every_container() -> None:
+    found = containers(rendered(*SHARED))
+    assert len(found) >= 6
+    for pod, container in found:
+        assert [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume] == ["files"]
+        mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+        assert mounts["certificates"]["mountPath"] == "/etc/keyferry/certificates"
+        assert mounts["certificates"]["readOnly"] is True
+    assert "certificates" not in _text(*LOCAL)
+
+
+def test_all_servers_of_a_broker_are_reached() -> None:
+    policy = one(rendered("--set", "networkPolicy.brokerPorts={6379,26379}"), "NetworkPolicy", "here-keyferry")["spec"]
+    assert [port["port"] for port in policy["egress"][0]["ports"]] == [53, 53, 5432, 6379, 26379]
+
+
+def test_keda_looks_at_the_queue_of_a_rabbitmq_or_at_none() -> None:
+    things = rendered(*SHARED, "--set", "keda.queue=rabbitmq")
+    triggers = one(things, "ScaledObject", "here-keyferry-load")["spec"]["triggers"]
+    queue = next(trigger["metadata"] for trigger in triggers if trigger["type"] == "rabbitmq")
+    assert (queue["queueName"], queue["mode"], queue["value"]) == (QUEUE_LOAD, "QueueLength", "8")
+    secret = one(things, "TriggerAuthentication", "here-keyferry")["spec"]["secretTargetRef"]
+    keys = {entry["parameter"]: entry["key"] for entry in secret}
+    assert keys == {"connection": "keda-database", "host": "broker-url"}
+    none = one(rendered(*SHARED, "--set", "keda.queue=none"), "ScaledObject", "here-keyferry-load")["spec"]
+    assert [trigger["type"] for trigger in none["triggers"]] == ["postgresql"]
+
+
 def test_keda_asks_what_is_there() -> None:
     things = rendered(*SHARED)
     scaled = one(things, "ScaledObject", "here-keyferry-load")["spec"]
@@ -195,6 +262,8 @@ def test_a_message_waits_where_keda_looks(server: StartServer) -> None:
         (("--set", "settings.KEYFERRY_HOST=a"), "invalid propertyName 'KEYFERRY_HOST'"),
         (("--set", "load.terminationGracePeriodSeconds=10"), "minimum"),
         (("--set", "spool.kind=other"), "value must be one of"),
+        (("--set", "keda.queue=kafka"), "value must be one of"),
+        (("--set", "settings.KEYFERRY_METRICS_PORT=1"), "invalid propertyName 'KEYFERRY_METRICS_PORT'"),
     ],
 )
 def test_values_that_cannot_be_are_refused(options: tuple[str, ...], said: str) -> None:

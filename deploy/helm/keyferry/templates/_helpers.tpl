@@ -75,7 +75,8 @@ securityContext:
 {{- end -}}
 
 {{- /* Of a container: a dict of "root" and "host", what stands behind the pod's name in that of the host. Two containers
-       of a pod number their processes alike: the owners of their leases must differ in the host. */ -}}
+       of a pod number their processes alike: the owners of their leases must differ in the host. "keyless": it opens no
+       addresses of tasks. */ -}}
 {{- define "keyferry.env" -}}
 {{- with .root -}}
 - name: KEYFERRY_DATABASE_URL
@@ -84,9 +85,11 @@ securityContext:
 - name: KEYFERRY_BROKER_URL
   valueFrom:
     secretKeyRef: {name: {{ .Values.secret.name }}, key: {{ .Values.secret.keys.brokerUrl }}}
+{{- if not $.keyless }}
 - name: KEYFERRY_SECRET_KEY
   valueFrom:
     secretKeyRef: {name: {{ .Values.secret.name }}, key: {{ .Values.secret.keys.secretKey }}}
+{{- end }}
 - name: POD_NAME
   valueFrom:
     fieldRef:
@@ -139,4 +142,20 @@ storageClassName: {{ . }}
 resources:
   requests:
     storage: {{ .Values.spool.size }}
+{{- end -}}
+
+{{- /* Files that URLs name, in every container, if there are any. */ -}}
+{{- define "keyferry.certificatesMount" -}}
+{{- if .Values.certificates.secret -}}
+- {name: certificates, mountPath: /etc/keyferry/certificates, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "keyferry.certificatesVolume" -}}
+{{- with .Values.certificates.secret -}}
+- name: certificates
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end -}}
 {{- end -}}
