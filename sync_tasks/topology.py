@@ -110,6 +110,12 @@ def read(text: str, asked: Address, side: Side) -> list[Shard]:
     return sorted(found, key=lambda shard: shard.slots)
 
 
+def places(text: str, asked: Address) -> dict[str, Address]:
+    """Every node's address by its own name, as CLUSTER NODES has answered: those without slots, too."""
+    lines = [line.split() for line in text.splitlines()]
+    return {name: _address(where, asked, "myself" in flags) for name, where, flags, *_ in lines}
+
+
 def reached(found: list[Shard], slots: Iterable[Any], asked: Address) -> list[Shard]:
     """The shards, each master at the address where clients are to reach it: a host's name that a certificate is made
     out to, perhaps, of which CLUSTER NODES gives the number.

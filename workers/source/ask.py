@@ -110,6 +110,11 @@ class Source:
         if any(link.at != address for link in list(self._links.values())):
             self._moved.set()
 
+    def beyond(self, commands: int) -> int:
+        """How many more commands than these it has been sent since this was last asked, where it takes another
+        number of them to ask."""
+        return 0
+
     def _ask(self, db: int, commands: list[Command], aside: Aside | None = None) -> list[Any]:
         """Answers; errors among them as `ReplyError`s."""
         if self._moved.is_set():

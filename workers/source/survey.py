@@ -17,6 +17,7 @@ CALLS = re.compile(r"calls=(\d+)")
 LOADED = ("rdb_last_load_keys_loaded", "rdb_last_load_keys_expired")
 """From 7.0 on; a replica loads its master's data by an RDB, too."""
 BACKLOG = ("repl_backlog_first_byte_offset", "repl_backlog_histlen", "repl_backlog_size")
+SECTIONS = (b"replication", b"commandstats", b"persistence")
 LEAST_PAYLOAD = 11  # bytes: a type, version and checksum
 
 
@@ -71,8 +72,19 @@ class Survey(Source):
     def upset(self) -> tuple[object, ...]:
         """What changes when many keys may have, without a notification of each: a database was emptied or swapped,
         the settings were changed, or the server has taken over another one's data."""
-        sections = (b"replication", b"commandstats", b"persistence")
-        replication, calls, loads = (_fields(self._sound(0, (b"INFO", section))) for section in sections)
+        return self._upset(*(_fields(self._sound(0, (b"INFO", section))) for section in SECTIONS))
+
+    def places(self) -> list[Endpoint]:
+        """The servers whose notifications tell of its keys."""
+        return [self._endpoint]
+
+    def strangers(self) -> bool:
+        """Whether some keys are elsewhere by now."""
+        return False
+
+    def _upset(
+        self, replication: dict[str, str], calls: dict[str, str], loads: dict[str, str]
+    ) -> tuple[object, ...]:
         found = [(name, CALLS.match(value)) for name, value in sorted(calls.items()) if name in UPSETTING]
         named = [replication.get(name) for name in ("master_replid", "role", "master_host", "master_port")]
         loaded = [loads.get(name) for name in LOADED]
