@@ -32,7 +32,7 @@ def check(spec: TaskSpec, source: Endpoint) -> None:
                 "nothing follows an RDB file: it can only be copied", 'set sync_types = ["full"], or leave it out'
             )
     if spec.reader == "scan":
-        _scannable(spec, source)
+        _scannable(spec)
     elif spec.throttle.full.source_qps > 0:
         raise _wrong(
             f'throttle.full.source_qps is for the reader "scan": "{spec.reader}" asks the source for no keys',
@@ -45,12 +45,7 @@ def check(spec: TaskSpec, source: Endpoint) -> None:
         )
 
 
-def _scannable(spec: TaskSpec, source: Endpoint) -> None:
-    if source.is_cluster:
-        raise _wrong(
-            'reader = "scan" reads one server, and the source is a cluster',
-            'use reader = "psync"',
-        )
+def _scannable(spec: TaskSpec) -> None:
     if not spec.follows:
         return
     if not spec.loads:

@@ -40,6 +40,11 @@ def members(given: Ranges) -> set[int]:
     return {one for first, last in given for one in range(first, last + 1)}
 
 
+def size(given: Ranges) -> int:
+    """How many slots they are."""
+    return sum(last - first + 1 for first, last in given)
+
+
 def meet(one: Ranges | None, other: Ranges | None) -> Ranges | None:
     """Slots that are in both."""
     if one is None or other is None:

@@ -28,8 +28,9 @@ from workers.reconcile import Reconciling, Steps
 from workers.saying import said
 from workers.scan import ScanReceiver
 from workers.scope import Scope
+from workers.source.cluster_survey import survey_of
 from workers.source.followed import Followed
-from workers.source.notices import Notices
+from workers.source.hearing import Hearing
 from workers.source.survey import Survey
 from workers.spool.room import when_there_is_room
 from workers.target.claim import ENDED, FINISHED, STREAMING
@@ -56,6 +57,8 @@ UPSET = (
     "a database was emptied or swapped, settings were changed, or the source has taken another server's data or place"
 )
 
+MOVED = "keys are at servers whose notifications were not heard"
+
 
 class NotifiedReceiver(ScanReceiver):
     """Arguments as of `Receiver`, and
@@ -69,14 +72,14 @@ class NotifiedReceiver(ScanReceiver):
         assert isinstance(self.source, Followed)
         self._told, self._compared = self.source.told, target
         self._told.log = self.log
-        self._notices: Notices
+        self._notices: Hearing
         self._reader: Survey
         self._due: str | None = None  # why all keys are to be compared
         self._pass: tuple[Reconciling, Steps, str | None] | None = None
         self._next_at = self._not_before = self._looked_at = self._asked_at = self._kept_up_at = 0.0
         self._upset: object = None
         self._since, self._sure_s = 0.0, QUIET_S  # when this life began, and how long it must last to be sound
-        self._begun = self._torn = self._fresh = self._counted = False
+        self._begun = self._torn = self._fresh = self._counted = self._elsewhere = False
         self._run = self._kept = ""  # the source's process, and what stands for the one before, until all is compared
         self._db: int | None = None  # that the log has selected last
         self._seen: tuple[Any, Scope] | None = None
@@ -135,17 +138,18 @@ class NotifiedReceiver(ScanReceiver):
 
     def _follow(self) -> None:
         self.place.choose(None)
-        self._pass, self._db, self._fresh = None, None, False
+        self._pass, self._db, self._fresh, self._elsewhere = None, None, False, False
         self._lose("what was told in between is lost")
         self._looked_at = self._asked_at = 0.0
         self._since = time.monotonic()
         self._told.inside = None
         if self._torn:
             self._torn, self.log.anew = False, True
-        self._reader = Survey(self.endpoint)
+        self._reader = survey_of(self.endpoint)
         self._reader.spool = self.log.directory
-        self._notices = Notices(self.endpoint, self._told, self._takes)
+        self._notices = Hearing((), self._told, self._takes)
         try:
+            self._notices = Hearing(self._reader.places(), self._told, self._takes)
             self._upset = self._reader.upset()  # first: what is changed while we subscribe is seen
             self._notices.begin()
             super()._follow()
@@ -201,7 +205,7 @@ class NotifiedReceiver(ScanReceiver):
         try:
             node = self.port.node()
             self._begun = node.begun
-            if self._must_begin(node) or self.place.leave.is_set():
+            if self._must_begin(node) or self.place.leave.is_set() or self._elsewhere:
                 return True
             self._counted = self._counted or (node.snapshot_done and self._count(node))
         except ControlError as error:
@@ -368,6 +372,9 @@ class NotifiedReceiver(ScanReceiver):
         if upset != self._upset:
             self._upset = upset
             self._lose(UPSET)
+        if self._reader.strangers():
+            self._elsewhere = True  # another life listens to them, too
+            self._lose(MOVED)
         if now - self._asked_at >= SETTING_S or self._told.awaited:
             self._asked_at = now
             self._notices.setting()

@@ -46,7 +46,7 @@ class Part(threading.Thread):
         self.settling = threading.Event()  # it is near: expiries become the source's own, and the stream goes on
         self.stands_at: int | None = None  # offset where it waits for the order to close the target
         self.may_close = threading.Event()  # that order; of a server that stands alone it need not be waited for
-        if scope.slots is None:
+        if scope.slots is None or port.task.spec.reader != "psync":  # nor where slots are never another node's
             self.may_close.set()
         self.closed_at: int | None = None  # offset behind which the target takes no more of this stream
         self.border = threading.Lock()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from zlib_ng.zlib_ng import crc32
@@ -22,10 +23,11 @@ from workers.ports import ChunkPort
 from workers.scope import Scope
 from workers.snapshot import HUGE_BYTES
 from workers.source.ask import GONE, Source
+from workers.source.of_cluster import OfCluster
 from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import outdated
 from workers.spool.files import disk_error, make_durable, write_all
-from workers.spool.ranges import Range
+from workers.spool.ranges import SlotRange, parse
 from workers.spool.sums import sealed
 from workers.spool.tables import read_tables
 
@@ -48,7 +50,7 @@ def read_range(port: ChunkPort, source: Endpoint) -> None:
         source: the server.
     Raises ConnectionLost, SourceError, Malformed, SpoolFull, ControlError, Fenced.
     """
-    pace, asked = Pace(), Source(source)
+    pace, asked = Pace(), _asking(port.chunk.path, source)
     port.renew(0)
     pace.limits = port.asking
 
@@ -63,11 +65,17 @@ def read_range(port: ChunkPort, source: Endpoint) -> None:
         asked.close()
 
 
+def _asking(path: str, source: Endpoint) -> Source:
+    """A connection to one server; of slots of a cluster, to whichever node has the key that is asked for."""
+    one = parse(path)
+    return OfCluster(replace(source, slots=((one.first, one.last),))) if isinstance(one, SlotRange) else Source(source)
+
+
 class _Reading:
     def __init__(self, port: ChunkPort, source: Source, pace: Pace, check: Callable[[], None]) -> None:
         self._port, self._source, self._pace, self._check = port, source, pace, check
         chunk, task = port.chunk, port.task
-        self._range, self._db = Range.parse(chunk.path), chunk.db
+        self._range, self._db = parse(chunk.path), chunk.db
         lanes = () if task.spec.transform.active else task.lanes
         lane = next((one for one in lanes if one.number == chunk.shard), None)
         self._scope = Scope(task.databases, task.spec.filter, None, lane)
@@ -103,6 +111,7 @@ class _Reading:
         while True:
             self._wait(STEP)
             run, _, cursor, names = self._source.walk(self._db, cursor, SCANNED)
+            self._pace.took(self._source.beyond(STEP), 0)
             if run != self._range.run:
                 raise self._outdated("the source was restarted")
             yield [
@@ -134,6 +143,7 @@ class _Reading:
     def _take(self, file: int, names: Sequence[bytes]) -> None:
         self._wait(2 * len(names) + BESIDE)
         said = self._source.values([(self._db, name) for name in names])
+        self._pace.took(self._source.beyond(2 * len(names) + BESIDE), 0)
         times = said.times if said.exact else self._exact(names, said.times)
         data, keys = bytearray(), 0
         for name, value, when in zip(names, said.values, times, strict=True):
@@ -158,6 +168,7 @@ class _Reading:
         while left:
             self._wait(len(left) + BESIDE)
             times = self._source.times(self._db, left).times
+            self._pace.took(self._source.beyond(len(left) + BESIDE), 0)
             found.update(zip(left, times, strict=False))  # it may have told those of the first ones alone
             left = left[len(times) :]
         return [found[name] for name in names]

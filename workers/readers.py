@@ -12,6 +12,7 @@ from workers.read_dump import DumpReceiver
 from workers.receive import Receiver
 from workers.scan import ScanReceiver
 from workers.source.ask import Source
+from workers.source.cluster_survey import ClusterFollowed
 from workers.source.followed import Followed
 from workers.source.sources import Sources
 from workers.source.still import Still
@@ -29,7 +30,8 @@ def sources_of(port: StreamPort, source: Endpoint) -> Sources:
     """Makes what asks it."""
     if port.task.spec.listens:
         told = Told()
-        return Sources(lambda: Followed(source, told))
+        made = ClusterFollowed if source.slots else Followed
+        return Sources(lambda: made(source, told))
     if port.task.spec.reader != "psync":
         return Sources(lambda: Still(source, port.node))
     return Sources(lambda: Source(source))

@@ -136,14 +136,18 @@ class Reconciling:
         cursor = -1
         while cursor != 0:
             yield from self._paced(1)
+            self._source.beyond(0)  # the keys that are told are read by the same
             cursor, names = self._source.scan(db, max(cursor, 0), SCANNED)
+            self._pace.took(self._source.beyond(1), 0)
             mine = [one for one in _theirs(dict.fromkeys(names)) if self._scope.takes(db, one)]
             self.tally.keys += len(mine)
             while mine:
                 said, size = dict[bytes, State](), 0
                 while mine and size < PAGE_BYTES:
                     yield from self._paced(2 * BATCH)
+                    self._source.beyond(0)
                     said |= self._said(db, mine[:BATCH])
+                    self._pace.took(self._source.beyond(2 * BATCH), 0)
                     size, mine = sum(len(value) for value, _ in said.values() if isinstance(value, bytes)), mine[BATCH:]
                     yield True
                 yield from self._compare(db, said, there)

@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from sync_tasks.dumps import mark
+from sync_tasks.slots import ALL, meet, size
 from sync_tasks.views import NodeView
 from workers.from_here import NO_VERSION
 from workers.receive import STEP_S
 from workers.scope import Scope
+from workers.source.cluster_survey import survey_of
 from workers.source.psync import Full
 from workers.source.survey import Survey
 from workers.spool.chunks import Closed
 from workers.spool.damage import is_damaged, is_outdated
 from workers.spool.publish import Publisher
-from workers.spool.ranges import Range, bits_of
+from workers.spool.ranges import Range, SlotRange, bits_of, cut
 from workers.spool.sorted import keep
 from workers.spool.tables import write_tables
 from workers.unstreamed import OFFSET, Unstreamed
@@ -26,7 +28,7 @@ class ScanReceiver(Unstreamed):
     """Cuts the source into ranges, and waits until they are loaded. Arguments as of `Receiver`."""
 
     def _bring(self) -> None:
-        source = Survey(self.endpoint)
+        source = survey_of(self.endpoint)
         try:
             self._plan(source)
         finally:
@@ -89,13 +91,24 @@ class ScanReceiver(Unstreamed):
         return mark("scan", f"{self.port.task.uid} {run} {self.port.epoch}")
 
     def _ranges(self, source: Survey, run: str, spaces: dict[int, int], directory: Path) -> Iterator[Closed]:
-        seq, clustered = 0, source.is_clustered()
-        sorts = not self.port.task.spec.transform.active
-        lanes = [lane.number for lane in self.port.task.lanes if lane.slots and sorts] or [0]
+        seq = 0
         for db, keys in sorted(spaces.items()):
-            bits = 0 if clustered else bits_of(keys, source.scan(db, 0, 1)[0])
-            for index in range(1 << bits):
-                for lane in lanes:
-                    path = Range(bits, index, run).path(directory, seq)
-                    yield Closed(seq, db, lane, False, path, max(1, keys >> bits) // len(lanes), 0)
-                    seq += 1
+            for lane, one, share in self._parts(source, run, db, keys):
+                yield Closed(seq, db, lane, False, one.path(directory, seq), max(1, share), 0)
+                seq += 1
+
+    def _parts(
+        self, source: Survey, run: str, db: int, keys: int
+    ) -> Iterator[tuple[int, Range | SlotRange, int]]:
+        """The ranges of a database, each with the lane whose keys are meant, and how many these are, about."""
+        sorts = not self.port.task.spec.transform.active
+        lanes = [(lane.number, lane.slots) for lane in self.port.task.lanes if lane.slots and sorts] or [(0, ALL)]
+        if self._slots is not None:
+            for lane, slots in lanes:
+                for one, share in cut(meet(self._slots, slots) or (), keys / max(1, size(self._slots))):
+                    yield lane, one, share
+            return
+        bits = 0 if source.is_clustered() else bits_of(keys, source.scan(db, 0, 1)[0])
+        for index in range(1 << bits):
+            for lane, _ in lanes:
+                yield lane, Range(bits, index, run), (keys >> bits) // len(lanes)

@@ -69,7 +69,8 @@ def of_node(port: StreamPort, source: Endpoint) -> Endpoint:
 class Slots:
     """Of one job: whether its stream carries what its shard serves, and none of that is on its way.
 
-    Of a server that stands alone that is always so.
+    Of a server that stands alone that is always so, and of a cluster that is read by SCAN: each of its nodes carries
+    the same slots all the time.
 
     Args:
         port: told of what has changed: the job then ends at a checkpoint, and the next shift carries other slots.
@@ -80,8 +81,10 @@ class Slots:
     def __init__(self, port: StreamPort, source: Source, endpoint: Endpoint) -> None:
         self._port, self._source, self._endpoint = port, source, endpoint
         mine = port.node().slot_ranges
-        self._mine = None if mine is None else members(mine)
         self._text = None if mine is None else written(mine)
+        if port.task.spec.reader != "psync":
+            mine = None  # its slots are the same wherever they are
+        self._mine = None if mine is None else members(mine)
         self.steady = mine is None  # as of the last look
         self.stale = False  # the node's slots are others than those that the job carries: it is to end
         self.whole = mine is None  # as of the last look, its shard serves all that it carries

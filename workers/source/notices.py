@@ -87,14 +87,14 @@ class Notices(threading.Thread):
         flags = str(answer[1].decode(errors="replace"))
         if not enough(flags):
             raise SourceError(
-                f'the source does not tell of every key: notify-keyspace-events is "{flags}"',
+                f'the source {self._asking.at} does not tell of every key: notify-keyspace-events is "{flags}"',
                 code="notifications-off",
                 hint=f"CONFIG SET notify-keyspace-events {ENOUGH} there, then it goes on by itself",
                 retry=Retry.OTHER,
             )
         if self._letters and not any(one in flags for one in self._letters):
             raise SourceError(
-                f'the source tells of its keys on other channels now: notify-keyspace-events is "{flags}"',
+                f'the source {self._asking.at} tells of its keys elsewhere: notify-keyspace-events is "{flags}"',
                 code="notifications-elsewhere",
                 hint="it subscribes to those, and compares all keys, by itself",
                 retry=Retry.OTHER,

@@ -66,7 +66,7 @@ ITEMS: tuple[Item, ...] = (
     of_each(replication_timeout.ITEM, Side.SOURCE),
     of_each(fork_headroom.ITEM, Side.SOURCE),
     of_each(bulk_limit.ITEM, Side.SOURCE),
-    notifications.ITEM,
+    of_each(notifications.ITEM, Side.SOURCE),
     of_each(script_replication.ITEM, Side.SOURCE),
     of_each(append_only.ITEM, Side.SOURCE),
     spool_space.ITEM,

@@ -12,9 +12,10 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CredentialsRefused, KeyferryError, Side, SourceError
 from sync_tasks.lanes import tags
 from sync_tasks.precheck.facts import located
-from sync_tasks.precheck.grants import LISTENING, SCANNING
+from sync_tasks.precheck.grants import LISTENING, OF_CLUSTER, SCANNING
 from sync_tasks.precheck.item import Answer, Item, passed
 from sync_tasks.precheck.scene import Scene
+from sync_tasks.slots import members, read
 
 PROBE = names.KEY_PREFIX + b"precheck"
 WRITES: tuple[tuple[bytes, ...], ...] = (
@@ -62,6 +63,12 @@ FOLLOWED: tuple[tuple[bytes, ...], ...] = (
     (b"PSUBSCRIBE", b"__keyevent@*__:*", b"__keyspace@*__:*"),
 )
 """What it says besides, to a source that is followed; the last one ends the connection's use for others."""
+OF_SLOTS: tuple[tuple[bytes, ...], ...] = (
+    (b"CLUSTER", b"COUNTKEYSINSLOT", b"0"),
+    (b"CLUSTER", b"GETKEYSINSLOT", b"0", b"1"),
+    (b"ASKING",),
+)
+"""What it says besides, to each node of a cluster."""
 
 
 def _source(scene: Scene) -> Answer:
@@ -106,10 +113,11 @@ def may_read(endpoint: Endpoint, client: Any, *, listens: bool = False) -> Answe
     """
     from redis.exceptions import NoPermissionError, ResponseError
 
-    needed = [*SCANNING, *(LISTENING if listens else ())]
-    for command in [*READING, *(FOLLOWED if listens else ())]:
+    of_slots, key = (OF_SLOTS, _served(client)) if endpoint.is_cluster else ((), PROBE)
+    needed = [*SCANNING, *(OF_CLUSTER if of_slots else ()), *(LISTENING if listens else ())]
+    for command in [*READING, *of_slots, *(FOLLOWED if listens else ())]:
         try:
-            client.execute_command(*command)
+            client.execute_command(*(key if word == PROBE else word for word in command))
         except NoPermissionError as error:
             raise CredentialsRefused(
                 f"{endpoint.address()}: the user may not run {command[0].decode()}: {error}",
@@ -159,8 +167,9 @@ def _served(client: Any) -> bytes:
     """A key of ours that a master of a cluster serves: of another one's it would say nothing but where that is."""
     text: str = client.execute_command("CLUSTER", "NODES").decode()
     mine = next(line for line in text.splitlines() if "myself" in line.split()[2])
-    slots = [part for part in mine.split()[8:] if not part.startswith("[")]
-    return b"keyferry:{%s}:none" % tags()[int(slots[0].split("-")[0])].encode()
+    slots = {one for part in mine.split()[8:] if part[0] != "[" for one in members(read(part))}
+    away = {int(part[1:].split("-")[0]) for part in mine.split()[8:] if part[0] == "["}
+    return b"keyferry:{%s}:none" % tags()[min(slots - away or slots)].encode()
 
 
 def _takes_writes(endpoint: Endpoint, client: Any) -> Answer:

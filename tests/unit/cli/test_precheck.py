@@ -115,6 +115,17 @@ def test_a_source_that_does_not_say_whether_it_tells() -> None:
     assert told_by({}, TaskSpec()).found == "the source is not followed by its notifications"
 
 
+def test_each_master_of_a_cluster_tells_of_its_keys() -> None:
+    whole = facts(SOURCE, settings={"notify-keyspace-events": "KEA"})
+    one = replace(whole, settings={"notify-keyspace-events": ""}, endpoint=replace(whole.endpoint, host="silent"))
+    scene = Scene(SOURCE, TARGET, TaskSpec(reader="scan"), known={Side.SOURCE: whole, Side.TARGET: facts(TARGET)})
+    scene.masters[Side.SOURCE] = (whole, whole)
+    assert item_of("notifications").ask(scene).finding == "passed"
+    scene.masters[Side.SOURCE] = (whole, one)
+    with pytest.raises(SourceError, match=r"silent.*does not tell of every key"):
+        item_of("notifications").ask(scene)
+
+
 def told_by(settings: dict[str, str], spec: TaskSpec = TaskSpec(reader="scan")) -> Any:  # noqa: B008
     known = {Side.SOURCE: facts(SOURCE, settings=settings), Side.TARGET: facts(TARGET)}
     return item_of("notifications").ask(Scene(SOURCE, TARGET, spec, known=known))

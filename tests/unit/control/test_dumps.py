@@ -155,8 +155,7 @@ def test_the_pace_of_questions_is_for_scan_alone() -> None:
     with pytest.raises(UsageError, match="source_qps is for the reader"):
         reading.check(paced, parse_server("redis://h"))
     reading.check(TaskSpec(reader="scan", sync_types=("full",), throttle=paced.throttle), parse_server("redis://h"))
-    with pytest.raises(UsageError, match="the source is a cluster"):
-        reading.check(TaskSpec(reader="scan", sync_types=("full",)), parse_server("redis+cluster://h:1"))
+    reading.check(TaskSpec(reader="scan", throttle=paced.throttle), parse_server("redis+cluster://h:1"))
 
 
 def test_who_follows_by_notifications_sees_no_commands() -> None:

@@ -41,6 +41,9 @@ class FakeSource:
         self.keys, self.pages, self.run, self.exact = keys, pages, "run", True
         self.__dict__.update(more)
 
+    def beyond(self, commands: int) -> int:
+        return 0
+
     def walk(self, db: int, cursor: int, count: int) -> tuple[str, Position, int, list[bytes]]:
         after, names = self.pages.pop(0)
         return self.run, Position("", 0), after, names

@@ -10,6 +10,7 @@ import pytest
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side
 from sync_tasks.slots import Ranges, members, ranges
+from sync_tasks.spec import TaskSpec
 from workers import sharding
 from workers.sharding import Slots
 
@@ -20,6 +21,7 @@ class World:
     """A master `a` beside `b`, and the database's row of the node that follows it."""
 
     def __init__(self) -> None:
+        self.task = SimpleNamespace(spec=TaskSpec())
         self.flags, self.mark, self.written = "myself,master", "", 100
         self.serves: Ranges = ((0, 9999),)
         self.row: Ranges | None = self.serves
@@ -268,3 +270,18 @@ def test_slots_that_no_stream_takes_open_one_too(world: World, monkeypatch: pyte
     world.left = ()
     slots.look(100)
     assert not world.open
+
+
+def test_a_node_that_is_read_by_scan_keeps_its_slots(world: World) -> None:
+    """Its keys are read of whichever master has them; nothing is handed over."""
+    world.task = SimpleNamespace(spec=TaskSpec(reader="scan"))
+    slots = world.slots()
+    world.serves, world.mark = (), "[5->-b]"
+    slots.look(100)
+    assert world.asked == []
+    assert slots.steady
+    assert slots.whole
+    slots.unsure()
+    assert slots.steady
+    slots.heard("0-9")
+    assert slots.stale, "the database has fallen back"

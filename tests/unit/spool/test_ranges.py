@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sync_tasks.slots import ranges
 from tests.servers import StartServer
-from workers.spool.ranges import Range, bits_of
+from workers.spool.ranges import Range, SlotRange, bits_of, cut, parse
 
 
 def table_walk(start: int, size: int, others: list[int]) -> list[tuple[int, int]]:
@@ -60,7 +61,20 @@ def test_a_range_is_whole_while_the_table_grows_and_shrinks() -> None:
 
 def test_a_name_says_which_range_it_is() -> None:
     one = Range(6, 63, "0123456789abcdef")
-    assert Range.parse(one.path(Path("/spool/gen-1"), 12)) == one
+    assert parse(one.path(Path("/spool/gen-1"), 12)) == one
+    some = SlotRange(5461, 10922)
+    assert parse(some.path(Path("/spool/gen-1"), 12)) == some
+
+
+def test_slots_are_cut_by_their_keys() -> None:
+    """Each slot is in one range; some hold as many keys as a range is to have."""
+    given = ((0, 5460), (7000, 7000))
+    for keys in (0, 0.01, 10.0, 30_000.0):
+        made = list(cut(given, keys))
+        assert ranges(slot for one, _ in made for slot in range(one.first, one.last + 1)) == given
+        assert sum(one.last - one.first + 1 for one, _ in made) == 5462, "none is in two"
+        assert all(share <= 20_000 or one.first == one.last for one, share in made)
+    assert [len(list(cut(given, keys))) for keys in (0, 0.01, 10.0)] == [2, 2, 4]
 
 
 def test_how_many_ranges() -> None:
