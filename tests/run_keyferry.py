@@ -235,7 +235,7 @@ class Keyferry:
             return [p for p in self.processes() if "broker.sock" in _title(p) or _title(p).startswith(title)]
         return [p for p in self.processes() if _title(p) == title]
 
-    def one(self, role: str, *, child: bool = False, timeout: float = 10.0) -> psutil.Process:
+    def one(self, role: str, *, child: bool = False, timeout: float = 30.0) -> psutil.Process:
         """Such a process, waiting for it while it is being replaced."""
         deadline = time.monotonic() + timeout
         while not (found := self.find(role, child=child)):
