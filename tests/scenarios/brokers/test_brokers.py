@@ -18,6 +18,7 @@ from tests.hosts import Installation
 from tests.scenarios.brokers.kinds import KINDS, Kind, Rabbit
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import Server, StartServer
+from tests.slow import RAW, bulk, slowed
 from tests.traffic import Traffic
 from tests.waiting import seconds_until, until
 
@@ -101,7 +102,36 @@ def test_nothing_is_lost(broker: tuple[Kind, str], here: Installation, server: S
     ended = [p.words for host in (control, a, b) for p in host.processes if p.popen.poll() is not None]
     assert not ended, f"the broker was lost, and these ended: {ended}\n{here.report()}"
     assert "s3cret" not in here.report()
+    assert [process.stop() for process in b.processes] == [0, 0], b.report()
     assert flower.stop() == 143
+
+
+def test_it_is_emptied_in_mid_load(broker: tuple[Kind, str], here: Installation, server: StartServer) -> None:
+    made, _ = broker
+    source, target = server("redis-7.0", config=RAW), server("redis-7.0")
+    fill(source.client(), 300)
+    bulk(source, 10_000)
+    here.controlled()
+    a = here.host("a")
+    a.start("worker", "--stream", "1")
+    a.start("worker", "--load", "1")
+
+    def chunks(state: str) -> set[int]:
+        return {row["id"] for row in here.rows("chunk") if row["state"] == state}
+
+    with Client() as client, Traffic(source, clients=1, rate=500):
+        task = client.create(source.url(), target.url())
+        with slowed(target):
+            client.start(task)
+            until(lambda: chunks("running") and len(chunks("ready")) > 3, "chunks that wait")
+            made.empty()
+            waiting = chunks("ready")
+            took = seconds_until(lambda: chunks("done") & waiting, "the next chunk", MOVES_WITHIN_S)
+            print(f"the next chunk was done {took:.1f} s later")
+        until(lambda: client.progress(task).in_sync, "in sync")
+    settle(client, task, source)
+    equal(source, target)
+    assert snapshots(source) == 1
 
 
 def nobody_is_let_in(urls: dict[str, str]) -> None:

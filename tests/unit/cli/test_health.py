@@ -93,3 +93,13 @@ def test_nothing_runs(tmp_path: Path) -> None:
     done = keyferry("health", "--state", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 5
     assert done.stderr.startswith("keyferry: control: no worker or scheduler runs on ")
+
+
+def test_who_waits_for_its_broker_says_what_that_is(tmp_path: Path) -> None:
+    mine = Pulse(tmp_path, "load")
+    mine.beat(False)
+    words = ("health", "--ready", "--state", str(tmp_path))
+    done = keyferry(*words, cwd=tmp_path, KEYFERRY_BROKER_URL="amqp://u:hush@h")
+    assert (done.returncode, "waiting for its broker (RabbitMQ)" in done.stdout) == (5, True), done.stdout
+    assert "waiting for its broker (Redis, on a socket of this machine)" in keyferry(*words, cwd=tmp_path).stdout
+    mine.end()
