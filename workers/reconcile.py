@@ -92,7 +92,6 @@ class Reconciling:
         self._wary = wary
         self._extend_ms = port.task.spec.extend_expiry_s * 1000
         self._pace = Pace()
-        self._pace.limits = reading_limits(port.task.spec.throttle, 1)
         self.tally = Tally()
 
     def steps(self) -> Steps:
@@ -185,9 +184,14 @@ class Reconciling:
         self._told.touch(at)
 
     def _paced(self, commands: int) -> Steps:
-        while self._pace.wait_s():
+        while self._waits():
             yield False
         self._pace.took(commands, 0)
+
+    def _waits(self) -> bool:
+        """Whether nothing may be asked now; how fast it may go may have been changed since."""
+        self._pace.limits = reading_limits(self._port.task.spec.throttle, 1)
+        return self._pace.wait_s() > 0
 
     # --- what the target has
 

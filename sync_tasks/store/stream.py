@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from random import Random
 from typing import Any
@@ -40,6 +41,8 @@ PROGRESS = frozenset(
 
 AWAY_S = 1.0
 """A pause that could not be recorded, as the database is away."""
+HEARD = ("throttle", "instance_class", "retry")
+"""Settings that hold for a job at its next beat; the others interrupt it."""
 
 _others = aliased(Node)
 ORDERS = Query(
@@ -100,7 +103,7 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
         self._lease = names.node_lease(node_id)
         self._lock = threading.RLock()
         self._patience = Patience(receives, rng)
-        self._throttled, self._given = TaskSpec(), None  # as of the last beat, and the settings it was made of
+        self._given: Any = None  # the settings as of the last beat
         self._clean: set[str] = set()  # sides without an open window, as far as this owner knows
         self._began = time.monotonic()
         self._quiet_from: dict[str, float] = {}  # when the last pause of a side was over
@@ -124,11 +127,14 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
         return orders
 
     def _limits(self, spec: Any, streams: int) -> Limits:
-        if spec != self._given:
-            given = json.loads(spec) if isinstance(spec, str) else spec  # PostgreSQL's driver has read it
-            asked = {name: given[name] for name in ("throttle", "instance_class") if name in given}
-            self._throttled, self._given = TaskSpec.model_validate(asked), spec
-        return stream_limits(self._throttled.throttle, self._throttled.instance_class, streams)
+        """How fast it may go now. What is heard at once of the settings is the task's from here on."""
+        with self._lock:
+            if spec != self._given:
+                given = json.loads(spec) if isinstance(spec, str) else spec  # PostgreSQL's driver has read it
+                heard = TaskSpec.model_validate({name: given[name] for name in HEARD if name in given})
+                now = {name: getattr(heard, name) for name in HEARD}
+                self.task, self._given = replace(self.task, spec=self.task.spec.model_copy(update=now)), spec
+            return stream_limits(self.task.spec.throttle, self.task.spec.instance_class, streams)
 
     def raise_epoch(self, epoch: int) -> None:
         """Take a higher epoch; clears `fresh`. A lower one changes nothing else."""
@@ -343,7 +349,7 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
 
     def reread(self) -> None:
         """The task's settings may have changed while it was suspended."""
-        with self._db.read() as session:
+        with self._lock, self._db.read() as session:
             self.task = rows.task_view(session.get_one(Task, self.task.id))
 
     def moved_in(self) -> None:

@@ -13,10 +13,12 @@ from sync_tasks import names
 from sync_tasks.errors import ConnectionLost, ControlError, Fenced, Retry, Side, SpoolFull
 from sync_tasks.models import Chunk, Node
 from sync_tasks.settings import Settings
+from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.store import Store, stream
 from sync_tasks.store.chunk import ChunkHandle
 from sync_tasks.store.stream import StreamHandle
+from sync_tasks.throttle import FullThrottle, IncrementalThrottle, Limits, ThrottleSpec
 from tests.unit.control.conftest import Outbox, Wall, chunk
 from workers import tasks
 from workers.ports import ChunkPort, StreamPort
@@ -379,6 +381,18 @@ def test_a_freed_node_is_sent_at_once(store: Store, handle: StreamHandle, wall: 
     with store.database.read() as session:
         node = session.get_one(Node, 1)
         assert (node.dispatched_at, node.next_at) == (None, None)
+
+
+def test_what_is_heard_at_once_is_the_jobs_from_its_next_beat_on(
+    store: Store, task_id: int, handle: StreamHandle
+) -> None:
+    """And what it begins later goes by it; other settings are another shift's."""
+    throttle = ThrottleSpec(full=FullThrottle(target_rps=7), incremental=IncrementalThrottle(mb_per_s=3))
+    retry = RetrySpec(other_min=5)
+    store.modify(task_id, TaskSpec(throttle=throttle, instance_class="micro", retry=retry, extend_expiry_s=1))
+    assert handle.task.spec == TaskSpec()
+    assert handle.renew().limits == Limits(200.0, 3e6)
+    assert handle.task.spec == TaskSpec(throttle=throttle, instance_class="micro", retry=retry)
 
 
 def test_a_suspension_while_a_snapshot_begins_is_no_failure(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sync_tasks.errors import Side, SourceError
+from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.spec import TaskSpec
+from sync_tasks.throttle import FullThrottle, ThrottleSpec
 from tests.servers import Server
 from tests.unit.protocol.conftest import NODE, REPLID, TASK, Port, endpoint, known, never, until
 from workers import notified as module
@@ -25,6 +29,7 @@ from workers.told import Told
 WHOLE = encode([b"SELECT", b"0"]) + encode([b"DEL", b"a"])
 HALF = encode([b"RESTORE", b"b", b"0", b"x" * 100])[:50]
 SPEC = TaskSpec(reader="scan", extend_expiry_s=0)
+LATER_MS = 4_000_000_000_000
 
 
 def at(offset: int, seen: int = 0, replid: str = REPLID) -> Checkpoint:
@@ -51,6 +56,16 @@ def made(
         committed=lambda: log.end, begin=lambda _: None, checkpoint=lambda: checkpoint, border=threading.Lock(),
         reopen=never, known=list_, target=endpoint(target), furthest=(lambda: furthest) if furthest else None,
     )  # fmt: skip
+
+
+def give(receiver: NotifiedReceiver, **settings: Any) -> None:
+    """Other settings, as they are from here on."""
+    receiver.port.task = replace(TASK, spec=SPEC.model_copy(update=settings))
+
+
+def passes(receiver: NotifiedReceiver) -> int:
+    """How many passes over all keys are over."""
+    return sum("reconciled" in event for event in receiver.port.events)
 
 
 def words(log: Log, start: int) -> list[list[bytes]]:
@@ -140,13 +155,16 @@ def test_what_is_told_is_written_behind_it(telling: Server, target: Server, tmp_
     """Under another id than the last owner's, since its bytes are others; and first all keys are compared."""
     start = 100 + len(WHOLE)
     receiver = made(telling, target, tmp_path, at(start))
+    give(receiver, filter=FilterSpec(block_prefixes=["out:"]))
     with telling.client() as client, target.client() as other:
         client.set("late", 1)
         other.restore("same", 0, client.dump("late"))
         client.set("same", 1)
+        client.set("out:before", 1)
         receiver.start()
         try:
             assert until(lambda: any("reconciled" in event for event in receiver.port.events)), receiver.error
+            client.set("out:later", 1)
             client.set("k", 1, px=100_000)
             when = client.pexpiretime("k")
             client.delete("late")
@@ -160,11 +178,45 @@ def test_what_is_told_is_written_behind_it(telling: Server, target: Server, tmp_
         assert first is not None
         assert first.replid != REPLID
         assert [one[0] for one in found if one[1] == b"late"] == [b"RESTORE", b"DEL"]
-        assert b"same" not in [one[1] for one in found], "the target has it"
+        assert not {b"same", b"out:before", b"out:later"} & {one[1] for one in found}, "the target has it, or is not to"
         stored = next(one for one in found if one[1] == b"k")
         assert stored == [b"RESTORE", b"k", b"%d" % when, client.dump("k"), b"REPLACE", b"ABSTTL"]
     assert receiver.log.replid not in (REPLID, None)
     assert "1 of 2 keys differed" in next(event for event in receiver.port.events if "reconciled" in event)
+
+
+def test_all_keys_are_compared_again_and_again(telling: Server, target: Server, tmp_path: Path) -> None:
+    """After `reconcile_min` minutes, which are short ones here. What lives so much longer on the target is equal."""
+    for side, late in ((telling, 0), (target, 5000)):
+        with side.client() as client:
+            client.set("timed", 1, pxat=LATER_MS + late)
+    receiver = made(telling, target, tmp_path, at(100 + len(WHOLE)))
+    give(receiver, reconcile_min=0.01, extend_expiry_s=5)
+    receiver.start()
+    try:
+        assert until(lambda: passes(receiver) > 2), receiver.error
+        assert all("0 of 1 keys differed" in event for event in receiver.port.events if "reconciled" in event)
+    finally:
+        receiver.stop_event.set()
+        receiver.join()
+
+
+def test_a_pass_asks_no_faster_than_the_task_may_by_now(telling: Server, target: Server, tmp_path: Path) -> None:
+    """1000 keys, which are two questions each: twenty seconds, if nothing were changed meanwhile."""
+    for side in (telling, target):
+        with side.client() as client:
+            client.mset({f"k:{number}": number for number in range(1000)})
+    receiver = made(telling, target, tmp_path, at(100 + len(WHOLE)))
+    give(receiver, throttle=ThrottleSpec(full=FullThrottle(source_qps=100)))
+    receiver.start()
+    try:
+        time.sleep(2)
+        assert not passes(receiver)
+        give(receiver)
+        assert until(lambda: passes(receiver), 10), receiver.error
+    finally:
+        receiver.stop_event.set()
+        receiver.join()
 
 
 def test_what_the_log_has_lost_begins_where_the_target_is(telling: Server, target: Server, tmp_path: Path) -> None:
