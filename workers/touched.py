@@ -212,8 +212,8 @@ class Touched(threading.Thread):
         """Both servers, asked no faster than the rate of keys takes."""
         if self._opened is None:
             stack, spec = ExitStack(), self._task.spec
+            given = verify_limits(spec.verify.limits, 1 + len(self._port.others()))  # each stream of the task has one
             sides = stack.enter_context(opened(*self._ends, spec.extend_expiry_s, spec.verify, self._patience))
-            given = verify_limits(spec.verify.limits)
             rps = min(float(COMMANDS * spec.verify.keys_per_s), given.rps or float("inf"))
             sides.source.link.pace.limits = sides.target.link.pace.limits = Limits(rps, given.bytes_per_s)
             self._opened = stack, sides

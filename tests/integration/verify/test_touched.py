@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,16 +13,20 @@ import pytest
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, Side
 from sync_tasks.spec import TaskSpec, from_table
+from sync_tasks.throttle import Limits
 from sync_tasks.verification import Touched as Shown
+from sync_tasks.verify_spec import VerifyLimits
 from tests.dataset import sibling
 from tests.integration.verify.copies import QUICK
 from tests.servers import Server, StartServer
 from tests.unit.protocol.conftest import TASK
+from tests.unit.protocol.test_sampling import window
 from tests.waiting import until
 from workers.touched import Touched
 from workers.verify.walk import Walk
 
 SPEC = from_table({"verify": {"mode": "full+incremental", "keys_per_s": 500}, "extend_expiry_s": 0}, "test")
+LATER_MS = 4_000_000_000_000
 
 
 class Port:
@@ -33,6 +38,10 @@ class Port:
         self.found: dict[str, Any] = {"compared": 0, "keys": [], "in_flux": 0, "error": None}
         self.events: list[tuple[str, str]] = []
         self.lost = False
+        self.rest: list[int] = []  # numbers of the other source nodes
+
+    def others(self) -> list[int]:
+        return self.rest
 
     def found_before(self) -> dict[str, Any] | None:
         return self.before
@@ -93,6 +102,7 @@ def test_what_lasts_is_named_until_it_is_equal(pair: Callable[..., Pair]) -> Non
     names = ["same", "value", "gone", "more", "type"]
     for side in (both.source, both.target):
         side.mset(dict.fromkeys(names, 1))
+        side.pexpireat("same", LATER_MS)  # nothing is extended
     both.write(*names)
     until(lambda: both.compared() == 5, "compared")
     assert (both.port.named(), both.port.events) == ([], [])
@@ -152,6 +162,30 @@ def test_nothing_is_told_of_a_stream_that_was_not_in_step(
     until(lambda: both.port.named() == [("k", "extra")], "named")
     assert looks == [[], []], "the first look has told nothing"
     assert both.port.found["extra"] == 1
+
+
+def test_no_more_keys_a_second_are_compared_than_may_be(pair: Callable[..., Pair]) -> None:
+    """Of a thousand that are written in a second and a half."""
+    few = SPEC.model_copy(update={"verify": SPEC.verify.model_copy(update={"keys_per_s": 20})})
+    both = pair(Port(few))
+    both.begin()
+    began = time.monotonic()
+    for number in range(30):
+        time.sleep(0.05)
+        commands = [[b"SET", b"%d:%d" % (number, n), b"1"] for n in range(33)]
+        both.thread.sample.take([window(*commands)], time.monotonic())
+    until(lambda: both.compared() >= 20, "compared")
+    time.sleep(0.5)
+    assert both.compared() < 20 * (time.monotonic() - began + 1)
+
+
+def test_the_streams_of_a_task_share_what_each_side_may_be_asked(pair: Callable[..., Pair]) -> None:
+    limits = VerifyLimits(rps=900, mb_per_s=3)
+    port = Port(SPEC.model_copy(update={"verify": SPEC.verify.model_copy(update={"limits": limits})}))
+    port.rest = [1, 2]
+    both = pair(port)
+    sides = both.thread._sides()
+    assert sides.source.link.pace.limits == sides.target.link.pace.limits == Limits(300.0, 1e6)
 
 
 def test_what_changes_without_a_pause_is_let_go(pair: Callable[..., Pair]) -> None:
