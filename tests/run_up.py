@@ -43,7 +43,7 @@ class Up(Keyferry):
         self, state: Path, *options: str, module: str = "sync_tasks.cli.main", env: dict[str, str] | None = None
     ) -> None:
         super().__init__("", "", state, env={"KEYFERRY_FLOWER_PORT": "0", **(env or {})})
-        self.flower_at = ""
+        self.flower_at, self.flower_user = "", "keyferry"
         self.command = [sys.executable, "-m", module, "up", "--state", str(state), *options]
 
     def wait_ready(self, timeout: float = 40.0) -> str:
@@ -102,7 +102,7 @@ class Up(Keyferry):
     def flower_page(self, path: str, password: str | None = None) -> str:
         """A page of Flower's."""
         password = password or (self.state / FLOWER_FILE).read_text().strip()
-        token = base64.b64encode(f"keyferry:{password}".encode()).decode()
+        token = base64.b64encode(f"{self.flower_user}:{password}".encode()).decode()
         request = urllib.request.Request(self.flower_url() + path, headers={"Authorization": f"Basic {token}"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return str(answer.read().decode())

@@ -176,6 +176,7 @@ RARE = (
     "cutover/test_clusters.py::test_between_one_server_and_a_cluster[from",
     "cutover/test_clusters.py::test_slots_that_have_moved",
     "test_to_a_cluster.py::test_every_write",
+    "test_to_a_cluster.py::test_what_other_readers_bring_is_transformed_once[rdb",
     "test_to_a_cluster.py::test_sums_over_all_masters_are_right[redis-6.2",
     "test_to_a_cluster.py::test_what_cannot_be_split",
     "test_to_a_cluster.py::test_a_script_is_not_changed",

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.unit.protocol.conftest import TASK
 from tests.unit.protocol.test_sampling import window
 from tests.waiting import until
 from workers.touched import Touched
+from workers.touching import Touching
 from workers.verify.walk import Walk
 
 SPEC = from_table({"verify": {"mode": "full+incremental", "keys_per_s": 500}, "extend_expiry_s": 0}, "test")
@@ -162,6 +164,14 @@ def test_nothing_is_told_of_a_stream_that_was_not_in_step(
     until(lambda: both.port.named() == [("k", "extra")], "named")
     assert looks == [[], []], "the first look has told nothing"
     assert both.port.found["extra"] == 1
+
+
+def test_a_stream_is_looked_at_if_the_settings_say_so() -> None:
+    touching = Touching(Endpoint.parse("redis://a", Side.SOURCE), Endpoint.parse("redis://b", Side.TARGET))
+    for spec in (SPEC, from_table({"verify": {"mode": "full"}}, "test")):
+        applier = SimpleNamespace(sample=None)
+        touching.anew(Port(spec), applier)  # type: ignore[arg-type]
+        assert (applier.sample is not None) == (spec is SPEC)
 
 
 def test_no_more_keys_a_second_are_compared_than_may_be(pair: Callable[..., Pair]) -> None:

@@ -19,7 +19,8 @@ from sync_tasks.precheck.scene import Scene
 from tests.clusters import Cluster, differences
 from tests.run_keyferry import Keyferry, Line
 from tests.scenarios.cluster_source.writers import Writers
-from tests.scenarios.conftest import StartCluster, Sync
+from tests.scenarios.conftest import StartCluster, StartFerry, Sync
+from tests.scenarios.replica_source.test_prefer_replica import PREFERRED, read_from
 from tests.servers import Server, StartServer
 from tests.waiting import until
 from workers.codec.slots_cy import slot
@@ -28,10 +29,14 @@ PAGE = Path(__file__).parents[3] / "docs" / "clusters.md"
 KINDS = ["redis-7.0", "valkey-9.1", "redis-6.2", "valkey-8.1"]
 
 
+def stands(source: Cluster) -> int:
+    """The sum of its masters' offsets."""
+    return sum(int(node.client().info("replication")["master_repl_offset"]) for node in source.masters)
+
+
 def alike(run: Keyferry, source: Cluster, target: Server) -> None:
     """In sync by its own word, and then equal. What the source lets expire goes from the target a moment later."""
-    offset = sum(int(node.client().info("replication")["master_repl_offset"]) for node in source.masters)
-    run.wait_in_sync(offset=offset)
+    run.wait_in_sync(offset=stands(source))
     here, there = source.client(), target.client()
     with suppress(AssertionError):
         until(lambda: not differences(here, there), "equal", timeout=15)
@@ -86,6 +91,30 @@ def test_a_shard_fails_over(server: StartServer, cluster: StartCluster, sync: Sy
     assert int(heir.client().info("stats")["sync_partial_ok"]) >= 1
     assert "snapshot" in kinds(run)
     assert kinds(run).count("received") == 3, "no node has taken a second snapshot"
+
+
+def test_replicas_are_read_and_what_is_in_scope_alone(
+    server: StartServer, cluster: StartCluster, ferry: StartFerry
+) -> None:
+    """Of each shard one; no master makes a snapshot for us."""
+    source, target = cluster("redis-7.0", replicas=1), server("redis-7.0")
+    client: Any = source.client()
+    for number in range(300):
+        client.set(f"k{number}", number)
+        client.set(f"out:{number}", number)
+    before = snapshots(source)
+    run = ferry(source, target, config=PREFERRED + '[filter]\nblock_prefixes = ["out:"]\n')
+    run.wait_phase("synchronizing")
+    for number in range(300):
+        client.incr(f"k{number}")
+        client.incr(f"out:{number}")
+    run.wait_in_sync(offset=stands(source))
+    assert all(read_from(one) for (one,) in source.replicas)
+    assert snapshots(source) == before
+    assert not list(target.client().scan_iter("out:*", count=1000))
+    for number in range(300):
+        client.delete(f"out:{number}")
+    alike(run, source, target)
 
 
 @pytest.mark.parametrize("kind", ["redis-7.0", "redis-6.2"])

@@ -117,9 +117,10 @@ def test_a_flush_takes_what_is_in_scope_alone(server: StartServer, ferry: StartF
     client = source.client()
     client.mset({f"k{i}": i for i in range(1000)})
     target.client().mset(MINE)
+    client.set("s:mine", "the source's")  # out of scope, of a name that the target has
     run = ferry(source, target, config=RULES)
     run.wait_in_sync()
-    client.set("s:mine", "the source's")  # out of scope, of a name that the target has
+    client.set("s:mine", "still the source's")
     run.settle(source)
     assert target.client().get("k7") == b"7"
     client.flushdb()

@@ -18,6 +18,8 @@ from tests.servers import Server, StartServer
 from tests.traffic import Traffic
 from tests.waiting import until
 
+LATER_MS = 4_000_000_000_000
+
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Up]:
@@ -57,6 +59,8 @@ def test_from_create_to_release(service: Up, server: StartServer) -> None:
             until(lambda: target.client().get("written"), "what was written meanwhile")
             client.modify(task, extend_expiry_s=60)
             until(lambda: client.get(task).state == "synchronizing" and client.progress(task).in_sync, "modified")
+            source.client().set("timed", 1, pxat=LATER_MS)
+            until(lambda: target.client().pexpiretime("timed") == LATER_MS + 60_000, "it lives so much longer")
 
             with pytest.raises(KeyferryError, match="keys"):
                 client.restart(task)  # the target is not empty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,15 +34,18 @@ def test_load_and_stream_without_a_compiled_core(plain: Path, server: StartServe
     fill(source.client(), 300)
     env = {**os.environ, "PYTHONPATH": str(plain), "KEYFERRY_REQUIRE_CORE": "0"}
 
-    def sync() -> Ended:
-        urls = (source.url(), target.url())
-        return run(
-            "sync", *urls, "--state", str(tmp_path / "state"), "--until", "in-sync", timeout=120, env=env, cwd=plain
-        )
+    def keyferry(*words: str, **more: str) -> Ended:
+        return run(*words, "--state", str(tmp_path / "state"), timeout=120, env={**env, **more}, cwd=plain)
+
+    def sync(**more: str) -> Ended:
+        return keyferry("sync", source.url(), target.url(), "--until", "in-sync", **more)
 
     first = sync()
     assert first.code == 0, first
     assert "the core runs in plain Python: exact, but slow" in first.err
+    for start in (sync, partial(keyferry, "up"), partial(keyferry, "worker", "--load", "1")):
+        refused = start(KEYFERRY_REQUIRE_CORE="1")
+        assert (refused.code, "the compiled core is missing" in refused.err) == (5, True), refused
     with Traffic(source, clients=2, rate=1000) as traffic:
         second = sync()
     third = sync()

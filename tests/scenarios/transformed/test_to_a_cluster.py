@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import pytest
@@ -17,7 +18,8 @@ from tests.run_keyferry import Keyferry, Line
 from tests.scenarios.conftest import StartCluster, StartFerry
 from tests.scenarios.cutover.test_cutover import ends, finish, store
 from tests.scenarios.judge import snapshots
-from tests.scenarios.transformed.test_transformed import RENAMED, rename
+from tests.scenarios.rdb_file.test_rdb_file import dump
+from tests.scenarios.transformed.test_transformed import COUNTED, RENAMED, rename
 from tests.servers import Server, StartServer
 from tests.traffic import Traffic
 from tests.waiting import until
@@ -82,6 +84,21 @@ def test_every_write_is_transformed_exactly_once(
     ends(run)
     rename(client)
     alike(source, target)
+
+
+@pytest.mark.parametrize("reader", ["scan", "rdb"])
+def test_what_other_readers_bring_is_transformed_once(
+    reader: str, server: StartServer, cluster: StartCluster, tmp_path: Path
+) -> None:
+    source, target = server("redis-7.0"), cluster("redis-7.0")
+    source.client().mset({f"key:{i}": i for i in range(500)})
+    url = source.url(0) if reader == "scan" else str(dump(source, tmp_path / "dump.rdb"))
+    config = f'reader = "{reader}"\nsync_types = ["full"]\ndatabases = {{0 = 0}}\n{COUNTED}'
+    with Keyferry(url, target.url(), tmp_path / "state", config=config) as run:
+        assert run.wait(60) == 0, run.report()
+    there = target.client()
+    assert there.get("total") == b"500"
+    assert [there.get(f"key:{i}") for i in range(500)] == [b"%d" % i for i in range(500)]
 
 
 BOOKED = """

@@ -25,7 +25,7 @@ def test_by_itself_when_asked_and_after_a_death(service: Up, server: StartServer
     for start in range(0, STILL, 1000):
         source.client().mset({f"still:{number}": number for number in range(start, start + 1000)})
     with Client(service.state) as client, Traffic(source, clients=2, rate=300):
-        task = client.create(source.url(), target.url(), name="a", verify={"mode": "full"})
+        task = client.create(source.url(), target.url(), name="a", verify={"mode": "full"}, extend_expiry_s=60)
         client.start(task)
         until(lambda: (found := client.verification(task)) and found.state == "done", "compared by itself", timeout=90)
         found = client.verification(task)
@@ -65,6 +65,13 @@ def test_by_itself_when_asked_and_after_a_death(service: Up, server: StartServer
         assert sorted((key.key, key.kind) for key in last.keys) == [("more", "extra"), ("still:7", "value")]
         assert (last.differences, last.parts_done) == (2, last.parts), last
         assert _parts(client, task.id) == [], "with the report they are over"
+
+    with Client(service.state) as client:  # at rest: with a filter, databases that are swapped are copied anew
+        target.client().delete("still:8")
+        looser = {"verify": {"depth": "key"}, "conflict_mode": "ignore-and-proceed"}
+        client.modify(task, filter={"block_prefixes": ["still:8"]}, **looser)  # type: ignore[arg-type]
+        until(lambda: client.get(task).state is TaskState.SYNCHRONIZING, "its new settings hold")
+        assert client.verify(task, 90).equal, "what is out of scope, its own, or of another value counts no more"
 
 
 def _parts(client: Client, task_id: int) -> list[Op]:

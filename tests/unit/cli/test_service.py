@@ -19,7 +19,7 @@ from sync_tasks.migrations import KNOWN
 from sync_tasks.settings import Settings
 from sync_tasks.spool import identity
 from sync_tasks.store import migrate
-from sync_tasks.supervise import draining, flower
+from sync_tasks.supervise import draining, flower, metrics
 from sync_tasks.supervise.directory import Directory
 from sync_tasks.supervise.draining import Idle, free_dead
 from sync_tasks.supervise.installation import check_database, whole
@@ -54,6 +54,11 @@ def test_flower_listens_where_it_is_told() -> None:
     with pytest.raises(ControlError, match=r"cannot listen on 203\.0\.113\.1") as caught:
         flower.listen("203.0.113.1", 0)
     assert "KEYFERRY_FLOWER_ADDRESS" in caught.value.hint
+
+
+def test_metrics_are_served_where_it_is_told() -> None:
+    with metrics.listen(Settings(metrics_address="127.0.0.2"), 0) as listener:
+        assert metrics.url(listener).startswith("http://127.0.0.2:")
 
 
 class Leases:

@@ -40,7 +40,7 @@ def test_whether_it_compiles(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 def test_what_becomes_of_real_keys(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     script, settings = tmp_path / "x.lua", tmp_path / "x.toml"
     script.write_text(RENAME)
-    settings.write_text('[transform]\nfile = "x.lua"\n[filter]\nallow_prefixes = ["a"]')
+    settings.write_text('databases = {0 = 0}\n[transform]\nfile = "x.lua"\n[filter]\nallow_prefixes = ["a"]')
     with start("valkey-9.1") as server:
         client = server.client()
         client.set("a", "one two", px=3_600_000)
@@ -55,6 +55,7 @@ def test_what_becomes_of_real_keys(capsys: pytest.CaptureFixture[str], tmp_path:
         assert "list c of database 3" in out
         out = run(capsys, "transform", "check", script, "--sample", server.url() + "/0")[1]
         assert "database 3" not in out
+        sibling(client, 3).set("apart", 1)
         code, out, _ = run(capsys, "transform", "check", settings, "--sample", server.url(), "--json")
         (found,) = json.loads(out)["keys"]
         assert (found["db"], found["key"], found["type"]) == (0, "a", "string")

@@ -219,9 +219,10 @@ def test_nodes_of_two_directories_and_of_single_workers_have_names_of_their_own(
 
 def test_no_secret_is_readable_anywhere(up: Start, tmp_path: Path) -> None:
     key, password = new_key().decode(), "hush-hush-hush"
-    env = {"KEYFERRY_SECRET_KEY": key, "KEYFERRY_FLOWER_PASSWORD": password}
+    env = {"KEYFERRY_SECRET_KEY": key, "KEYFERRY_FLOWER_PASSWORD": password, "KEYFERRY_FLOWER_USER": "somebody"}
     service = up("--flower", **env)
-    assert "password as set" in service.wait_ready()
+    service.flower_user = "somebody"
+    assert "user somebody, password as set" in service.wait_ready()
     until(lambda: len(service.flower("/api/workers", password)) == 2)
     processes = service.processes()
     assert len(processes) == 10
@@ -325,10 +326,11 @@ def test_flower_of_its_own(up: Start, single: StartSingle) -> None:
 
 
 def test_flower_where_something_else_listens(up: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        service = up("--flower", KEYFERRY_FLOWER_PORT=str(taken.getsockname()[1]))
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        service = up("--flower", KEYFERRY_FLOWER_ADDRESS="127.0.0.2", KEYFERRY_FLOWER_PORT=port)
         assert service.wait() == 5
-    assert "Flower cannot listen on 127.0.0.1, port" in service.errors
+    assert f"Flower cannot listen on 127.0.0.2, port {port}" in service.errors
     assert not service.find("broker")
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from sync_tasks.cli import watch as module
 from sync_tasks.cli.json_lines import JsonLines
 from sync_tasks.cli.watch import Watch
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
 from sync_tasks.secrets import SecretBox, new_key
-from sync_tasks.spec import TaskSpec
+from sync_tasks.spec import RetrySpec, TaskSpec
 from sync_tasks.store import Store
 from sync_tasks.store.stream import StreamHandle
 from sync_tasks.supervise.directory import Directory
@@ -83,6 +85,22 @@ def test_a_disk_that_fills_up_and_is_emptied_is_in_the_next_reading(
     for full in (True, False):
         monkeypatch.setattr(Directory, "is_full", lambda _directory, full=full: full)
         assert watch.look().disk_full is full
+
+
+def test_a_disk_that_stays_full_ends_it_when_the_time_for_it_is_over(
+    store: Store, watch: Watch, handle: StreamHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the retry window can be recorded then: `retry.other_min` counts here."""
+    store.modify(handle.task.id, TaskSpec(retry=RetrySpec(other_min=2)))
+    monkeypatch.setattr(Directory, "is_full", lambda _directory: True)
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for now[0] in (0.0, 119.0):
+        assert watch.out_of_room(watch.look()) is None
+    now[0] = 120.0
+    over = watch.out_of_room(watch.look())
+    assert over is not None
+    assert over.code == 5
 
 
 def test_the_same_reading_gives_the_same_line_and_another_its_own(watch: Watch, handle: StreamHandle) -> None:

@@ -7,10 +7,12 @@ import pytest
 from sync_tasks.errors import ConnectionLost, Fenced, Malformed, Side, TargetBusy, TargetError
 from sync_tasks.models import Chunk
 from sync_tasks.retry_policy import LONGEST_S
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.orphans import SUSPECT
-from tests.unit.control.conftest import Wall, chunk
+from sync_tasks.throttle import FullThrottle, Limits, ThrottleSpec
+from tests.unit.control.conftest import SOURCE, TARGET, Wall, chunk, started
 
 
 @pytest.fixture
@@ -52,6 +54,28 @@ def test_it_says_how_far_it_is_and_of_how_many_once_all_have_come(store: Store, 
     taken.renew(5)
     assert said == ["chunk 1: 3 of 10 keys", "chunk 1 of 3: 5 of 10 keys"]
     taken.done(10)
+
+
+def test_loaders_have_equal_parts_of_what_their_task_may(store: Store) -> None:
+    """As of their last beats; those who ask the source share that among them."""
+    throttle = ThrottleSpec(full=FullThrottle(target_rps=900, mb_per_s=3, source_qps=200))
+    task_id = started(store, store.create_task(TaskSpec(reader="scan", throttle=throttle), SOURCE, TARGET).id)
+    handle = store.claim_node(store.nodes(task_id)[0].id, "h:1:2:x")
+    assert handle is not None
+    handle.begin_snapshot("r", 1, 0, None, None)
+    paths = ["000000-1-0-r.range", "000001-1-1-r.range", "c2"]
+    ids = [handle.add_chunk(**{**chunk(seq), "path": path}) for seq, path in enumerate(paths)]  # type: ignore[arg-type]
+    taken = [store.claim_chunk(one, f"h:1:{one}:x") for one in ids]
+    for one in taken:
+        assert one is not None
+        one.renew(0)
+    said = [(one.limits, one.asking) for one in taken if one is not None]
+    assert said == [(Limits(300.0, 1e6), Limits(100.0))] * 2 + [(Limits(300.0, 1e6), Limits())]
+    store.modify(task_id, TaskSpec(reader="scan"))
+    for one in taken:
+        assert one is not None
+        one.renew(0)
+        assert (one.limits, one.asking) == (Limits(), Limits())
 
 
 def test_an_unknown_chunk(store: Store, task_id: int) -> None:

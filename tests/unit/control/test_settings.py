@@ -122,6 +122,13 @@ def test_the_spool_and_the_host_have_places_of_their_own(here: Path) -> None:
     assert Settings(host="rack-3").hostname == "rack-3"
 
 
+def test_a_suspended_stream_may_take_so_much_unless_more_or_less_is_asked_for() -> None:
+    settings = Settings(suspend_bytes=5 << 20)
+    assert settings.suspend_limit(True, None) == 5 << 20
+    assert settings.suspend_limit(True, 6 << 20) == 6 << 20
+    assert settings.suspend_limit(False, None) is None
+
+
 @pytest.mark.parametrize("url", ["valkey://h:1", "amqp:h", "nonsense", "http://h"])
 def test_a_broker_that_is_none_is_named_at_once(url: str) -> None:
     with pytest.raises(UsageError, match=r"broker_url.*must begin with redis://"):

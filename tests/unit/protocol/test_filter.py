@@ -72,6 +72,8 @@ def test_a_scope_has_rules_for_every_database_or_for_one() -> None:
     scope = Scope({0: 5, 3: 6}, RULES)
     assert [scope.takes(db, b"in:a") for db in (0, 3, 4)] == [True, False, False]
     assert scope.takes(3, b"other"), "the general rules do not count there"
+    own = FilterSpec(block_prefixes=["a"], db={"3": {"allow_prefixes": ["a"]}})  # type: ignore[dict-item]
+    assert [Scope(None, own).takes(*at) for at in ((0, b"a"), (3, b"a"), (3, b"b"))] == [False, True, False]
     assert [scope.ours(5, key) for key in (b"in:a", b"in:not", b"x")] == [True, False, False]
     assert not scope.ours(0, b"in:a"), "no source database goes there"
     assert Scope({0: 5}).ours(0, b"x"), "without a filter nobody asks"

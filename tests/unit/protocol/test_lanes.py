@@ -12,10 +12,12 @@ import pytest
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
+from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.lanes import Lane, tags
 from sync_tasks.names import checkpoint_key
 from sync_tasks.slots import ALL
 from sync_tasks.spec import TaskSpec
+from sync_tasks.throttle import Limits
 from sync_tasks.transform.setting import TransformSpec
 from tests.clusters import Cluster
 from tests.servers import Server
@@ -105,6 +107,21 @@ def write(client: Any, lane: Lane, offset: int) -> bytes:
     fields = {"state": STREAMING, "offset": offset, "replid": REPLID, "gen": 1, "epoch": 1, "snapshots": 1}
     client.hset(name, mapping=fields)
     return name
+
+
+def test_they_share_what_the_task_may_write(cluster: Cluster, source: Server, tmp_path: Path) -> None:
+    lanes = Job(cluster, source, tmp_path, begun=True).lanes
+    lanes.limit(Limits(500.0, 2e6))
+    assert [one.pace.limits for one in lanes._each] == [Limits(250.0, 1e6)] * 2
+    lanes.limit(Limits())
+    assert [one.pace.limits for one in lanes._each] == [Limits()] * 2
+
+
+def test_each_takes_what_is_in_scope(cluster: Cluster, source: Server, tmp_path: Path) -> None:
+    spec = TaskSpec(filter=FilterSpec(block_prefixes=["out:"]))
+    scopes = [one.scope for one in Job(cluster, source, tmp_path, begun=True, spec=spec).lanes._each]
+    taken = [sum(scope.takes(0, key) for scope in scopes) for key in (b"in:7", b"out:7")]
+    assert taken == [1, 0], "the one that has its slot, and none"
 
 
 def test_a_new_snapshot_goes_over_a_lane_that_streams_though_another_has_nothing(
