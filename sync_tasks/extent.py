@@ -111,6 +111,13 @@ class Extent:
             table["slots"] = hash_slots.written(self.slots)
         return json.dumps(table, separators=(",", ":"))
 
+    @property
+    def acts_on(self) -> Ranges:
+        """Hash slots of its keys: none, whichever it names, if no database is copied (a lane that was just made)."""
+        if self.databases == {}:
+            return ()
+        return hash_slots.ALL if self.slots is None else self.slots
+
     def target(self, db: int) -> int | None:
         """Where a source database goes; None: nowhere."""
         return db if self.databases is None else self.databases.get(db)

@@ -138,10 +138,7 @@ class Extending:
         shard, mine, lane = self._port.node().shard, self._scope.slots, self._scope.lane
         if shard is None or mine is None:
             return set()
-        before = self._before(found)
-        acted = hash_slots.ALL if before.slots is None else before.slots
-        if before.databases == {}:
-            acted = ()  # a lane that was made since: exact for nothing so far, whichever slots its checkpoint names
+        acted = self._before(found).acts_on
         held = hash_slots.members(shard.holds if lane is None else hash_slots.meet(shard.holds, lane.slots) or ())
         return held.difference(*map(hash_slots.members, (shard.slots, mine, acted)))
 
@@ -172,7 +169,7 @@ class Extending:
         slots = self._scope.extent.slots
         if self._scope.slots is None or slots is None:
             return lambda: True
-        added = hash_slots.members(slots) - hash_slots.members(so_far.extent.slots or ())
+        added = hash_slots.members(slots) - hash_slots.members(so_far.extent.acts_on)
         others, mine = self._port.others() if added else [], hash_slots.ranges(added)
         return lambda: self.serves() and handed.is_free(chain.link, self._uid, others, mine)
 

@@ -39,9 +39,9 @@ def given_up(was: Extent, slots: Ranges | None, lane: Lane | None) -> Ranges:
     Args:
         slots: that the node carries; None: it is no cluster's.
     """
-    if slots is None or was.databases == {}:
+    if slots is None:
         return ()
-    here = members(ALL if was.slots is None else was.slots) & members(ALL if lane is None else lane.slots)
+    here = members(was.acts_on) & members(ALL if lane is None else lane.slots)
     return ranges(here - members(slots))
 
 
@@ -121,4 +121,4 @@ def is_free(link: TargetLink, uid: str, others: Sequence[int], slots: Ranges) ->
 
 @lru_cache(maxsize=64)
 def _acted_on(extent: bytes) -> int:
-    return mask(Extent.parse(extent.decode()).slots or ())
+    return mask(Extent.parse(extent.decode()).acts_on)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.extent import ALL, NOTHING, Extent, Names
 from sync_tasks.keyfilter import FilterSpec, KeyFilter
 
@@ -92,3 +93,10 @@ def test_without_some_slots() -> None:
     nothing = some.without(((0, 16383),))
     assert nothing.slots == ()
     assert nothing.without(((1, 1),)).slots == ()
+
+
+def test_the_slots_that_a_stream_acts_on() -> None:
+    assert Extent().acts_on == hash_slots.ALL
+    assert Extent(slots=((0, 5),)).acts_on == ((0, 5),)
+    assert Extent(databases={0: 0}, slots=()).acts_on == ()
+    assert Extent(databases={}).meet(Extent(slots=((0, 5),))).acts_on == (), "it copies nothing so far"
