@@ -30,6 +30,7 @@ class Addition:
     tries: how often it was begun anew. keys: put so far, some more than once.
     number: of the window that says so.
     again: it was begun before, so something of it may be on the target.
+    slots: of a source that is a cluster, those that are added; "": none, or an earlier version began it.
     """
 
     to: str
@@ -46,19 +47,20 @@ class Addition:
     keys: int = 0
     number: int = 0
     again: bool = False
+    slots: str = ""
 
     @property
     def text(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
-    def parse(cls, text: str, to: Extent) -> Addition | None:
-        """What the checkpoint says; None: nothing of an addition to `to`."""
+    def parse(cls, text: str, to: Extent | None = None) -> Addition | None:
+        """What the checkpoint says; None: nothing of an addition, to `to` if that is given."""
         try:
             found = cls(**json.loads(text))
         except (ValueError, TypeError):
             return None
-        return found if found.to == digest(to) else None
+        return found if to is None or found.to == digest(to) else None
 
     def walked(self, run: str, cursor: int, keys: int) -> Addition:
         """Behind a step of the walk over the source."""

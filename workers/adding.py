@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sync_tasks.extent import Extent
+from sync_tasks.slots import written
 from workers.added import CATCHING_UP, SCANNING, SWEEPING, Addition, Former, digest
 from workers.aside import Kept
 from workers.brought import Brought
@@ -197,6 +198,7 @@ class Adding:
         self._state = Addition(
             digest(self._scope.extent), offset, db, replid, extend_ms, phase=SCANNING if todo else SWEEPING,
             todo=todo, tries=tries, number=number, again=self._again or self._state is not None,
+            slots=written(self._difference.slots),
         )  # fmt: skip
         self._goals, self._gone, self._rounds, self._page, self._sent = None, [], 0, [], 0
         names = ", ".join(map(str, todo)) or "none that holds keys"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync_tasks.names import KEY_PREFIX
+from sync_tasks.slots import Ranges, members, ranges
 from workers.rewrite import SCRIPTS
 from workers.scope import Scope
 
@@ -17,6 +18,12 @@ class Difference:
 
     def __init__(self, scope: Scope, so_far: Scope) -> None:
         self._scope, self._so_far = scope, so_far
+
+    @property
+    def slots(self) -> Ranges:
+        """Of a source that is a cluster: the hash slots that are added."""
+        all_ = self._scope.extent.slots
+        return () if all_ is None else ranges(members(all_) - members(self._so_far.extent.acts_on))
 
     def has(self, db: int, key: bytes) -> bool:
         """Whether a key of a source database is added."""

@@ -89,7 +89,8 @@ class Extending:
 
     def say(self, chain: Chain, found: Checkpoint, scope: Scope) -> None:
         """What is not in scope any more is let go: from here on the target need not be exact there. Raises Wanted."""
-        if found.extent == scope.extent.text and found.turn == scope.turn:
+        adding = self._begun(found, scope)
+        if found.extent == scope.extent.text and found.turn == scope.turn and found.adding == adding:
             return
         was, node = self._before(found), self._port.node()
         gone = handed.given_up(was, self._scope.slots, self._scope.lane)
@@ -98,12 +99,20 @@ class Extending:
             handed.clear(chain, self._log, self._source, found, was, gone, end, self._pause)
         window = chain.own_window()
         emit(window, [b"HSET", chain.ck, *scope.fields], window.end)
-        if found.adding != _begun(found, scope):
-            emit(window, [b"HSET", chain.ck, b"adding", b""], window.end)
+        if found.adding != adding:
+            emit(window, [b"HSET", chain.ck, b"adding", adding.encode()], window.end)
         commit(chain, window)
         if not scope.extent.covers(was):
             held = "; expiries there that are held stay so" if found.held else ""
             self._tell("narrowed", f"what was taken away is left as it is at offset {found.offset}{held}")
+
+    def _begun(self, found: Checkpoint, scope: Scope) -> str:
+        """As `Checkpoint.adding`, unless nobody goes on with it: an addition to slots that the lane has given up since,
+        where what it had put may have come back anew, or one that the source node is not to make any more."""
+        if Former.parse(found.adding) is not None:
+            return found.adding
+        over = found.turn != scope.turn or (self.whole and self._scope.slots is not None)
+        return "" if over else found.adding
 
     def kept(self, found: Checkpoint, scope: Scope, script: str, adding: Adding | Leaving | None) -> list[bytes]:
         """Fields of the checkpoint, as they are by now, that windows of the stream do not write: names and values.
@@ -114,7 +123,7 @@ class Extending:
             script: as `Checkpoint.script`.
             adding: what is going on beside the stream.
         """
-        said = adding.said if isinstance(adding, Adding) else _begun(found, scope)
+        said = adding.said if isinstance(adding, Adding) else self._begun(found, scope)
         return [*scope.fields, b"adding", said.encode(), *([b"script", script.encode()] if script else [])]
 
     def leaving(self, chain: Chain, found: Checkpoint, expiries: Expiries) -> Leaving | None:
@@ -124,12 +133,18 @@ class Extending:
         if left is not None and left.over and left.slots >= slots and found.number >= left.number:
             return None
         self._left = None
-        mine = hash_slots.ranges(slots)
-        if not slots or not handed.is_free(chain.link, self._uid, self._port.others(), mine):
+        link, others, mine = chain.link, self._port.others() if slots else [], hash_slots.ranges(slots)
+
+        def free() -> bool | None:
+            if not handed.is_free(link, self._uid, others, mine):
+                return False
+            return None if handed.is_taken_up(link, self._uid, others, mine) else True
+
+        if not slots or free() is False:
             return None
         self._take_in(chain.gen)
         self._left = Leaving(
-            chain, self._log, self._known, expiries, self._scope, self._former, slots, self._tell
+            chain, self._log, self._known, expiries, self._scope, self._former, slots, self._tell, free
         )  # fmt: skip
         return self._left
 
@@ -177,9 +192,3 @@ class Extending:
         """What the snapshot has brought is ours, also while its files are still there."""
         if gen == self._port.node().gen and gen not in self._known.gens:
             self._known.add(gen, [(c.db, Path(c.path), c.keys) for c in self._port.chunks(gen, every=True)])
-
-
-def _begun(found: Checkpoint, scope: Scope) -> str:
-    """As `Checkpoint.adding`, unless that is of an addition to slots which the lane has given up since: what it had put
-    may have come back anew."""
-    return found.adding if found.turn == scope.turn or Former.parse(found.adding) is not None else ""

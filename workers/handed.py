@@ -14,8 +14,9 @@ from functools import lru_cache
 from sync_tasks.extent import Extent
 from sync_tasks.lanes import Lane
 from sync_tasks.names import checkpoint_key
-from sync_tasks.slots import ALL, Ranges, mask, members, ranges
+from sync_tasks.slots import ALL, Ranges, mask, members, ranges, read
 from sync_tasks.views import NodeView
+from workers.added import Addition
 from workers.codec.slots_cy import slot
 from workers.compose import emit, select
 from workers.keys_of import keys_of
@@ -117,6 +118,14 @@ def is_free(link: TargetLink, uid: str, others: Sequence[int], slots: Ranges) ->
     mine = mask(slots)
     said = link.ask_all([[b"HMGET", checkpoint_key(uid, number), b"state", b"extent"] for number in others])
     return not any(mine & _acted_on(extent) for state, extent in said if extent and state not in OVER)
+
+
+def is_taken_up(link: TargetLink, uid: str, others: Sequence[int], slots: Ranges) -> bool:
+    """Whether the target says that another source node's stream takes one of these slots up, which puts keys there, one
+    after the other; arguments as of `is_free`."""
+    said = link.ask_all([[b"HMGET", checkpoint_key(uid, number), b"state", b"adding"] for number in others])
+    under_way = [Addition.parse(text.decode()) for state, text in said if text and state not in OVER]
+    return any(mask(slots) & mask(read(one.slots)) for one in under_way if one is not None)
 
 
 @lru_cache(maxsize=64)

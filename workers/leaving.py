@@ -2,11 +2,14 @@
 
 The addition has put some of them on the target, and the stream did not act on them: what the source has deleted since
 is there still. Whoever takes the slot next removes only what its own stream has brought. So these go before the slot is
-let go, beside the stream; nobody else may have put keys of it there yet.
+let go, beside the stream; nobody else may have put keys of it there yet. Where the database has fallen back to before
+the slot was let go, the target says that somebody has: while another stream takes the slot up it is waited for what
+becomes of that, and of one that it acts on no key goes.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from sync_tasks.extent import Extent
@@ -23,6 +26,8 @@ from workers.target.windows import Chain, Window
 
 SCANNED = 1000
 """Keys of the target that one SCAN is asked for."""
+WAIT_S = 0.2
+"""For what is being taken up by another stream."""
 
 
 class Leaving:
@@ -36,6 +41,7 @@ class Leaving:
         former: what the task's run has copied before.
         slots: those that are to be left.
         tell: an event for people: kind and text.
+        free: whether no other stream has put keys there; None: one is about to. Asked with nothing in flight.
 
     `step` raises what the target answers.
     """
@@ -50,9 +56,11 @@ class Leaving:
         former: Sequence[Extent],
         slots: set[int],
         tell: Callable[[str, str], None],
+        free: Callable[[], bool | None],
     ) -> None:
         self._chain, self._log, self._known, self._expiries = chain, log, known, expiries
-        self._scope, self.slots, self._tell = scope, slots, tell
+        self._scope, self.slots, self._tell, self._free = scope, slots, tell, free
+        self._again_at = 0.0  # when that is asked once more
         self._brought = Brought(known, former, Difference(scope, scope))
         self._goals: list[int] | None = None  # target databases that are to be walked over, and where in the first one
         self._cursor, self._removed = 0, 0
@@ -66,10 +74,14 @@ class Leaving:
 
     def due(self) -> bool:
         """Whether there is something to do now."""
-        return not self.over
+        return not self.over and time.monotonic() >= self._again_at
 
     def step(self) -> Window | None:
         """The next window, if this step needs one; the last one is committed."""
+        if not (free := self._free()):
+            self.over, self.number = free is False, self._chain.point().number
+            self._again_at = time.monotonic() + WAIT_S
+            return None
         if self._goals is None:
             self._known.fold(self._log, self._chain.tip[0])
             self._goals = list(self._expiries.databases(self._scope))

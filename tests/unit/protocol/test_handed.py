@@ -14,12 +14,13 @@ import pytest
 from sync_tasks.errors import ConnectionLost, Side
 from sync_tasks.extent import Extent
 from sync_tasks.names import checkpoint_key
-from sync_tasks.slots import ALL, Ranges, members, ranges, slot
+from sync_tasks.slots import ALL, Ranges, members, ranges, slot, written
 from sync_tasks.views import ShardView
 from tests.servers import Server
-from tests.unit.protocol.conftest import NODE, UID, Port, endpoint, until
+from tests.unit.protocol.conftest import NODE, REPLID, UID, Port, endpoint, until
 from tests.unit.protocol.test_adding import Changing
 from workers import handed
+from workers.added import Addition, digest
 from workers.adding import Adding
 from workers.apply import Applier
 from workers.leaving import Leaving
@@ -241,6 +242,58 @@ def test_keys_of_a_slot_that_another_stream_acts_on_stay(slotted: Slotted) -> No
         slotted.do(0, [b"INCR", b"stays"])
         assert until(slotted.committed), owner.error
         assert client.get("moved") == b"7"
+
+
+@pytest.mark.parametrize("acts", [False, True], ids=["it gives up", "it acts on it in the end"])
+def test_keys_of_a_slot_that_another_stream_takes_up_wait_for_what_becomes_of_that(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch, acts: bool
+) -> None:
+    """The database has fallen back to before the slot was let go, and that stream was adding it."""
+    said: list[Ranges] = []
+    monkeypatch.setattr(Port, "holds", lambda _, slots: said.append(slots))
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    with slotted.target.client() as client:
+        assert until(lambda: client.exists("stays")), owner.error
+        client.set("moved", 7)
+        extent = Extent.of({0: 0}, slotted.filter, ((MOVED, MOVED),))
+        theirs = Addition(digest(extent), 0, 0, REPLID, 0, slots=written(((MOVED, MOVED),)))
+        client.hset(OTHER, mapping={"state": "streaming", "extent": Extent(slots=()).text, "adding": theirs.text})
+        slotted.held = ALL
+        said.clear()
+        owner = slotted.carry(LEFT)
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(slotted.committed), owner.error
+        assert waits(lambda: not client.exists("moved") or bool(said)), "neither is it let go"
+        if acts:
+            client.hset(OTHER, mapping={"extent": extent.text, "adding": ""})
+        else:
+            client.hset(OTHER, "adding", "")
+        assert until(lambda: said == [LEFT]), owner.error
+        assert client.get("moved") == (b"7" if acts else None)
+
+
+def test_an_addition_that_is_not_to_be_made_any_more_is_not_said_to_go_on(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others would wait for it."""
+    slotted.slots = LEFT
+    slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step)
+    monkeypatch.setattr(Adding, "_may_switch", lambda _: False)
+    owner = slotted.carry(ALL)
+
+    def added() -> Addition | None:
+        return Addition.parse(slotted.checkpoint().get(b"adding", b"").decode())
+
+    assert until(added), owner.error
+    found = added()
+    assert found is not None
+    assert found.slots == str(MOVED)
+    slotted.carry(LEFT)
+    assert until(lambda: added() is None)
 
 
 def test_what_another_stream_says_is_read_once_and_heard_at_once_when_it_changes(
