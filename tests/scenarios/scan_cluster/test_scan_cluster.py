@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -47,8 +48,12 @@ class Listener:
         return self._source.url().replace("://", "://reader:word@")
 
 
-def quiet(run: Keyferry, source: Cluster, target: Any) -> None:
-    """Until the target has all that the source has told up to now, nothing is held, and both are equal."""
+def quiet(run: Keyferry, source: Cluster, target: Any, *, alone: bool = True) -> None:
+    """Until the target has all that the source has told up to now, nothing is held, and both are equal.
+
+    Args:
+        alone: the source's masters have had no replicas, and so we were none, either.
+    """
     here, there, mark = source.client(), target.client(), b"%d" % time.monotonic_ns()
     here.set("mark", mark)
     until(lambda: there.get("mark") == mark, "what was told is there", 60)
@@ -58,7 +63,7 @@ def quiet(run: Keyferry, source: Cluster, target: Any) -> None:
         until(lambda: not differences(here, there), "equal", 15)
     assert not differences(here, there)
     assert run.last["error"] is None
-    if not source.replicas[0]:
+    if alone:
         assert not any(int(node.client().info("stats")["sync_full"]) for node in source.masters)
 
 
@@ -144,7 +149,30 @@ def test_a_shard_fails_over(server: StartServer, cluster: StartCluster, ferry: S
         source.fail_over(1)
         until(lambda: passes(run), "a pass", 60)
         time.sleep(1)
-    quiet(run, source, target)
+    quiet(run, source, target, alone=False)
+
+
+@pytest.mark.rare
+def test_a_shard_is_switched_off(server: StartServer, cluster: StartCluster, ferry: StartFerry) -> None:
+    """Its slots are at another one; the node that had them goes on with them."""
+    source, target = cluster("valkey-9.1", config=TELLS), server("valkey-9.1")
+    fill(source, 1000)
+    run = ferry(source, target, config=FOLLOWED)
+    with Writers(source, clients=2):
+        run.wait_in_sync()
+        *left, gone = source.masters
+        words = ("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", 10922, 16383, "NODE", source.name(left[0]))
+        assert gone.client().execute_command(*words)
+        until(lambda: source.owner(16383) is left[0], "slots that have moved", 30)
+        for node in left:
+            node.client().execute_command("CLUSTER", "FORGET", source.name(gone))
+        gone.kill()
+        source.masters.remove(gone)
+        time.sleep(1)
+        run.kill("stream worker", child=True)
+        time.sleep(1)
+    quiet(run, source, target, alone=False)
+    assert [node["slots"] for node in run.last["nodes"]] == ["0-5460", "5461-10921", "10922-16383"]
 
 
 @pytest.mark.rare
@@ -160,6 +188,28 @@ def test_to_another_cluster(cluster: StartCluster, ferry: StartFerry) -> None:
     rests: Any = source.client()
     rests.set("long", b"x" * (20 << 20), px=1_000_000)
     quiet(run, source, target)
+    assert {row["gen"] for row in run.rows("SELECT gen FROM chunk")} == {1}, "nothing was read anew"
+
+
+@pytest.mark.rare
+@pytest.mark.parametrize("to", ["a cluster", "a server"])
+def test_all_of_it_together(to: str, server: StartServer, cluster: StartCluster, ferry: StartFerry) -> None:
+    """Slots move to and fro, owners are killed, a shard fails over."""
+    rng, source = random.Random(0), cluster("redis-7.0", replicas=1, config=TELLS)
+    target: Any = cluster("redis-7.0", masters=2) if to == "a cluster" else server("redis-7.0")
+    fill(source, 2000)
+    run = ferry(source, target, config=FOLLOWED)
+    with Writers(source, clients=2):
+        run.wait_phase("synchronizing")
+        for turn in range(3):
+            for _ in range(8):
+                moved = slot(b"n%d" % rng.randrange(400))
+                source.move(moved, rng.choice(source.masters), between=lambda: time.sleep(0.02))
+            run.kill("stream worker", child=True)
+            if turn == 1:
+                source.fail_over(rng.randrange(3))
+            time.sleep(rng.random() * 2)
+    quiet(run, source, target, alone=False)
 
 
 @pytest.mark.rare
