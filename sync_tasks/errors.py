@@ -231,6 +231,13 @@ class SpoolFull(ControlError):
     retry = Retry.OTHER
 
 
+class StoreAway(ControlError):
+    """The object store of the spool does not answer, or refuses; nothing is lost meanwhile."""
+
+    code = "spool-store"
+    retry = Retry.OTHER
+
+
 def named(argv: list[bytes]) -> str:
     """Command and key, short enough for one line."""
     key = argv[1][:100].decode(errors="backslashreplace") if len(argv) > 1 else ""

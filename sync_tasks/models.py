@@ -221,6 +221,7 @@ class Node(Base):
     changed_by: Mapped[str | None] = mapped_column(String(64))  # its name, when a cut-over asks
     way_back: Mapped[str | None] = mapped_column(String(100))  # `point.Point` of the target when it was closed
     begins_at: Mapped[str | None] = mapped_column(String(100))  # of the source: it begins there, not where that stands
+    spoiled: Mapped[str | None] = mapped_column(String(40))  # a snapshot in the object store: see `views.NodeView`
 
 
 class Chunk(Base):

@@ -38,6 +38,15 @@ def _http(url: str) -> str:
     return url
 
 
+def _store(url: str) -> str:
+    scheme, found, place = url.partition("://")
+    if not scheme or not found or not place.strip("/"):
+        raise PydanticCustomError("store", "it must be a URL that fsspec opens, such as s3://bucket/prefix")
+    if ":" in place.partition("/")[0].rpartition("@")[0] or "?" in place:
+        raise PydanticCustomError("store", "credentials do not belong there: they come from the environment")
+    return url
+
+
 def _address(text: str) -> str:
     try:
         return str(ip_address(text))
@@ -70,6 +79,11 @@ class Settings(BaseSettings):
     token: SecretStr | None = Field(None, description="lets a client in as an account; see `keyferry token make`")
     spool_dir: Path | None = Field(None, description="chunks and logs; left out: `spool` in the state directory")
     spool_shared: bool = Field(False, description="every host sees the same files there")
+    spool_url: Annotated[str, AfterValidator(_store)] | None = Field(
+        None,
+        description="chunks go to this object store, as s3://bucket/prefix; credentials come from the environment: "
+        "see [deploy.md](deploy.md#spools)",
+    )
     # Of owners and nodes, so free of the characters that part those.
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = Field(
         None, description="name of this machine in Flower; left out: what the machine says"

@@ -168,6 +168,7 @@ class NodeView:
     changed_by: str | None = None  # in its cut-over: that command's name
     way_back: str | None = None  # cut over: where the target's own stream stood then, as `sync_tasks.point.Point`
     begins_at: str | None = None  # where its stream begins, as `Point`; None: as the task's settings say
+    spoiled: str | None = None  # "<gen> damaged" or "<gen> outdated": so a loader elsewhere has found its snapshot
 
     @property
     def receiving(self) -> bool:
@@ -198,6 +199,8 @@ class Orders:
 
 RANGE = ".range"
 """Ends the path of a chunk that is still to be read from the source."""
+STORED = "object:/"
+"""Begins the path of a chunk in the object store of the spool: a name in it follows, which is its path in a spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,11 @@ class ChunkView:
     def is_range(self) -> bool:
         """Whether it is still to be read."""
         return self.path.endswith(RANGE)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its file is in the object store of the spool."""
+        return self.path.startswith(STORED)
 
 
 @dataclass(frozen=True, slots=True)

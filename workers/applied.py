@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from workers.moment import now_ms
+
+if TYPE_CHECKING:
+    from workers.source.ask import Source
+
+IDLE_BYTES = 1024
+"""So many bytes that change nothing (PING) may not be on the target yet: they are checkpointed a little later. A log of
+our own has none of these: all of it counts."""
 
 
 @dataclass(slots=True)
@@ -37,3 +45,8 @@ class Progress:
         if self.oldest_ms:
             return max(self.latency_ms or 0.0, float(now_ms() - self.oldest_ms))
         return self.latency_ms
+
+
+def idle_bytes(source: Source) -> int:
+    """So many that are not on the target yet may be nothing."""
+    return 0 if source.compares else IDLE_BYTES

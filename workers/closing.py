@@ -192,7 +192,7 @@ class Closing:
 
     def files(self) -> list[tuple[int, Path]]:
         """Target database and file of each chunk loaded."""
-        files = [(self._scope.target(c.db), Path(c.path)) for c in self._port.chunks(self.gen)]
+        files = [(self._scope.target(c.db), self._known.file(c.path)) for c in self._port.chunks(self.gen)]
         return [(db, path) for db, path in files if db is not None]
 
     def checkpoint(self, nonce: str) -> Checkpoint:

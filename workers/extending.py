@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from sync_tasks import slots as hash_slots
 from sync_tasks.extent import Extent
@@ -191,4 +190,4 @@ class Extending:
     def _take_in(self, gen: int) -> None:
         """What the snapshot has brought is ours, also while its files are still there."""
         if gen == self._port.node().gen and gen not in self._known.gens:
-            self._known.add(gen, [(c.db, Path(c.path), c.keys) for c in self._port.chunks(gen, every=True)])
+            self._known.add(gen, [(c.db, c.path, c.keys) for c in self._port.chunks(gen, every=True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from sync_tasks.cutover import Asked
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Fenced, KeyferryError
 from sync_tasks.extent import Extent
+from sync_tasks.objects import ObjectStore
 from sync_tasks.precheck.added import look
 from sync_tasks.precheck.items import BY_ID, ITEMS
 from sync_tasks.precheck.run import ask
@@ -40,6 +42,7 @@ def carry_out(
     home: int,
     routes: Callable[[], tuple[Route, ...]],
     grants: Callable[[], int] = lambda: 0,
+    store: ObjectStore | None = None,
 ) -> None:
     """Do what was asked for, once; every part may be done twice.
 
@@ -51,6 +54,7 @@ def carry_out(
         home: database of Keyferry's keys on the target.
         routes: where other tasks copy from and to.
         grants: asks anew about the roles that the task assumes.
+        store: where the spool's chunks are; None: in the spool.
 
     Raises:
         Fenced: the operation was taken away.
@@ -61,12 +65,15 @@ def carry_out(
         return
     with Beat(port.renew):
         if port.op.kind is OpKind.PRECHECK:
-            _precheck(port, ends, spool, routes(), grants)
+            _precheck(port, Scene(*ends(), port.task.spec, port.task.databases, spool, routes(), grants, store=store))
         elif port.op.kind is OpKind.MODIFY:
             _look_at_added(port, ends, spool, routes(), grants)
         else:
             _end(port, ends, nodes, chunks, home)
             shutil.rmtree(spool / port.task.uid, ignore_errors=True)
+            if store is not None:
+                with contextlib.suppress(KeyferryError):  # else each new process of a worker tries, too
+                    store.remove(port.task.uid)
     port.done()
 
 
@@ -89,15 +96,11 @@ def cut_over(port: AnyPort, ends: Callable[[], tuple[Endpoint, Endpoint]]) -> No
     port.done()
 
 
-def _precheck(
-    port: OpPort, ends: Callable[[], tuple[Endpoint, Endpoint]], spool: Path, routes: tuple[Route, ...],
-    grants: Callable[[], int],
-) -> None:  # fmt: skip
+def _precheck(port: OpPort, scene: Scene) -> None:
     """Ask the items that are wanted, and those that were never asked; what they say is kept as it comes."""
     wanted = port.op.options.get("items")
     unasked = BY_ID.keys() - port.asked_items()
     items = [item for item in ITEMS if wanted is None or item.id in wanted or item.id in unasked]
-    scene = Scene(*ends(), port.task.spec, port.task.databases, spool, routes, grants)
     ask(scene, lambda _seconds: None, port.found, items)
 
 

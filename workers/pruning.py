@@ -1,9 +1,14 @@
-"""Letting go of the log that is on the target, once what it names is known."""
+"""Letting go of what is on the target: of the log, once what it names is known, and of chunks."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from workers.spool.known import Known
 from workers.spool.log import Log
+from workers.spool.removing import remove_snapshots
+from workers.spool.stored import Stored
 
 LEAST_BYTES = 16 << 20
 BUSY_LEAST_BYTES = 512 << 20
@@ -32,3 +37,12 @@ class Pruning:
             self._known.fold(self._log, upto)
             taken_in = self._known.offset
             self._log.prune(upto if taken_in is None else min(upto, taken_in))
+
+
+def let_go(directory: Path, gen: int, stored: Stored | None) -> None:
+    """Remove a node's snapshots up to number `gen`: those in its directory, and what an object store has of them."""
+    for old in directory.iterdir():  # not `glob`, which compiles an expression
+        if old.name.startswith("gen-") and int(old.name[4:]) <= gen:
+            shutil.rmtree(old, ignore_errors=True)
+    if stored is not None:
+        remove_snapshots(stored.store, directory.relative_to(stored.spool).as_posix(), gen)

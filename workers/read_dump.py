@@ -16,9 +16,7 @@ from workers.receive import STEP_S
 from workers.scope import Scope
 from workers.snapshot import SnapshotReader
 from workers.source.psync import Full
-from workers.spool.chunks import Closed
 from workers.spool.damage import is_damaged
-from workers.spool.publish import Publisher
 from workers.unstreamed import OFFSET, Unstreamed
 
 
@@ -40,22 +38,23 @@ class DumpReceiver(Unstreamed):
 
     def _read(self, dump: dumps.Dump) -> None:
         gen = self._new_generation(Full(dump.id, OFFSET), dump.size)
-        held: list[Closed] = []
+        publisher = self._publisher_of(gen, held=True)
         reader = SnapshotReader(
-            self.snapshots / f"gen-{gen}", closed=held.append, progress=self._progress,
+            self.snapshots / f"gen-{gen}", closed=publisher.put, progress=self._progress,
             stopping=self.stop_event.is_set, waiting=self._waiting, lanes=self.port.task.lanes,
             sorts=not self.port.task.spec.transform.active,
             scope=Scope(self.port.task.databases, self.port.task.spec.filter, self._slots), past=now_ms(),
         )  # fmt: skip
         end = _End()
-        reader.read(end, end.passed(dump))
+        try:
+            reader.read(end, end.passed(dump))
+        except BaseException:
+            publisher.abandon()
+            raise
         if reader.framer.over:
             self.port.event("expired", f"{reader.framer.over} keys whose time was over were left out")
         self._known.begin(OFFSET, 0)
         self.log.reset(dump.id, OFFSET)
-        publisher = Publisher(partial(self._record, gen), self._waiting, self.stop_event.is_set)
-        for closed in held:
-            publisher.put(closed)
         publisher.end(partial(self._end, gen, reader))
         self._publisher = publisher
 

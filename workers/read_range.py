@@ -42,12 +42,13 @@ FOOTER = 10
 """Bytes of a payload behind its value: version, and CRC-64."""
 
 
-def read_range(port: ChunkPort, source: Endpoint) -> None:
+def read_range(port: ChunkPort, source: Endpoint, keep: Callable[[Path], str] = str) -> None:
     """Read what the port's chunk stands for; the chunk is that of the file then.
 
     Args:
         port: the claimed chunk, whose file is not there yet.
         source: the server.
+        keep: brings a file to where it stays; how a row names it then.
     Raises ConnectionLost, SourceError, Malformed, SpoolFull, ControlError, Fenced.
     """
     pace, asked = Pace(), _asking(port.chunk.path, source)
@@ -60,7 +61,7 @@ def read_range(port: ChunkPort, source: Endpoint) -> None:
 
     try:
         with Beat(renew, patient=True) as beat:
-            _Reading(port, asked, pace, beat.check).run()
+            _Reading(port, asked, pace, beat.check, keep).run()
     finally:
         asked.close()
 
@@ -72,8 +73,11 @@ def _asking(path: str, source: Endpoint) -> Source:
 
 
 class _Reading:
-    def __init__(self, port: ChunkPort, source: Source, pace: Pace, check: Callable[[], None]) -> None:
-        self._port, self._source, self._pace, self._check = port, source, pace, check
+    def __init__(
+        self, port: ChunkPort, source: Source, pace: Pace, check: Callable[[], None],
+        keep: Callable[[Path], str] = str,
+    ) -> None:
+        self._port, self._source, self._pace, self._check, self._keep_file = port, source, pace, check, keep
         chunk, task = port.chunk, port.task
         self._range, self._db = parse(chunk.path), chunk.db
         lanes = () if task.spec.transform.active else task.lanes
@@ -96,7 +100,7 @@ class _Reading:
             os.close(file)
         named = sealed(str(path), self._crc)
         make_durable(Path(named))
-        self._port.was_read(named, self._keys, self._size)
+        self._port.was_read(self._keep_file(Path(named)), self._keys, self._size)
 
     def _create(self, path: Path) -> int:
         try:
@@ -192,7 +196,7 @@ class _Reading:
         self._verify(name, crc64(footer[:2], crc), footer)
         named = sealed(str(path), whole)
         make_durable(Path(named))
-        self._port.add_huge(self._huge, named, size)
+        self._port.add_huge(self._huge, self._keep_file(Path(named)), size)
 
     def _verify(self, name: bytes, crc: int, footer: bytes) -> None:
         """What ends a payload: its version, and its checksum."""

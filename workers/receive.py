@@ -22,12 +22,13 @@ from workers.snapshot import SnapshotReader, Stopped
 from workers.source.place import Place
 from workers.source.psync import RECV_BYTES, SILENCE_S, Continued, Full, ReplicaLink
 from workers.source.view import SourceView
-from workers.spool.chunks import Closed
 from workers.spool.damage import check_worth, forget_damage, is_damaged
 from workers.spool.known import Known
 from workers.spool.log import BACKLOG, Log
-from workers.spool.publish import Publisher
+from workers.spool.publish import Publisher, record
 from workers.spool.room import when_there_is_room
+from workers.spool.stored import Stored
+from workers.spool.uploads import Uploads
 from workers.target.claim import LOADING, STREAMING, Checkpoint, check_open
 
 ACK_EVERY_S = 1.0
@@ -52,6 +53,7 @@ class Receiver(threading.Thread):
         reopen: begins a full sync in place over a target that was streaming: number of the snapshot, replication id of
             the stream so far, and of the snapshot, the source's number of keys.
         known: takes in what the log forgets.
+        stored: where chunks go; None: they stay in the spool.
         number: gives a new snapshot its number, from that of the last one.
     """
 
@@ -70,13 +72,14 @@ class Receiver(threading.Thread):
         known: Known,
         number: Callable[[int], int] = lambda last: last + 1,
         furthest: Callable[[], Checkpoint | None] | None = None,
+        stored: Stored | None = None,
     ) -> None:
         super().__init__(name="receiver", daemon=True)
         self.endpoint, self.port, self.log, self.snapshots = endpoint, port, log, snapshots
         self.place = Place(endpoint, port.task.spec.prefer_replica, port.event)
         self.source, self.committed, self._begin = source, committed, begin
         self._checkpoint, self._border, self._number = checkpoint, border, number
-        self._furthest, self._reopen, self._known = furthest or checkpoint, reopen, known
+        self._furthest, self._reopen, self._known, self.stored = furthest or checkpoint, reopen, known, stored
         self.stop_event = threading.Event()
         self.error: BaseException | None = None
         self.alone = threading.Event()  # the task is suspended: the target is not to be touched
@@ -84,6 +87,7 @@ class Receiver(threading.Thread):
         self.received_bytes = 0  # of the snapshot that is coming, or came last
         self._ailing = False  # a retry window of our own side may be open
         self._publisher: Publisher | None = None  # of a snapshot received whole
+        self._uploads: Uploads | None = None  # of the last snapshot
         self._gone: tuple[str | None, int | None] | None = None  # where the source could not go on from
         self._mended: tuple[str, int] | None = None  # where the log was begun anew for the applier
         self._fresh_until, self._acked_at = 0, 0.0
@@ -264,7 +268,7 @@ class Receiver(threading.Thread):
         size = next(parts)
         assert not isinstance(size, bytes)
         gen = self._new_generation(answer, size)
-        publisher = Publisher(partial(self._record, gen), self._waiting, self.stop_event.is_set)
+        publisher = self._publisher_of(gen)
         reader = SnapshotReader(
             self.snapshots / f"gen-{gen}",
             closed=publisher.put,
@@ -296,7 +300,7 @@ class Receiver(threading.Thread):
             again = node.begun or last is not None  # of a cluster, some part may stream before others do
             number = self._number(max(node.gen, *self._known.gens, 0))
             if last is not None and last.state == STREAMING and last.gen == node.gen:
-                self._own_up(last.offset)
+                self._known.own_up(last.offset, self.log)
             if again:
                 self._reopen(number, self.log.replid or node.replid, answer.replid, keys)
             gen = self.port.begin_snapshot(answer.replid, answer.offset, 0, keys, size, number)
@@ -306,23 +310,16 @@ class Receiver(threading.Thread):
         self.port.event("snapshot", f"{how}snapshot {gen} of {answer.replid[:8]} at offset {answer.offset}")
         return gen
 
-    def _own_up(self, offset: int) -> None:
-        """Forget which keys were brought, if the target has come further than the list and the log behind it: the log
-        has lost its beginning, or its end and was begun anew for the applier to doubt keys."""
-        known, start, end = self._known.offset or 0, self.log.start, self.log.end
-        covered = end if start is not None and end is not None and start <= known <= end else known
-        if offset > covered:
-            self._known.forget()
-
     def _databases(self) -> list[int] | None:
         """Source databases in scope; None: all."""
         databases = self.port.task.databases
         return None if databases is None else list(databases)
 
-    def _record(self, gen: int, c: Closed) -> None:
-        self.port.add_chunk(
-            gen=gen, seq=c.seq, db=c.db, shard=c.shard, huge=c.huge, path=c.path, keys=c.keys, size=c.size
-        )
+    def _publisher_of(self, gen: int, *, written: bool = True, held: bool = False) -> Publisher:
+        """Who records the chunks of a new snapshot."""
+        stopping = self.stop_event.is_set
+        self._uploads = Uploads(self.stored, stopping) if self.stored is not None and written else None
+        return Publisher(partial(record, self.port, gen), self._waiting, stopping, written, self._uploads, held)
 
     def _end(self, gen: int, reader: SnapshotReader) -> None:
         """Every chunk is recorded."""
@@ -340,7 +337,7 @@ class Receiver(threading.Thread):
 
     def _has_room(self) -> None:
         """A write went through: the window of a full or failing disk, if one is open, closes."""
-        if self._ailing:
+        if self._ailing and not (self._uploads and self._uploads.trouble):
             self._ailing = False
             try:
                 self.port.healed("control")

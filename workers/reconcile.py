@@ -199,7 +199,7 @@ class Reconciling:
         """What was loaded, and what the log has named, is ours."""
         if node.gen not in self._known.gens:
             self._known.add(
-                node.gen, [(c.db, Path(c.path), c.keys) for c in self._port.chunks(node.gen, every=True)]
+                node.gen, [(c.db, c.path, c.keys) for c in self._port.chunks(node.gen, every=True)]
             )
         self._known.fold(self._log)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from workers.source.psync import Full
 from workers.source.survey import Survey
 from workers.spool.chunks import Closed
 from workers.spool.damage import is_damaged, is_outdated
-from workers.spool.publish import Publisher
 from workers.spool.ranges import Range, SlotRange, bits_of, cut
 from workers.spool.sorted import keep
 from workers.spool.tables import write_tables
@@ -78,9 +78,11 @@ class ScanReceiver(Unstreamed):
             old.unlink()
         write_tables(directory, version, codes, [])
         keep(directory, self.port.task.lanes)
-        publisher = Publisher(partial(self._record, gen), self._waiting, self.stop_event.is_set, written=False)
+        if self.stored is not None:
+            self.stored.put_tables(directory)
+        publisher = self._publisher_of(gen, written=False)
         for one in self._ranges(source, run, mine, directory):
-            publisher.put(one)
+            publisher.put(one if self.stored is None else replace(one, path=self.stored.recorded(Path(one.path))))
         self._known.begin(OFFSET, 0)
         self.log.reset(place.replid, OFFSET)
         publisher.end(partial(self.port.end_snapshot, gen, sum(mine.values()), None))

@@ -14,6 +14,7 @@ from sync_tasks.errors import ControlError, KeyferryError, is_away
 from sync_tasks.throttle import stream_limits
 from sync_tasks.views import Orders
 from workers import ending, relaning, ways_back
+from workers.applied import idle_bytes
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.census import Census
@@ -21,15 +22,17 @@ from workers.in_sync import ASK_S, InSync
 from workers.intake import Intake
 from workers.lanes import Lanes
 from workers.ports import StreamPort
-from workers.pruning import Pruning
+from workers.pruning import Pruning, let_go
 from workers.readers import receiver_of, sources_of
 from workers.receive import Receiver
 from workers.saying import in_words
 from workers.scope import Scope
 from workers.sharding import Slots, of_node
 from workers.source.ask import Source
+from workers.spool.damage import heed
 from workers.spool.known import Known
 from workers.spool.log import Log
+from workers.spool.stored import Stored
 from workers.target.claim import FINISHED
 from workers.touching import Touching
 from workers.watch import Watch
@@ -57,6 +60,7 @@ class StreamJob:
         home: the checkpoint's database on the target.
         shift_s: after so long it ends at a checkpoint, and another shift begins somewhere.
         say: shows a line to people who watch the job; called about once a second.
+        stored: where chunks go; None: they stay in the spool.
     """
 
     def __init__(
@@ -68,8 +72,9 @@ class StreamJob:
         home: int,
         shift_s: float = float("inf"),
         say: Callable[[str], None] = lambda _: None,
+        stored: Stored | None = None,
     ) -> None:
-        self.port, self.target, self.home = port, target, home
+        self.port, self.target, self.home, self.stored = port, target, home, stored
         self.touching = Touching(source, target)
         source = of_node(port, source)
         self.node = port.node()
@@ -174,6 +179,7 @@ class StreamJob:
         self.port.progress({**last, "way_back": ways_back.noted(self.port, self.target, self.applier.checkpoint())})
         self.port.event("closed", f"node {self.node.number}: closed at offset {offset}; what follows is not carried")
         self.port.finished()
+        let_go(self.directory, self.port.node().gen, self.stored)  # nothing is loaded from there any more
 
     def _open(self) -> None:
         """Read the log there is, which can take its time, and start to receive."""
@@ -183,7 +189,7 @@ class StreamJob:
                 shutil.rmtree(self.directory)
             self.port.moved_in()
         self.log = Log(self.directory / "log", self.port.epoch)
-        self.known = Known(self.directory / "known", self.port.task.uid, self.port.epoch)
+        self.known = Known(self.directory / "known", self.port.task.uid, self.port.epoch, self.stored)
         self.pruning = Pruning(self.log, self.known)
         if not self.node.gen and not self.node.begun:
             self.known.create()
@@ -200,6 +206,7 @@ class StreamJob:
             checkpoint=lambda: self.applier.checkpoint(), border=self.applier.border,
             reopen=lambda *what: self.applier.reopen(*what), known=self.known,
             number=lambda last: self.applier.number_snapshot(last), furthest=lambda: self.applier.furthest(),
+            stored=self.stored,
         )  # fmt: skip
         if self.orders.receive_bytes is not None:
             self.receiver.alone.set()
@@ -295,6 +302,7 @@ class StreamJob:
     def _load(self) -> None:
         """Tell the applier once every chunk of the snapshot is in."""
         node = self.port.node()
+        heed(self.directory, node.gen, node.spoiled)
         if node.snapshot_done:
             state = self.port.load_state(node.gen)
             if state.done == state.chunks:
@@ -310,12 +318,10 @@ class StreamJob:
                 self._tidied = False  # another snapshot has just begun
                 return
             if gen == node.gen:
-                self.known.add(node.gen, [(c.db, Path(c.path), c.keys) for c in self.port.chunks(node.gen)])
+                self.known.add(node.gen, [(c.db, c.path, c.keys) for c in self.port.chunks(node.gen)])
             else:
                 self.known.forget()  # the database has lost its last commits: nobody knows the chunks
-            for old in self.directory.iterdir():  # not `glob`, which compiles an expression
-                if old.name.startswith("gen-") and int(old.name[4:]) <= gen:
-                    shutil.rmtree(old, ignore_errors=True)
+            let_go(self.directory, gen, self.stored)
         try:  # values that were being built when their loader died
             self.applier.remove_pieces([c for g in range(1, node.gen + 1) for c in self.port.chunks(g)])
         except KeyferryError:

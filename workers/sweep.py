@@ -8,7 +8,6 @@ for those that are gone, if there are any.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sync_tasks.errors import CannotContinue, Side
@@ -37,9 +36,9 @@ SWEPT = b"swept"
 """Field of a load's marks, beside those of its chunks: what it does not have any more is removed."""
 
 
-def _check(chunk: ChunkView) -> None:
+def _check(chunk: ChunkView, known: Known) -> None:
     """A key that a torn file has lost, or another byte has made another one, would seem to be gone from the source."""
-    path = Path(chunk.path)
+    path = known.file(chunk.path)
     keys = count_keys(path) if path.exists() else 0
     if keys != chunk.keys:
         raise damaged(path, f"holds {keys} keys, not {chunk.keys}")
@@ -52,10 +51,12 @@ def _has_begun(link: TargetLink, uid: str, node: int, chunk: ChunkView) -> bool:
     return bool(link.ask(b"HEXISTS", marks_key(uid, node, chunk.gen), begun(str(chunk.seq))))
 
 
-def _is_whole(chunk: ChunkView) -> bool:
+def _is_whole(chunk: ChunkView, known: Known) -> bool:
     """Whether its file is still what it was loaded from."""
-    path = Path(chunk.path)
-    return path.exists() and path.stat().st_size == chunk.bytes and is_intact(path) and count_keys(path) == chunk.keys
+    path = known.file(chunk.path)
+    if not path.exists() or not (chunk.is_stored or path.stat().st_size == chunk.bytes):
+        return False
+    return is_intact(path) and count_keys(path) == chunk.keys
 
 
 def sweep(
@@ -91,7 +92,7 @@ def sweep(
         c for c in before
         if c.gen in known.streamed or (beside >= 0 and c.shard != beside) or _has_begun(link, uid, node, c)
     ]  # fmt: skip
-    lost = [c for c in former if not _is_whole(c)]
+    lost = [c for c in former if not _is_whole(c, known)]
     if lost:
         raise CannotContinue(
             f"{len(lost)} chunks of an earlier snapshot were loaded, at least in part, and cannot be"
@@ -100,7 +101,7 @@ def sweep(
             hint="empty the target and restart the task; let hosts share their spool (KEYFERRY_SPOOL_SHARED)",
         )
     for chunk in present:
-        _check(chunk)
+        _check(chunk, known)
     removed = 0
     sources = sorted({db for c in former for db in known.together(c.db)} | set(known.databases()))
     for db in sorted({to for source in sources if (to := scope.target(source)) is not None}):
@@ -108,7 +109,7 @@ def sweep(
         batches = FencedBatches(link, uid, node, gen, "sweep", home, db, rightful, check)
         walk: _Walk | Unloading
         if transformer is not None:
-            files = [(c.db, Path(c.path)) for c in former if scope.target(c.db) == db]
+            files = [(c.db, known.file(c.path)) for c in former if scope.target(c.db) == db]
             walk = Unloading(batches, transformer, files, known.seed)
         else:
             walk = _Walk(link, db, home, known.seed, batches, check, scope)
@@ -135,7 +136,7 @@ def _gone(
     for part in range(1 << bits):
 
         def hashes(chunks: list[ChunkView], part: int = part) -> list[bytes]:
-            return [key_hashes(Path(c.path), known.seed, bits, part) for c in chunks]
+            return [key_hashes(known.file(c.path), known.seed, bits, part) for c in chunks]
 
         have = distinct(b"".join(hashes(there)))
         had = distinct(b"".join([*hashes(was), *(known.part(source, bits, part) for source in sources)]))

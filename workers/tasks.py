@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import psutil
@@ -17,6 +18,7 @@ from celery.signals import celeryd_after_setup, task_failure, task_revoked
 
 from sync_tasks import names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, TaskRests
+from sync_tasks.objects import ObjectStore
 from sync_tasks.observe import bound, traces
 from sync_tasks.observe.traces import CARRIED
 from sync_tasks.settings import Settings
@@ -31,6 +33,9 @@ from workers.load_lanes import load_lanes
 from workers.ops import BY_TURNS, carry_out
 from workers.read_range import read_range
 from workers.shown import shown
+from workers.spool.at_hand import at_hand, to_be_read
+from workers.spool.removing import sweep_store
+from workers.spool.stored import Stored
 from workers.spool.sweep import sweep
 from workers.stream import StreamJob
 from workers.task_part import compare_part
@@ -67,8 +72,26 @@ def _store(app: Celery) -> Store:
 
 def _sweep(store: Store, app: Celery) -> None:
     """Files of runs that ended while nobody here could be told. Each new process looks once."""
+    settings: Settings = app.keyferry_settings
     with contextlib.suppress(KeyferryError):
-        sweep(app.keyferry_settings.spool, store.ended)
+        sweep(settings.spool, store.ended)
+    if (objects := _object_store(settings)) is not None:
+        sweep_store(objects, store.ended)
+
+
+@cache
+def _objects(url: str) -> ObjectStore:
+    return ObjectStore(url)
+
+
+def _object_store(settings: Settings) -> ObjectStore | None:
+    """Where chunks are, if not in the spool itself; its connections are kept from task to task."""
+    return None if settings.spool_url is None else _objects(settings.spool_url)
+
+
+def _stored(settings: Settings) -> Stored | None:
+    objects = _object_store(settings)
+    return None if objects is None else Stored(objects, settings.spool)
 
 
 def _owner(app: Celery) -> str:
@@ -104,7 +127,8 @@ def _follow(self: Any, store: Store, port: StreamHandle) -> None:
     node_id = port.node_id
     try:
         source, target = store.endpoints(port.task.id)
-        job = StreamJob(port, source, target, settings.spool, port.task.home, settings.stream_shift_s, shown(self))
+        spool, stored = settings.spool, _stored(settings)
+        job = StreamJob(port, source, target, spool, port.task.home, settings.stream_shift_s, shown(self), stored)
         bound.note(node=job.node.number)
         job.run()
     except TaskRests as error:
@@ -162,12 +186,15 @@ def _load(self: Any, store: Store, port: ChunkHandle) -> str | None:
             port.done(0)
             return "out of scope"
         port.say = shown(self)
+        stored = _stored(self.app.keyferry_settings)
         if port.chunk.is_range:
-            read_range(port, source)
-        if port.task.lanes and port.task.spec.transform.active:
-            load_lanes(port, target, port.task.home, goal)
-        else:
-            load_chunk(port, aim(port, target), port.task.home, goal)
+            with to_be_read(stored, port) as keep:
+                read_range(port, source, keep)
+        with at_hand(stored, port):
+            if port.task.lanes and port.task.spec.transform.active:
+                load_lanes(port, target, port.task.home, goal)
+            else:
+                load_chunk(port, aim(port, target), port.task.home, goal)
         return f"{port.chunk.keys} keys"
     except Fenced as error:
         log.info("chunk %s: %s", chunk_id, error.line())
@@ -198,10 +225,10 @@ def _operate(self: Any, store: Store, port: OpHandle) -> None:
     try:
         turns = port.op.kind in BY_TURNS
         nodes, chunks = ([], []) if turns else (store.nodes(task.id), store.chunks(task.id))
-        spool = self.app.keyferry_settings.spool
+        settings: Settings = self.app.keyferry_settings
         carry_out(
-            port, lambda: store.endpoints(task.id), nodes, chunks, spool, task.home,
-            lambda: store.routes(task.id), lambda: store.renew_grants(task.id),
+            port, lambda: store.endpoints(task.id), nodes, chunks, settings.spool, task.home,
+            lambda: store.routes(task.id), lambda: store.renew_grants(task.id), _object_store(settings),
         )  # fmt: skip
     except Fenced as error:
         log.info("operation %s: %s", op_id, error.line())

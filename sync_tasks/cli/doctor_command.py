@@ -97,6 +97,7 @@ def examine(state: Path) -> Iterator[Item]:
     yield _sqlite()
     yield _open_files()
     yield _disk(state)
+    yield from _store()
     yield _optional("flower", "flower", FLOWER)
     yield _optional("postgresql", "psycopg", POSTGRESQL)
 
@@ -243,6 +244,21 @@ def _disk(state: Path) -> Item:
     if free < FREE_BYTES:
         return Item("disk", State.SLOW, found, "the spool holds a whole snapshot: make room or give --state")
     return Item("disk", State.OK, found)
+
+
+def _store() -> Iterator[Item]:
+    """The object store of the spool, if the settings name one: written to and read."""
+    from sync_tasks.errors import KeyferryError
+    from sync_tasks.objects import ObjectStore
+    from sync_tasks.settings import Settings
+
+    try:
+        url = Settings().spool_url
+        if url is not None:
+            ObjectStore(url).try_out()
+            yield Item("spool store", State.OK, f"{url} can be written and read")
+    except KeyferryError as error:
+        yield Item("spool store", State.MISSING, error.message, error.hint)
 
 
 def _optional(name: str, module: str, hint: str) -> Item:

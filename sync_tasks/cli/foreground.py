@@ -169,6 +169,7 @@ class Foreground:
             broker_url=f"redis+socket://{self._directory.socket()}",
             secret_key=SecretStr(new_key().decode()),
             spool_dir=None,
+            spool_url=None,
             spool_shared=True,  # all workers of the run see DIR
             host=None,
         )

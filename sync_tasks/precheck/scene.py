@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import KeyferryError, Side
+from sync_tasks.objects import ObjectStore
 from sync_tasks.precheck.facts import Facts, gather, located, opened, together
 from sync_tasks.spec import TaskSpec
 from sync_tasks.topology import shards
@@ -39,6 +40,7 @@ class Scene:
         spool: the directory where chunks and log will lie, if that is known here.
         others: tasks that have not ended.
         grants: asks anew about the roles that the task assumes, how many there are; raises if one is denied.
+        store: where chunks will lie instead of the spool.
     """
 
     source: Endpoint
@@ -48,6 +50,7 @@ class Scene:
     spool: Path | None = None
     others: tuple[Route, ...] = ()
     grants: Callable[[], int] = lambda: 0
+    store: ObjectStore | None = None
     known: dict[Side, Facts] = field(default_factory=dict)  # of the servers that have answered
     masters: dict[Side, tuple[Facts, ...]] = field(default_factory=dict)  # of a cluster: of each shard's master
 

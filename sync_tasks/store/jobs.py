@@ -15,8 +15,12 @@ from sync_tasks.store import leases, locks, outgoing, receiving, rows, windows
 from sync_tasks.store.base import StoreBase
 from sync_tasks.store.chunk import ChunkHandle
 from sync_tasks.store.stream import StreamHandle
+from sync_tasks.views import STORED
 
 log = logging.getLogger(__name__)
+
+SPOILED = {"snapshot-damaged": "damaged", "source-restarted": "outdated"}
+"""Codes of errors that ask for another snapshot, and what it is called then (`workers.spool.damage`)."""
 
 
 class Jobs(StoreBase):
@@ -101,6 +105,11 @@ class Jobs(StoreBase):
             chunk.keys_done = 0
             chunk.dispatched_at = None
             chunk.next_at = now + pause(chunk.attempts, self._rng)
+            if chunk.path.startswith(STORED) and error.code in SPOILED:
+                # Who takes another snapshot cannot see a mark among this host's files.
+                node = session.get_one(Node, chunk.node_id, with_for_update=True)
+                if node.gen == chunk.gen:
+                    node.spoiled = f"{chunk.gen} {SPOILED[error.code]}"
             if task.state not in RUNNING:
                 return
             if error.retry is Retry.FATAL:

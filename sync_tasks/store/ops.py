@@ -281,6 +281,7 @@ def _restarted(session: Session, task: Task, op: Op) -> None:
             received_offset=None, applied_offset=None, source_offset=None, held=None, keys_total=None,
             bytes_total=None, finished=False, turn=False, in_sync=False, settled=False, delay_ms=None,
             unextended=False, changed_offset=None, changed_by=None, way_back=None, begins_at=None,
+            spoiled=None,
         )
     )  # fmt: skip
     session.flush()

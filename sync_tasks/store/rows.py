@@ -30,7 +30,7 @@ NODE_FIELDS = (
     "id", "task_id", "number", "wanted", "fresh", "begun", "gen", "replid", "snapshot_offset", "stream_db",
     "snapshot_done", "received_offset", "applied_offset", "source_offset", "delay_ms", "in_sync", "settled",
     "held", "keys_total", "bytes_total", "spool", "turn", "finished", "receive_bytes", "resting",
-    "unextended", "changed_offset", "changed_by", "way_back", "begins_at",
+    "unextended", "changed_offset", "changed_by", "way_back", "begins_at", "spoiled",
 )  # fmt: skip
 CHUNK_FIELDS = (
     "id", "node_id", "task_id", "gen", "seq", "db", "shard", "huge", "path", "keys", "bytes",

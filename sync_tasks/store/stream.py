@@ -29,7 +29,7 @@ from sync_tasks.store.receiving import Patience
 from sync_tasks.store.shards import Shards, carried
 from sync_tasks.store.touched import TouchedHandle
 from sync_tasks.throttle import Limits, stream_limits
-from sync_tasks.views import ChunkView, LoadState, NodeView, Orders, TaskView
+from sync_tasks.views import STORED, ChunkView, LoadState, NodeView, Orders, TaskView
 
 PROGRESS = frozenset(
     {
@@ -166,7 +166,7 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
             self._set(
                 session, gen=number, replid=replid, snapshot_offset=offset, stream_db=db, snapshot_done=False,
                 begun=False, in_sync=False, settled=False, keys_total=keys_total, bytes_total=bytes_total,
-                received_offset=None, applied_offset=None, held=None, delay_ms=None,
+                received_offset=None, applied_offset=None, held=None, delay_ms=None, spoiled=None,
             )  # fmt: skip
             windows.close(session, task, RetryWindow.origin == windows.LOAD)
             if task.state != TaskState.RETRYING:
@@ -186,7 +186,8 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
                 return found
             chunk = Chunk(
                 node_id=node.id, task_id=task.id, gen=gen, seq=seq, db=db, shard=shard, huge=huge, path=path, keys=keys,
-                bytes=size, state=ChunkState.READY, dispatched_at=self._clock(), spool=self._spool,
+                bytes=size, state=ChunkState.READY, dispatched_at=self._clock(),
+                spool=None if path.startswith(STORED) else self._spool,
             )  # fmt: skip
             session.add(chunk)
             session.flush()

@@ -15,6 +15,30 @@ def _u32(data: cython.p_const_uchar, at: cython.Py_ssize_t) -> cython.Py_ssize_t
     return data[at] | (data[at + 1] << 8) | (data[at + 2] << 16) | (cython.cast(cython.Py_ssize_t, data[at + 3]) << 24)
 
 
+def stripped(buf: bytes) -> bytes:
+    """The records of `buf`, their values cut to the first byte, which tells the type: who asks for keys alone, or for
+    those that are `volatile`, is answered as before. Raises as `volatile`.
+    """
+    data: cython.p_const_uchar = buf
+    end: cython.Py_ssize_t = len(buf)
+    pos: cython.Py_ssize_t = 0
+    after: cython.Py_ssize_t
+    key: cython.Py_ssize_t
+    found: list = []
+    while pos < end:
+        if pos + HEAD > end:
+            raise Malformed("a chunk ends inside a record", pos)
+        key = pos + HEAD + _u32(data, pos + 8)
+        after = key + _u32(data, pos + 12)
+        if after > end or key >= end:
+            raise Malformed("a chunk ends inside a record", pos)
+        found.append(buf[pos : pos + 12])
+        found.append(b"\x01\x00\x00\x00")
+        found.append(buf[pos + HEAD : key + 1])
+        pos = after
+    return b"".join(found)
+
+
 def volatile(buf: bytes) -> list:
     """Keys of the records of `buf` whose expiry is set, or whose value is a hash with field expiry.
 

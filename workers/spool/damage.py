@@ -45,6 +45,18 @@ def is_outdated(directory: Path) -> bool:
     return (directory / _OUTDATED).exists()
 
 
+def heed(snapshots: Path, gen: int, spoiled: str | None) -> None:
+    """Mark snapshot `gen` if a loader elsewhere has found it so; as of `NodeView.spoiled`. Raises ControlError."""
+    number, _, what = (spoiled or "").partition(" ")
+    if number == str(gen) and what in (_MARK, _OUTDATED):
+        directory = snapshots / f"gen-{gen}"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / what).touch()
+        except OSError as e:
+            raise disk_error(e) from e
+
+
 def is_damaged(directory: Path) -> bool:
     """Whether a snapshot was marked."""
     return (directory / _MARK).exists()

@@ -16,6 +16,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from sync_tasks.errors import KeyferryError, Malformed
+from sync_tasks.views import STORED
 from workers.codec.digest_cy import HASH_BYTES, command_hashes, key_hash
 from workers.codec.resp_cy import MORE, Scanner
 from workers.named import TABLE, library, named
@@ -24,6 +25,7 @@ from workers.spool.files import disk_error
 from workers.spool.hash_files import Found, HashFiles, State
 from workers.spool.log import Cursor, Log
 from workers.spool.long import HELD_BYTES, Long, begin
+from workers.spool.stored import Stored, no_store
 from workers.spool.sums import still_intact
 
 logger = logging.getLogger(__name__)
@@ -39,12 +41,13 @@ class Known:
         directory: in the spool; made by `create`.
         uid: of the task's run.
         epoch: of the owner, higher than any former owner's.
+        stored: where chunks are that are not here; None: nowhere.
 
     What cannot be written is forgotten with all the rest: the log must be able to shrink where the disk is full.
     """
 
-    def __init__(self, directory: Path, uid: str, epoch: int) -> None:
-        self.seed = uid.encode()
+    def __init__(self, directory: Path, uid: str, epoch: int, stored: Stored | None = None) -> None:
+        self.seed, self._stored = uid.encode(), stored
         self._lock, self._files = threading.RLock(), HashFiles(directory, epoch)
         self._state: State | None = None
         self._swaps = deque[int](maxlen=1000)  # stream offsets behind them
@@ -106,6 +109,14 @@ class Known:
         with self._lock:
             self._state = None
             self._files.remove()
+
+    def own_up(self, offset: int, log: Log) -> None:
+        """Forget all, if the target has come further, to `offset`, than the list and the log behind it: the log has
+        lost its beginning, or its end and was begun anew for the applier to doubt keys."""
+        known, start, end = self.offset or 0, log.start, log.end
+        covered = end if start is not None and end is not None and start <= known <= end else known
+        if offset > covered:
+            self.forget()
 
     # --- what comes in
 
@@ -267,17 +278,30 @@ class Known:
                     found.setdefault(state.home(db), []).append(key_hash(key, self.seed))
             pos = after
 
-    def add(self, gen: int, chunks: Iterable[tuple[int, Path, int]]) -> None:
-        """Take in a snapshot that was loaded, before its files go; earlier ones were swept.
+    def file(self, path: str | Path) -> Path:
+        """A file that tells the keys of a chunk: where its row says, or one made of what the object store has; it may
+        be missing. Raises StoreAway, SpoolFull, ControlError."""
+        if not str(path).startswith(STORED):
+            return Path(path)
+        if self._stored is None:
+            raise no_store(str(path))
+        return self._stored.keys(str(path))
+
+    def add(self, gen: int, chunks: Iterable[tuple[int, str | Path, int]]) -> None:
+        """Take in a snapshot that was loaded, before its files go; earlier ones were swept. Raises as `file`.
 
         Args:
-            chunks: source database, file, and number of keys of each.
+            chunks: source database, what the row names, and number of keys of each.
         """
+        with self._lock:
+            if self._state is None or gen in self._state.gens:
+                return
+        files = [(db, self.file(path), keys) for db, path, keys in chunks]
         with self._lock, self._or_forget():
             if self._state is None or gen in self._state.gens:
                 return
             state = deepcopy(self._state)
-            for db, path, keys in chunks:
+            for db, path, keys in files:
                 hashes = key_hashes(path, self.seed)
                 if len(hashes) != keys * HASH_BYTES or not still_intact(path):
                     raise Malformed(f"{path.name} holds other keys than were loaded")

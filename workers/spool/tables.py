@@ -12,7 +12,7 @@ from zlib_ng.zlib_ng import crc32
 from workers.spool.damage import damaged
 from workers.spool.files import disk_error, make_durable
 
-_NAME = "tables.json"
+TABLES = "tables.json"
 
 
 def write_tables(directory: Path, version: int, functions: list[bytes], scripts: list[bytes]) -> None:
@@ -23,19 +23,19 @@ def write_tables(directory: Path, version: int, functions: list[bytes], scripts:
         "scripts": [b64encode(s).decode() for s in scripts],
     }
     text = json.dumps({**data, "crc": _crc(data)})
-    part = directory / (_NAME + ".part")
+    part = directory / (TABLES + ".part")
     try:
         part.write_text(text)
         make_durable(part)  # else the new name could outlive a power cut without what it names
-        part.replace(directory / _NAME)
+        part.replace(directory / TABLES)
     except OSError as e:
         raise disk_error(e) from e
-    make_durable(directory / _NAME)
+    make_durable(directory / TABLES)
 
 
 def read_tables(directory: Path) -> tuple[int, list[bytes], list[bytes]]:
     """(RDB version, function libraries' code, scripts). Raises ControlError, the snapshot marked, if it cannot."""
-    path = directory / _NAME
+    path = directory / TABLES
     try:
         data = json.loads(path.read_text())
         if data.pop("crc", None) not in (None, _crc(data)):  # an older version has told none

@@ -28,6 +28,7 @@ from sync_tasks.precheck.items import (
     script_replication,
     shared_keys,
     spool_space,
+    spool_store,
     target_empty,
     target_memory,
     tls,
@@ -70,6 +71,7 @@ ITEMS: tuple[Item, ...] = (
     of_each(script_replication.ITEM, Side.SOURCE),
     of_each(append_only.ITEM, Side.SOURCE),
     spool_space.ITEM,
+    spool_store.ITEM,
     retry_times.ITEM,
     extended_expiry.ITEM,
 )

@@ -12,6 +12,8 @@ from sync_tasks.units import size
 
 def _ask(scene: Scene) -> Answer:
     source = scene.facts(Side.SOURCE)
+    if scene.store is not None:
+        return skipped("chunks go to an object store")
     place = scene.spool
     while place is not None and not place.exists():
         place = place.parent if place.parent != place else None

@@ -61,5 +61,6 @@ def form(name: str) -> Any:
         packed=modules["packed"],
         resp=modules["resp"],
         volatile=modules["volatile"].volatile,
+        stripped=modules["volatile"].stripped,
         digest=modules["digest"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -59,3 +60,15 @@ def test_a_length_that_lies(codec: Any) -> None:
     lie = record(b"k", 0, b"v")[:8] + b"\xff" * 8 + b"k\x00v"
     with pytest.raises(Malformed, match="inside a record"):
         codec.volatile(lie)
+
+
+@given(items)
+def test_values_are_cut_to_their_types(chunk: list[tuple[bytes, int, bytes, int]]) -> None:
+    whole = b"".join(record(*item) for item in chunk)
+    expected = b"".join(record(key, kind, b"", expire) for key, kind, _, expire in chunk)
+    for name in ("compiled", "plain"):
+        stripped = form(name).stripped
+        assert stripped(whole) == expected
+        for place in range(1, len(whole), 7):
+            with contextlib.suppress(Malformed):
+                assert expected.startswith(stripped(whole[:place]))

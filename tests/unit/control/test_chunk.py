@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_tasks.errors import ConnectionLost, Fenced, Malformed, Side, TargetBusy, TargetError
+from sync_tasks.errors import ConnectionLost, ControlError, Fenced, Malformed, Retry, Side, TargetBusy, TargetError
 from sync_tasks.models import Chunk
 from sync_tasks.retry_policy import LONGEST_S
 from sync_tasks.spec import TaskSpec
@@ -12,6 +12,7 @@ from sync_tasks.states import ChunkState, TaskState
 from sync_tasks.store import Store
 from sync_tasks.store.orphans import SUSPECT
 from sync_tasks.throttle import FullThrottle, Limits, ThrottleSpec
+from sync_tasks.views import STORED
 from tests.unit.control.conftest import SOURCE, TARGET, Wall, chunk, started
 
 
@@ -170,3 +171,33 @@ def test_a_chunk_that_kills_its_loaders_is_tried_within_a_window(
         assert bool(store.retries(task_id)) == (death == SUSPECT)
         wall.now += 60
     assert "died" in store.retries(task_id)[0].last_error
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("snapshot-damaged", "1 damaged"), ("source-restarted", "1 outdated"), ("spool", None)]
+)
+@pytest.mark.parametrize("place", [STORED, "/"])
+def test_what_is_wrong_in_the_object_store_is_told_to_who_takes_snapshots(
+    store: Store, task_id: int, code: str, told: str | None, place: str
+) -> None:
+    handle = store.claim_node(1, "h:1:2:x")
+    assert handle is not None
+    gen = handle.begin_snapshot("r", 1, 0, None, None)
+    chunk_id = handle.add_chunk(**{**chunk(0, gen), "path": f"{place}x.chunk"})  # type: ignore[arg-type]
+    taken = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert taken is not None
+    store.chunk_failed(chunk_id, taken.chunk.epoch, ControlError("x", code=code, retry=Retry.OTHER))
+    assert handle.node().spoiled == (told if place == STORED else None)
+    handle.begin_snapshot("r", 1, 0, None, None)
+    assert handle.node().spoiled is None
+
+
+def test_only_files_of_the_spool_bind_a_chunk_to_it(store: Store, task_id: int) -> None:
+    handle = store.claim_node(1, "h:1:2:x", "0123456789ab")
+    assert handle is not None
+    gen = handle.begin_snapshot("r", 1, 0, None, None)
+    found = [
+        handle.add_chunk(**{**chunk(seq, gen), "path": f"{place}x.chunk"})  # type: ignore[arg-type]
+        for seq, place in enumerate(("/spool/", STORED))
+    ]
+    assert [row(store, chunk_id).spool for chunk_id in found] == ["0123456789ab", None]

@@ -96,3 +96,13 @@ def test_limits_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert found["sqlite"].state is State.MISSING
     assert found["disk"].state is State.SLOW
     assert str(tmp_path) in found["disk"].found
+
+
+def test_the_object_store_of_the_spool_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "spool store" not in items(tmp_path)
+    monkeypatch.setenv("KEYFERRY_SPOOL_URL", f"file://{tmp_path}/store")
+    assert items(tmp_path)["spool store"].state is State.OK
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KEYFERRY_SPOOL_URL", f"file://{tmp_path}/file/store")
+    found = items(tmp_path)["spool store"]
+    assert (found.state, bool(found.hint)) == (State.MISSING, True)
