@@ -110,7 +110,7 @@ RARE = (
     "test_up.py::test_a_shared_database_is_not_changed_unasked",
     "test_up.py::test_a_worker_that_is_told_twice",
     "test_up.py::test_what_the_killed_held_is_free_at_once",
-    "test_another_host.py::",
+    "test_another_host.py",
     "test_broker_lost.py::test_connections_are_cut_in_follow",
     "test_cluster_target.py::test_a_task_from_its_start_to_its_release",
     "test_command.py::test_different_as_json",

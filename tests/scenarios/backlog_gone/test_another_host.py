@@ -6,7 +6,7 @@ from sync_tasks import Client
 from sync_tasks.names import node_lease
 from tests.dataset import fill
 from tests.hosts import Host, Installation
-from tests.scenarios.backlog_gone.test_backlog_gone import overrun
+from tests.scenarios.backlog_gone.test_backlog_gone import SMALL, overrun
 from tests.scenarios.judge import equal, snapshots
 from tests.servers import StartServer
 from tests.traffic import Traffic
@@ -56,4 +56,37 @@ def test_what_was_deleted_goes(here: Installation, server: StartServer) -> None:
         until(lambda: snapshots(source) == 2, "a full sync in place")
         settled()
     assert there.delete(*(f"own:{i}" for i in range(100))) == 100
+    equal(source, target)
+
+
+def test_what_nobody_can_tell(here: Installation, server: StartServer) -> None:
+    """The host dies with what it alone knew, and the source no longer has the stream: the task stops, says why, and
+    has removed nothing. It begins anew with an empty target."""
+    source, target = server("redis-7.0", config=SMALL), server("redis-7.0")
+    fill(source.client(), 200)
+    here.controlled()
+    a, b = here.host("a"), here.host("b")
+    for host in (a, b):
+        host.start("worker", "--load", "1")
+    a.start("worker", "--stream", "1")
+    with Client() as client:
+        task = client.create(source.url(), target.url())
+        client.start(task)
+        until(lambda: client.progress(task).in_sync, "in sync")
+        a.kill()
+        before = target.client(db=1).dbsize()
+        assert before > 0
+        source.client(db=1).flushdb()
+        overrun(source)
+        b.start("worker", "--stream", "1")
+        until(lambda: here.rows("task")[0]["state"] == "failed", "it stops")
+        error = client.get(task).error
+        assert error is not None
+        assert error.code == "cannot-continue"
+        assert "restart the task with an empty target" in error.hint
+        assert here.rows("node")[0]["gen"] == 1, "no other snapshot is loaded"
+        assert target.client(db=1).dbsize() == before
+        target.client().flushall()
+        client.restart(task)
+        until(lambda: client.progress(task).in_sync, "in sync again")
     equal(source, target)
