@@ -98,7 +98,7 @@ deploy-tools: $(VENV)/.test  ## Helm and the schemas of Kubernetes, for the test
 
 lock:  ## what the container image is made of, anew: the newest that fits, each file by its hash
 	@$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	@$(VENV)/lock/bin/uv pip compile --quiet --upgrade pyproject.toml --extra flower --extra objects --extra postgresql \
+	@$(VENV)/lock/bin/uv pip compile --quiet --upgrade pyproject.toml --extra flower --extra objects --extra postgresql --extra s3 \
 	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --output-file $(LOCK)
 
 site: $(VENV)/.test  ## the pages of docs/ as a site in site/

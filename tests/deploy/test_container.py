@@ -27,7 +27,7 @@ from tests.waiting import until
 
 DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
 LOCK = ROOT / "deploy" / "container" / "requirements.txt"
-EXTRAS = ("flower", "objects", "postgresql")
+EXTRAS = ("flower", "objects", "postgresql", "s3")
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -30,7 +30,11 @@ SHARED = (
     "--set", "networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus",
     "--set", "metrics.serviceMonitor=true", "--set", "certificates.secret=files",
 )  # fmt: skip
-FORMS = {"local": LOCAL, "shared": SHARED}
+OBJECT = (
+    "--set", "spool.kind=object", "--set", "spool.url=s3://bucket/prefix", "--set", "spool.credentials=store",
+    "--set", "keda.enabled=true",
+)  # fmt: skip
+FORMS = {"local": LOCAL, "shared": SHARED, "object": OBJECT}
 WORKLOADS = ("StatefulSet", "Deployment", "Job")
 OTHERS = ("keda.sh/", "monitoring.coreos.com/")
 """Whose definitions are not Kubernetes' own."""
@@ -131,11 +135,20 @@ def test_chunks_are_loaded_where_they_can_be_read(things: list[dict[str, Any]]) 
     beside = [c["name"] for c in stream["spec"]["template"]["spec"]["containers"] if c["name"] != "metrics"]
     deployments = [thing for thing in things if thing["kind"] == "Deployment"]
     elsewhere = [thing for thing in deployments if thing["metadata"]["name"].endswith("-load")]
-    if "volumeClaimTemplates" in stream["spec"]:
+    if "load" in beside:
+        assert "volumeClaimTemplates" in stream["spec"]
         assert (beside, elsewhere) == (["stream", "load"], [])
         return
     assert (beside, len(elsewhere)) == (["stream"], 1)
     assert "replicas" not in elsewhere[0]["spec"], "KEDA's own"
+    if "volumeClaimTemplates" in stream["spec"]:
+        (emptied,) = [v for v in elsewhere[0]["spec"]["template"]["spec"]["volumes"] if v["name"] == "spool"]
+        assert emptied == {"name": "spool", "emptyDir": {}}
+        for thing in (stream, elsewhere[0]):
+            (container,) = thing["spec"]["template"]["spec"]["containers"]
+            assert {"name": "KEYFERRY_SPOOL_URL", "value": "s3://bucket/prefix"} in container["env"]
+            assert container["envFrom"] == [{"secretRef": {"name": "store"}}]
+        return
     claims = {
         volume["persistentVolumeClaim"]["claimName"]
         for thing in (stream, elsewhere[0])
@@ -257,7 +270,9 @@ def test_a_message_waits_where_keda_looks(server: StartServer) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--set", "keda.enabled=true"), "keda.enabled needs spool.kind shared"),
+        (("--set", "keda.enabled=true"), "keda.enabled needs spool.kind shared or object"),
+        (("--set", "spool.kind=object"), "spool.kind object needs spool.url"),
+        (("--set", "spool.kind=object", "--set", "spool.url=s3://who:secret@bucket"), "does not match pattern"),
         (("--set", "stream.nods=4"), "'nods' not allowed"),
         (("--set", "settings.KEYFERRY_HOST=a"), "invalid propertyName 'KEYFERRY_HOST'"),
         (("--set", "load.terminationGracePeriodSeconds=10"), "minimum"),

@@ -74,6 +74,14 @@ securityContext:
     drop: [ALL]
 {{- end -}}
 
+{{- /* Of a worker's container: what an object store asks for. */ -}}
+{{- define "keyferry.credentials" -}}
+{{- if and (eq .Values.spool.kind "object") .Values.spool.credentials }}
+envFrom:
+  - secretRef: {name: {{ .Values.spool.credentials }}}
+{{- end }}
+{{- end -}}
+
 {{- /* Of a container: a dict of "root" and "host", what stands behind the pod's name in that of the host. Two containers
        of a pod number their processes alike: the owners of their leases must differ in the host. "keyless": it opens no
        addresses of tasks. */ -}}
@@ -102,6 +110,10 @@ securityContext:
   value: /var/spool/keyferry
 - name: KEYFERRY_SPOOL_SHARED
   value: {{ eq .Values.spool.kind "shared" | ternary "1" "0" | quote }}
+{{- if eq .Values.spool.kind "object" }}
+- name: KEYFERRY_SPOOL_URL
+  value: {{ required "spool.kind object needs spool.url" .Values.spool.url | quote }}
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
