@@ -14,7 +14,6 @@ from sync_tasks.errors import ControlError, KeyferryError, is_away
 from sync_tasks.throttle import stream_limits
 from sync_tasks.views import Orders
 from workers import ending, relaning, ways_back
-from workers.applied import idle_bytes
 from workers.apply import Applier
 from workers.beat import Beat
 from workers.census import Census
