@@ -22,7 +22,7 @@ PATIENCE_S = 30.0
 SLOWEST = 1 << 20
 """A store is away that has not done within so long what it is asked for, and so much longer as its bytes take at so
 many a second: who waits says so, and tries again himself. Packages wait for ever in some places."""
-REMOVAL_S = 600.0
+REMOVAL_S = 120.0
 _OPTIONS: dict[str, dict[str, Any]] = {
     # One part at a time: memory depends on no value.
     "s3": {

@@ -21,6 +21,7 @@ LONG = (
     "tests/unit/codec/test_pieces.py::test_memory_is_a_piece_not_the_value",
     "tests/unit/codec/test_servers.py",
     "tests/unit/control/test_claims.py",
+    "tests/unit/control/test_objects.py",
     "tests/unit/control/test_races.py",
     "tests/unit/cutover/test_writers.py",
     "tests/unit/protocol/test_anew.py",

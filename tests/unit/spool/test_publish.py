@@ -124,3 +124,12 @@ def test_a_new_snapshot_begins_in_an_empty_directory(tmp_path: Path) -> None:
         (directory / name).touch()
     ChunkWriter(directory, lambda _: None)
     assert list(directory.iterdir()) == []
+
+
+def test_what_is_held_is_never_recorded_if_it_breaks_off(told: Told) -> None:
+    publisher = Publisher(told.record, lambda _: 0.01, lambda: False, held=True)
+    for seq in range(5):
+        publisher.put(chunk(seq))
+    time.sleep(0.05)
+    publisher.abandon()
+    assert told.events == []
