@@ -84,6 +84,9 @@ class Settings(BaseSettings):
         description="chunks go to this object store, as s3://bucket/prefix; credentials come from the environment: "
         "see [deploy.md](deploy.md#spools)",
     )
+    spool_encrypt: bool = Field(
+        False, description="seal what is written to the spool and its object store, by a key made of `secret_key`"
+    )
     # Of owners and nodes, so free of the characters that part those.
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = Field(
         None, description="name of this machine in Flower; left out: what the machine says"

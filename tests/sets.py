@@ -64,6 +64,7 @@ RARE = (
     "test_brokers.py::test_nothing_is_lost[amqps",
     "test_object_store.py::test_the_streams_host_dies",
     "test_object_store.py::test_other_readers",
+    "test_sealed_spool.py::test_nothing_is_read_on_disk[clear",
     "test_building.py",
     "test_link_down.py::test_for_longer_than_the_extension",
     "test_places.py",

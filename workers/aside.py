@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sync_tasks.errors import Malformed
+from workers.spool.sealing import Veil, writing
 
 LONG_BYTES = 1 << 20
 BLOCK = 1 << 20
@@ -20,17 +21,20 @@ class Kept:
     def __init__(self, directory: Path, size: int) -> None:
         self.size = size  # bytes
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the value
+        self._veil = Veil() if writing() is not None else None
+        self._put = 0
 
     def append(self, data: bytes) -> None:
         """Bytes that follow. Raises OSError."""
-        self._file.write(data)
+        self._file.write(data if self._veil is None else self._veil.turn(data, self._put))
+        self._put += len(data)
 
     def read(self, offset: int, size: int) -> Iterator[bytes]:
         """So many bytes from there on, once all are there."""
         self._file.flush()
         while size > 0:
             data = os.pread(self._file.fileno(), min(size, BLOCK), offset)
-            yield data
+            yield data if self._veil is None else self._veil.turn(data, offset)
             offset, size = offset + len(data), size - len(data)
 
 

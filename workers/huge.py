@@ -22,6 +22,7 @@ from workers.expiry import FIELD_HOLD, hold
 from workers.ports import ChunkPort
 from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.damage import damaged
+from workers.spool.sealing import opened, size_of
 from workers.target.pours import Pours
 from workers.text import STRING, Text
 
@@ -50,12 +51,12 @@ def load_huge(port: ChunkPort, batches: FencedBatches, version: int) -> tuple[in
     Returns how many expiries of fields the target has no place for, and its key. Raises as load_chunk.
     """
     path = Path(port.chunk.path)
-    with path.open("rb") as file:
+    with opened(path) as file:
         expire_ms, key_size, value_size = RECORD.unpack(file.read(RECORD.size))
         if value_size != TO_THE_END:
             raise damaged(path, "does not begin as a long value does")
         key = file.read(key_size)
-        size = path.stat().st_size - RECORD.size - key_size - 1
+        size = size_of(path) - RECORD.size - key_size - 1
         return _load(port, batches, file, key, file.read(1)[0], size, version, expire_ms), key
 
 

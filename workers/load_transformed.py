@@ -6,7 +6,6 @@ and in the same transaction; whoever loads the chunk next goes on from there.
 
 from __future__ import annotations
 
-import mmap
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from workers.entries import TYPES, commands_of
 from workers.full import BATCH_BYTES, BATCH_KEYS, FLYING, FencedBatches
 from workers.ports import ChunkPort
 from workers.scope import Scope
-from workers.spool.chunks import RECORD, TO_THE_END, whole
+from workers.spool.chunks import RECORD, TO_THE_END, contents, whole
+from workers.spool.sealing import opened, size_of
 from workers.spool.tables import read_tables
 from workers.target.databases import Databases
 from workers.target.knows import ask
@@ -49,14 +49,14 @@ class Record:
 
 def records(path: Path, start: int) -> Iterator[Record]:
     """The records of a chunk file from position `start`; one that is not whole ends them."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(RECORD.size)
         if len(head) == RECORD.size and RECORD.unpack(head)[2] == TO_THE_END:
             when, key_size, _ = RECORD.unpack(head)
             if not start:
-                yield Record(path.stat().st_size, file.read(key_size), when, file.read(1)[0], file)
+                yield Record(size_of(path), file.read(key_size), when, file.read(1)[0], file)
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as data:
+        with contents(path) as data:
             while size := whole(data, start):
                 when, key_size, _ = RECORD.unpack_from(data, start)
                 at = start + RECORD.size + key_size

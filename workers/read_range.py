@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zlib_ng.zlib_ng import crc32
-
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Malformed, Retry, SourceError
 from sync_tasks.names import KEY_PREFIX
@@ -24,10 +22,11 @@ from workers.scope import Scope
 from workers.snapshot import HUGE_BYTES
 from workers.source.ask import GONE, Source
 from workers.source.of_cluster import OfCluster
-from workers.spool.chunks import RECORD, TO_THE_END
+from workers.spool.chunks import RECORD, TO_THE_END, Written
 from workers.spool.damage import outdated
-from workers.spool.files import disk_error, make_durable, write_all
+from workers.spool.files import disk_error, make_durable
 from workers.spool.ranges import SlotRange, parse
+from workers.spool.sealing import MARK, writing
 from workers.spool.sums import sealed
 from workers.spool.tables import read_tables
 
@@ -84,23 +83,25 @@ class _Reading:
         lane = next((one for one in lanes if one.number == chunk.shard), None)
         self._scope = Scope(task.databases, task.spec.filter, None, lane)
         self._directory = Path(chunk.path).parent
+        self._seal = writing()
+        self._end = f"{'' if self._seal is None else MARK[:-1]}.chunk"
         self._stem = f"{chunk.seq:06d}.{chunk.epoch}"
         self._version, _, _ = read_tables(self._directory)
-        self._keys = self._size = self._huge = self._crc = 0
+        self._keys = self._huge = 0
         source.spool = self._directory
 
     def run(self) -> None:
-        path = self._directory / f"{self._stem}.chunk"
-        file = self._create(path)
+        path = self._directory / f"{self._stem}{self._end}"
+        file = Written(self._create(path), self._seal)
         try:
             for names in self._walk():
                 for some in self._groups(names):
                     self._take(file, some)
         finally:
-            os.close(file)
-        named = sealed(str(path), self._crc)
+            os.close(file.fd)
+        named = sealed(str(path), file.crc)
         make_durable(Path(named))
-        self._port.was_read(self._keep_file(Path(named)), self._keys, self._size)
+        self._port.was_read(self._keep_file(Path(named)), self._keys, file.size)
 
     def _create(self, path: Path) -> int:
         try:
@@ -144,7 +145,7 @@ class _Reading:
         self._pace.wait(self._check)
         self._pace.took(commands, 0)
 
-    def _take(self, file: int, names: Sequence[bytes]) -> None:
+    def _take(self, file: Written, names: Sequence[bytes]) -> None:
         self._wait(2 * len(names) + BESIDE)
         said = self._source.values([(self._db, name) for name in names])
         self._pace.took(self._source.beyond(2 * len(names) + BESIDE), 0)
@@ -160,9 +161,7 @@ class _Reading:
                 self._verify(name, crc64(whole[:-8]), whole[-FOOTER:])
                 data += RECORD.pack(when, len(name), len(whole) - FOOTER) + name + whole[:-FOOTER]
                 keys += 1
-        write_all(file, [data], self._size)
-        self._size += len(data)
-        self._crc = crc32(data, self._crc)
+        file.write(data)
         self._keys += keys
 
     def _exact(self, names: Sequence[bytes], roughly: list[int]) -> list[int]:
@@ -180,23 +179,20 @@ class _Reading:
     def _keep(self, name: bytes, value: Kept, when: int) -> None:
         """A value that is not held in memory: it becomes a chunk of its own."""
         self._huge += 1
-        path = self._directory / f"{self._stem}-{self._huge}.chunk"
-        file, crc, size, whole = self._create(path), 0, 0, 0
+        path = self._directory / f"{self._stem}-{self._huge}{self._end}"
+        file, crc = Written(self._create(path), self._seal), 0
         try:
-            head = RECORD.pack(when, len(name), TO_THE_END) + name
-            write_all(file, [head], 0)
-            size, whole = len(head), crc32(head)
+            file.write(RECORD.pack(when, len(name), TO_THE_END) + name)
             for block in value.read(0, value.size - FOOTER):
-                crc, whole = crc64(block, crc), crc32(block, whole)
-                write_all(file, [block], size)
-                size += len(block)
+                crc = crc64(block, crc)
+                file.write(block)
         finally:
-            os.close(file)
+            os.close(file.fd)
         footer = b"".join(value.read(value.size - FOOTER, FOOTER))
         self._verify(name, crc64(footer[:2], crc), footer)
-        named = sealed(str(path), whole)
+        named = sealed(str(path), file.crc)
         make_durable(Path(named))
-        self._port.add_huge(self._huge, self._keep_file(Path(named)), size)
+        self._port.add_huge(self._huge, self._keep_file(Path(named)), file.size)
 
     def _verify(self, name: bytes, crc: int, footer: bytes) -> None:
         """What ends a payload: its version, and its checksum."""

@@ -20,6 +20,7 @@ from workers.spool.chunks import count_keys, key_hashes
 from workers.spool.damage import damaged
 from workers.spool.hash_files import bits_of
 from workers.spool.known import Known
+from workers.spool.sealing import size_of
 from workers.spool.sums import is_intact, verify
 from workers.target.link import TargetLink
 from workers.transform import Transformer
@@ -39,11 +40,11 @@ SWEPT = b"swept"
 def _check(chunk: ChunkView, known: Known) -> None:
     """A key that a torn file has lost, or another byte has made another one, would seem to be gone from the source."""
     path = known.file(chunk.path)
+    if path.exists():
+        verify(path)
     keys = count_keys(path) if path.exists() else 0
     if keys != chunk.keys:
         raise damaged(path, f"holds {keys} keys, not {chunk.keys}")
-    if keys:
-        verify(path)
 
 
 def _has_begun(link: TargetLink, uid: str, node: int, chunk: ChunkView) -> bool:
@@ -54,7 +55,7 @@ def _has_begun(link: TargetLink, uid: str, node: int, chunk: ChunkView) -> bool:
 def _is_whole(chunk: ChunkView, known: Known) -> bool:
     """Whether its file is still what it was loaded from."""
     path = known.file(chunk.path)
-    if not path.exists() or not (chunk.is_stored or path.stat().st_size == chunk.bytes):
+    if not path.exists() or not (chunk.is_stored or size_of(path) == chunk.bytes):
         return False
     return is_intact(path) and count_keys(path) == chunk.keys
 

@@ -18,6 +18,7 @@ from celery.signals import celeryd_after_setup, task_failure, task_revoked
 
 from sync_tasks import names
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, Retry, TaskRests
+from sync_tasks.keyfile import service_key
 from sync_tasks.objects import ObjectStore
 from sync_tasks.observe import bound, traces
 from sync_tasks.observe.traces import CARRIED
@@ -33,8 +34,10 @@ from workers.load_lanes import load_lanes
 from workers.ops import BY_TURNS, carry_out
 from workers.read_range import read_range
 from workers.shown import shown
+from workers.spool import sealing
 from workers.spool.at_hand import at_hand, to_be_read
 from workers.spool.removing import sweep_store
+from workers.spool.sealing import Seal
 from workers.spool.stored import Stored
 from workers.spool.sweep import sweep
 from workers.stream import StreamJob
@@ -66,6 +69,8 @@ def _store(app: Celery) -> Store:
         settings: Settings = app.keyferry_settings
         shared = _databases.get(settings.database())
         store = _stores[os.getpid()] = Store.of(settings, app.keyferry_post.send, shared)
+        key = service_key(settings) if settings.spool_encrypt else settings.key()
+        sealing.use(Seal(key) if key else None, settings.spool_encrypt)
         _sweep(store, app)
     return store
 

@@ -170,6 +170,7 @@ class Foreground:
             secret_key=SecretStr(new_key().decode()),
             spool_dir=None,
             spool_url=None,
+            spool_encrypt=False,  # the key would die with us, and what it sealed be lost
             spool_shared=True,  # all workers of the run see DIR
             host=None,
         )

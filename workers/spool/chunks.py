@@ -1,7 +1,7 @@
 """Chunk files: bounded pieces of a snapshot, each with keys of one database and one keyspace shard.
 
 A file is a run of records `<qII` (expiry in ms or -1, key length, value length), key, value; see docs/architecture.md.
-Its name tells its checksum (`sums`).
+Its name tells its checksum (`sums`), and whether all of that is sealed (`sealing`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -19,6 +20,7 @@ from workers.codec import RestoreEncoder
 from workers.codec.digest_cy import key_hash, of_part, record_hashes
 from workers.codec.volatile_cy import volatile
 from workers.spool.files import disk_error, make_durable, write_all
+from workers.spool.sealing import MARK, Seal, is_sealed, opened, piece, writing
 from workers.spool.sums import sealed
 
 RECORD = Struct("<qII")
@@ -43,20 +45,54 @@ class Closed:
 
 
 @dataclass(slots=True)
-class _Open:
+class Written:
+    """A chunk file that is written from its beginning."""
+
     fd: int
+    seal: Seal | None
+    size: int = 0
+    crc: int = 0
+    length: int = 0  # of the file: more than `size` if it is sealed
+    pieces: int = 0
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append. Raises SpoolFull with nothing added."""
+        put = data if self.seal is None else piece(self.seal, self.pieces, data)
+        write_all(self.fd, [put], self.length)
+        self.size += len(data)
+        self.length += len(put)
+        self.pieces += 1
+        self.crc = crc32(put, self.crc)
+
+
+@dataclass(slots=True)
+class _Open:
+    file: Written
     path: str
     seq: int
+    limit: int
     keys: int = 0
-    size: int = 0
-    limit: int = FULL_BYTES
-    crc: int = 0
+
+
+@contextmanager
+def contents(path: Path) -> Iterator[memoryview]:
+    """The bytes of a chunk file that is not empty, and has no huge value: mapped, or opened in memory."""
+    if is_sealed(path):
+        with opened(path) as file, memoryview(file.read()) as data:
+            yield data
+        return
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
+        memoryview(pages) as data,
+    ):
+        yield data
 
 
 def volatile_keys(path: Path) -> list[bytes]:
     """Keys of a chunk file that have an expiry, of their own or of their fields. Raises Malformed, ControlError."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             head = file.read(RECORD.size)
             if len(head) < RECORD.size:
                 return []
@@ -70,7 +106,7 @@ def volatile_keys(path: Path) -> list[bytes]:
 
 def keys_of(path: Path) -> Iterator[bytes]:
     """Keys of a chunk file, of its whole records alone."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(RECORD.size)
         if len(head) < RECORD.size:
             return
@@ -78,7 +114,7 @@ def keys_of(path: Path) -> Iterator[bytes]:
         if value_size == TO_THE_END:
             yield file.read(key_size)
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as data:
+        with contents(path) as data:
             yield from (key for key, _ in RestoreEncoder(0).iter_keys(data))
 
 
@@ -87,14 +123,14 @@ def key_hashes(path: Path, seed: bytes, bits: int = 0, part: int = 0) -> bytes:
 
     Raises Malformed, FileNotFoundError.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(RECORD.size)
         if len(head) < RECORD.size:
             return b""
         _, key_size, value_size = RECORD.unpack(head)
         if value_size == TO_THE_END:
             return of_part(key_hash(file.read(key_size), seed), bits, part)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as data:
+        with contents(path) as data:
             return record_hashes(data, seed, bits, part)
 
 
@@ -139,12 +175,13 @@ class ChunkWriter:
         return bool(self._open)
 
     def _create(self) -> _Open:
-        path = str(self.directory / f"{self._seq:06d}.chunk")
+        seal = writing()
+        path = str(self.directory / f"{self._seq:06d}{'' if seal is None else MARK[:-1]}.chunk")
         try:
             fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         except OSError as e:
             raise disk_error(e) from e
-        chunk = _Open(fd, path, self._seq, limit=self._limit)
+        chunk = _Open(Written(fd, seal), path, self._seq, self._limit)
         self._seq += 1
         self._limit = min(FULL_BYTES, self._limit + self._limit // 4)
         return chunk
@@ -154,20 +191,18 @@ class ChunkWriter:
         chunk = self._open.get(shard)
         if chunk is None:
             chunk = self._open[shard] = self._create()
-        write_all(chunk.fd, [data], chunk.size)
-        chunk.size += len(data)
-        chunk.crc = crc32(data, chunk.crc)
+        chunk.file.write(data)
         chunk.keys += keys
-        if chunk.size >= chunk.limit:
+        if chunk.file.size >= chunk.limit:
             self._close(db, shard)
 
     def _close(self, db: int, shard: int, huge: bool = False) -> None:
         chunk = self._open.pop(shard)
-        os.close(chunk.fd)
-        path = sealed(chunk.path, chunk.crc)
+        os.close(chunk.file.fd)
+        path = sealed(chunk.path, chunk.file.crc)
         self.keys += chunk.keys
-        self.bytes += chunk.size
-        self._closed(Closed(chunk.seq, db, shard, huge, path, chunk.keys, chunk.size))
+        self.bytes += chunk.file.size
+        self._closed(Closed(chunk.seq, db, shard, huge, path, chunk.keys, chunk.file.size))
 
     def close_all(self, db: int) -> None:
         """Complete every open chunk; they all belong to `db`."""
@@ -180,15 +215,11 @@ class ChunkWriter:
             self._open[-1] = self._create()
         chunk = self._open[-1]
         head = RECORD.pack(expire_ms, len(key), TO_THE_END) + key + bytes([kind])
-        write_all(chunk.fd, [head], 0)
-        chunk.size, chunk.crc = len(head), crc32(head)
+        chunk.file.write(head)
         chunk.keys = 1
 
     def part(self, data: bytes) -> None:
-        chunk = self._open[-1]
-        write_all(chunk.fd, [data], chunk.size)
-        chunk.size += len(data)
-        chunk.crc = crc32(data, chunk.crc)
+        self._open[-1].file.write(data)
 
     def end_huge(self, db: int, shard: int) -> None:
         self._open[shard], former = self._open.pop(-1), self._open.get(shard)
@@ -199,5 +230,5 @@ class ChunkWriter:
     def abandon(self) -> None:
         """Close files of a snapshot that broke off; its chunks are void."""
         for chunk in self._open.values():
-            os.close(chunk.fd)
+            os.close(chunk.file.fd)
         self._open.clear()

@@ -17,6 +17,7 @@ from pathlib import Path
 from sync_tasks.errors import KeyferryError, Malformed
 from workers.codec.digest_cy import HASH_BYTES, distinct, of_part
 from workers.spool.files import make_durable, write_all
+from workers.spool.sealing import unwrapped, wrapped
 
 BLOCK_BYTES = 4 << 20
 LOOSE_BYTES = 32 << 20
@@ -148,7 +149,7 @@ class HashFiles:
         self._unsafe.clear()
         self._directory.mkdir(parents=True, exist_ok=True)
         new, path = self._directory / f"new-{self._epoch}", self._directory / f"state-{self._epoch}"
-        new.write_text(json.dumps(asdict(state)))
+        new.write_bytes(wrapped(json.dumps(asdict(state)).encode()))
         make_durable(new)
         new.replace(path)
         make_durable(path)
@@ -167,7 +168,7 @@ class HashFiles:
         states = self._states()
         if not states or states[-1][0] > self._epoch:
             return None
-        values = json.loads(states[-1][1].read_text())
+        values = json.loads(unwrapped(states[-1][1].read_bytes()))
         values["files"] = {db: [(name, size) for name, size in files] for db, files in values["files"].items()}
         state = State(**values)
         for db, files in state.files.items():

@@ -25,6 +25,7 @@ from workers.spool.files import disk_error
 from workers.spool.hash_files import Found, HashFiles, State
 from workers.spool.log import Cursor, Log
 from workers.spool.long import HELD_BYTES, Long, begin
+from workers.spool.sealing import UNKNOWN_KEY
 from workers.spool.stored import Stored, no_store
 from workers.spool.sums import still_intact
 
@@ -302,8 +303,8 @@ class Known:
                 return
             state = deepcopy(self._state)
             for db, path, keys in files:
-                hashes = key_hashes(path, self.seed)
-                if len(hashes) != keys * HASH_BYTES or not still_intact(path):
+                hashes = key_hashes(path, self.seed) if still_intact(path) else b""
+                if len(hashes) != keys * HASH_BYTES:
                     raise Malformed(f"{path.name} holds other keys than were loaded")
                 self._files.append({state.home(db): [hashes]}, state)
             state.gens = [*range(1, gen + 1)]
@@ -346,6 +347,8 @@ class Known:
         try:
             yield
         except (KeyferryError, OSError, ValueError, IndexError, TypeError, KeyError) as error:
+            if isinstance(error, KeyferryError) and error.code == UNKNOWN_KEY:
+                raise  # with the right one it is there
             logger.warning("which keys are on the target is no longer known: %s", error)
             self.forget()
 

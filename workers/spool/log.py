@@ -22,12 +22,16 @@ from zlib_ng.zlib_ng import crc32
 
 from sync_tasks.errors import ControlError, Retry
 from workers.spool.files import disk_error, write_all
+from workers.spool.sealing import OVERHEAD, reading, writing
 
 HEADER = Struct("<4sIqqII")
 CRC = Struct("<I")
 MAGIC = b"KFB2"
 FORMER = b"KFB1"
 """Of an older version, whose checksum is of the bytes alone."""
+SEALED = b"KFE2"
+"""As MAGIC, but the bytes are sealed (`workers.spool.sealing`), and so longer by some than the length says."""
+MAGICS = (MAGIC, SEALED, FORMER)
 SEGMENT_BYTES = 64 << 20
 MAX_BLOCK = 16 << 20
 
@@ -73,20 +77,25 @@ def _is_intact(head: bytes, data: bytes) -> bool:
     return bool(crc == _sum(head, data))
 
 
-def _blocks(path: Path, replid: str, start: int) -> Iterator[tuple[int, Block]]:
-    """Whole, correct blocks of a file from its beginning, each with the file position behind it."""
+def _more(magic: bytes) -> int:
+    """Bytes that a block of that kind takes besides its header and what it holds."""
+    return OVERHEAD if magic == SEALED else 0
+
+
+def _blocks(path: Path, start: int) -> Iterator[tuple[int, int]]:
+    """File position and stream offset behind each whole, correct block of a file from its beginning."""
     position, offset = 0, start
     with path.open("rb") as file:
         while len(head := file.read(HEADER.size)) == HEADER.size:
-            magic, length, at, moment, flags, _ = HEADER.unpack(head)
-            if magic not in (MAGIC, FORMER) or at != offset or length > MAX_BLOCK:
+            magic, length, at, *_ = HEADER.unpack(head)
+            if magic not in MAGICS or at != offset or length > MAX_BLOCK:
                 return
-            data = file.read(length)
-            if len(data) != length or not _is_intact(head, data):
+            data = file.read(length + _more(magic))
+            if len(data) != length + _more(magic) or not _is_intact(head, data):
                 return
-            position += HEADER.size + length
+            position += HEADER.size + len(data)
             offset += length
-            yield position, Block(at, moment, flags, replid, data)
+            yield position, offset
 
 
 class Log:
@@ -132,8 +141,8 @@ class Log:
 
     def _check(self, path: Path, replid: str, start: int) -> Segment:
         size, end = 0, start
-        for size, block in _blocks(path, replid, start):  # noqa: B007
-            end = block.end
+        for size, end in _blocks(path, start):  # noqa: B007
+            pass
         if path.stat().st_size != size:
             os.truncate(path, size)
         return Segment(path, replid, start, end, size)
@@ -154,11 +163,12 @@ class Log:
                 if len(head) < HEADER.size:
                     break
                 magic, length, at, *_ = HEADER.unpack(head)
-                if magic not in (MAGIC, FORMER) or at != end or position + HEADER.size + length > size:
+                length_here = HEADER.size + length + _more(magic)
+                if magic not in MAGICS or at != end or position + length_here > size:
                     break
                 if within and end + length > stop:
                     break
-                position += HEADER.size + length
+                position += length_here
                 end += length
         return Segment(path, replid, start, end, position)
 
@@ -261,12 +271,15 @@ class Log:
         if self._fd < 0 or self.segments[-1].size >= SEGMENT_BYTES:  # never into a file of a former owner's
             self._open_segment(self.segments[-1].replid, self.segments[-1].end)
         segment = self.segments[-1]
-        head = HEADER.pack(MAGIC, len(data), segment.end, received_ms, flags, 0)
+        seal, length = writing(), len(data)
+        head = HEADER.pack(MAGIC if seal is None else SEALED, length, segment.end, received_ms, flags, 0)
+        if seal is not None:
+            data = seal.seal(data, head[: -CRC.size])
         head = head[: -CRC.size] + CRC.pack(_sum(head, data))
         write_all(self._fd, [head, data], segment.size)
         segment.size += HEADER.size + len(data)
         with self.grown:
-            segment.end += len(data)
+            segment.end += length
             self.grown.notify_all()
 
     def wait(self, offset: int, timeout_s: float) -> bool:
@@ -336,15 +349,20 @@ class Cursor:
             if len(head) < HEADER.size:
                 raise self._damaged()
             magic, length, at, moment, flags, _ = HEADER.unpack(head)
-            if magic not in (MAGIC, FORMER) or length > MAX_BLOCK:
+            if magic not in MAGICS or length > MAX_BLOCK:
                 raise self._damaged()
             if at + length > self.offset:
                 break
-            self._position += HEADER.size + length
-        data = os.pread(self._fd, length, self._position + HEADER.size)
-        if len(data) != length or not _is_intact(head, data) or at > self.offset:
+            self._position += HEADER.size + length + _more(magic)
+        data = os.pread(self._fd, length + _more(magic), self._position + HEADER.size)
+        if len(data) != length + _more(magic) or not _is_intact(head, data) or at > self.offset:
             raise self._damaged()
-        self._position += HEADER.size + length
+        self._position += HEADER.size + len(data)
+        if magic == SEALED:
+            try:
+                data = reading().open(data, head[: -CRC.size])
+            except ValueError as e:
+                raise self._damaged() from e
         if at < self.offset:
             data = data[self.offset - at :]
             at = self.offset

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sync_tasks.errors import Malformed
 from workers.codec.resp_cy import encode, parse
+from workers.spool.sealing import unwrapped, wrapped
 
 
 class Scripts:
@@ -31,7 +32,7 @@ class Scripts:
             with contextlib.suppress(OSError):  # a full disk: the next owner does without it
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 with self._path.open("ab") as file:
-                    file.write(encode([body]))
+                    file.write(encode([wrapped(body)]))
 
     def get(self, digest: bytes) -> bytes | None:
         """The body of a digest in hexadecimal, if it is known."""
@@ -51,7 +52,7 @@ class Scripts:
                 argv, at = parse(data, at)
                 if at < 0 or not isinstance(argv, list) or not isinstance(argv[0], bytes):
                     break
-                bodies.append(argv[0])
+                bodies.append(unwrapped(argv[0]))
         return bodies
 
 

@@ -21,6 +21,7 @@ from sync_tasks.views import STORED
 from workers.codec.volatile_cy import stripped
 from workers.spool.chunks import RECORD, TO_THE_END
 from workers.spool.files import disk_error
+from workers.spool.sealing import is_sealed, opened, piece, reading, size_of
 from workers.spool.sums import is_intact
 from workers.spool.tables import TABLES
 
@@ -80,10 +81,10 @@ class Stored:
         for _ in range(2):
             if not self._get(_name(recorded), path, size):
                 what = "is missing"
-            elif size is not None and path.stat().st_size != size:
-                what = f"has {path.stat().st_size} bytes, not {size}"
             elif not is_intact(path, check):
                 what = "has another checksum than when it was written"
+            elif size is not None and size_of(path) != size:
+                what = f"has {size_of(path)} bytes, not {size}"
             else:
                 return path
         raise ControlError(
@@ -140,6 +141,8 @@ class Stored:
         """Write down the keys of a chunk file, which the spool would have at `path`."""
         try:
             data = _keys_of(source)
+            if is_sealed(path):
+                data = piece(reading(), 0, data)
             kept = path.with_name(f"{path.name.removesuffix('.chunk')}{KEYS}.{crc32(data):08x}.chunk")
             kept.write_bytes(data)
         except OSError as e:
@@ -154,7 +157,7 @@ def _name(recorded: str) -> str:
 
 
 def _keys_of(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(RECORD.size)
         if len(head) < RECORD.size:
             return b""

@@ -11,6 +11,7 @@ from zlib_ng.zlib_ng import crc32
 
 from workers.spool.damage import damaged
 from workers.spool.files import disk_error, make_durable
+from workers.spool.sealing import unwrapped, wrapped
 
 TABLES = "tables.json"
 
@@ -25,7 +26,7 @@ def write_tables(directory: Path, version: int, functions: list[bytes], scripts:
     text = json.dumps({**data, "crc": _crc(data)})
     part = directory / (TABLES + ".part")
     try:
-        part.write_text(text)
+        part.write_bytes(wrapped(text.encode()))
         make_durable(part)  # else the new name could outlive a power cut without what it names
         part.replace(directory / TABLES)
     except OSError as e:
@@ -37,7 +38,7 @@ def read_tables(directory: Path) -> tuple[int, list[bytes], list[bytes]]:
     """(RDB version, function libraries' code, scripts). Raises ControlError, the snapshot marked, if it cannot."""
     path = directory / TABLES
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(unwrapped(path.read_bytes()))
         if data.pop("crc", None) not in (None, _crc(data)):  # an older version has told none
             raise ValueError("the checksum is another one")
         return data["version"], [b64decode(f) for f in data["functions"]], [b64decode(s) for s in data["scripts"]]

@@ -134,7 +134,8 @@ def test_the_streams_host_dies_in_mid_load(here: Installation, objects: ObjectSe
 def test_other_readers(
     here: Installation, objects: ObjectServer, server: StartServer, reader: str, tmp_path: Path
 ) -> None:
-    """Ranges that load workers read, a value that is too large to be with others, the chunks of a file."""
+    """Ranges that load workers read, a value that is too large to be with others, the chunks of a file; all sealed."""
+    here.settings |= {"KEYFERRY_SPOOL_ENCRYPT": "1"}
     source, target = server("redis-7.0"), server("redis-7.0")
     fill(source.client(), 1000)
     bulk(source, 45_000, size=20)
@@ -150,7 +151,7 @@ def test_other_readers(
         task = client.create(url, target.url(), reader=reader, sync_types=["full"])
         client.start(task)
         until(lambda: here.rows("task")[0]["state"] == "finished", "it has ended by itself")
-        assert all(row["path"].startswith(STORED) for row in here.rows("chunk"))
+        assert all(row["path"].startswith(STORED) and ".sealed." in row["path"] for row in here.rows("chunk"))
         assert len({row["db"] for row in here.rows("chunk")}) > 1
         until(lambda: ObjectStore(objects.url).below() == [], "what is loaded goes")
     assert chunks_on_disk(load) == chunks_on_disk(stream) == []
