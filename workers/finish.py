@@ -16,8 +16,10 @@ is carried out, whoever dies. A step that waits for long gives the operation bac
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict
+from typing import Any
 
 from sync_tasks.errors import ControlError, Fenced, KeyferryError, SourceError, TargetError
 from sync_tasks.states import RUNNING, Stage, TaskState
@@ -246,6 +248,7 @@ class Finish(Turn):
             if "paused_at" in kept and "paused_s" not in kept:
                 kept["paused_s"] = round(max(0.0, time.time() - kept["paused_at"]), 3)
             kept["offsets"] = [found[node.number] for node in self.nodes]
+            kept["ends"] = {str(number): offset for number, offset in found.items()}
             step.text = ", ".join(f"node {number} at offset {offset}" for number, offset in found.items())
             if "paused_s" in kept:
                 step.text += f"; writes had been paused for {kept['paused_s']:.2f} s"
@@ -288,16 +291,31 @@ class Finish(Turn):
             return
         held = self.steps.kept.get("held") if self.asked.pause else None
         if "baseline" in self.steps.kept:
-            kept = self.steps.kept
+            ends = self._ends()
             self.port.watch(
                 {
-                    "baseline": kept["baseline"],
-                    "offsets": dict(zip(kept["baseline"], kept["offsets"], strict=True)),
+                    "baseline": self._baseline(ends),
+                    "offsets": ends,
                     "held": held or {},
                     "held_until": time.time() + self.asked.pause_limit_s,
                     "began": time.time(),
                 }
             )
+
+    def _ends(self) -> dict[str, int]:
+        """Where each stream has ended, by the number of its node."""
+        kept = self.steps.kept
+        return kept["ends"] if "ends" in kept else dict(zip(kept["baseline"], kept["offsets"], strict=False))
+
+    def _baseline(self, ends: dict[str, int]) -> dict[str, dict[str, Any]]:
+        """What each source had seen before the end. Of one that has come since, a shard that was added to a cluster
+        while the target was closed, it is what it has seen by now, if it says so."""
+        found = {number: look for number, look in self.steps.kept["baseline"].items() if number in ends}
+        for node in self.nodes:
+            if (number := str(node.number)) in ends and number not in found:
+                with contextlib.suppress(KeyferryError):
+                    found[number] = asdict(self._writers(node).look())
+        return found
 
     def _await_finished(self) -> None:
         while self.task.state is not TaskState.FINISHED:
