@@ -109,9 +109,8 @@ class Reconciling:
                 link.close()
 
     def _check_emptied(self) -> None:
-        scope = self._scope
-        source_keys = sum(keys for db, keys in self._source.spaces()[1].items() if scope.target(db) is not None)
-        keys = 0
+        scope, keys = self._scope, 0
+        source_keys = self._source.keys(scope.databases) or 0
         for place, task in each(self._port.task, self._target):
             link = TargetLink(place, f"keyferry-{task.uid}-reconcile", task.home)
             try:

@@ -11,8 +11,8 @@ from hashlib import sha256
 from typing import Any
 
 from sync_tasks.endpoints import Endpoint
-from sync_tasks.slots import meet, members
-from sync_tasks.topology import Address
+from sync_tasks.slots import Ranges, meet, members, size
+from sync_tasks.topology import Address, Shard
 from workers.aside import Aside, Kept
 from workers.codec.programs import is_nothing
 from workers.codec.resp_cy import ReplyError
@@ -66,22 +66,34 @@ class OfCluster(Source):
     def spaces(self) -> tuple[str, dict[int, int]]:
         """What stands for the processes that have the slots, and how many keys each database has in these, about."""
         runs, found = [], dict[int, float]()
-        for shard in self._routes.shards():
-            mine = meet(shard.slots, self._endpoint.slots) or ()
-            if not mine:
-                continue
-            server, spaces = (_fields(one) for one in self._all(shard.master, 0, INFO))
+        for shard, mine, server, spaces in self._masters():
             runs.append(server.get("run_id", ""))
-            share = len(members(mine)) / len(members(shard.slots))
-            for name, value in spaces.items():
-                if name.startswith("db") and (keys := KEYS.match(value)):
-                    found[int(name[2:])] = found.get(int(name[2:]), 0.0) + int(keys[1]) * share
+            share = size(mine) / size(shard.slots)
+            for db, keys in spaces.items():
+                found[db] = found.get(db, 0.0) + keys * share
         run = runs[0] if len(runs) == 1 else sha256(" ".join(sorted(runs)).encode()).hexdigest()[:40]
         return run, {db: round(keys) or 1 for db, keys in found.items()}
 
     def keys(self, databases: Collection[int] | None = None) -> int | None:
-        spaces = OfCluster.spaces(self)[1]
-        return sum(keys for db, keys in spaces.items() if databases is None or db in databases)
+        """Keys in some databases, or in all: one slot of a master may have nearly all, where names share a tag."""
+        found = 0
+        for shard, mine, _, spaces in self._masters():
+            for db, keys in spaces.items():
+                if databases is None or db in databases:
+                    found += keys if mine == shard.slots else self._count(shard.master, db, mine)
+        return found
+
+    def _masters(self) -> Iterator[tuple[Shard, Ranges, dict[str, str], dict[int, int]]]:
+        """Shards that have some of the slots, which these are, and of the master what INFO says, and its keys."""
+        for shard in self._routes.shards():
+            if mine := meet(shard.slots, self._endpoint.slots):
+                server, spaces = (_fields(one) for one in self._all(shard.master, 0, INFO))
+                found = {name: KEYS.match(value) for name, value in spaces.items() if name.startswith("db")}
+                yield shard, mine, server, {int(name[2:]): int(keys[1]) for name, keys in found.items() if keys}
+
+    def _count(self, at: Address, db: int, slots: Ranges) -> int:
+        commands: list[Command] = [(b"CLUSTER", b"COUNTKEYSINSLOT", one) for one in sorted(members(slots))]
+        return sum(map(int, self._all(at, db, commands)))
 
     def full(self) -> tuple[Position, list[int]]:
         return NOWHERE, self.databases()
@@ -171,8 +183,8 @@ class OfCluster(Source):
         for db, some in _by_database([db for db, _ in keys]):
             names = [keys[one][1] for one in some]
             said = self._about(db, names, lambda at, names=names: [(b"MEMORY", b"USAGE", names[at])])  # type: ignore[misc]
-            for one, (size,) in zip(some, said, strict=True):
-                sizes[one] = int(self._sure(size) or 0)
+            for one, (held,) in zip(some, said, strict=True):
+                sizes[one] = int(self._sure(held) or 0)
         return sizes
 
     def touch(self, db: int, keys: list[bytes]) -> None:

@@ -74,6 +74,10 @@ def test_what_moves_is_read_where(cluster: Cluster, monkeypatch: pytest.MonkeyPa
     assert len(asks.places()) == 2
     assert not asks.strangers()
     assert asks.spaces()[0] != run
+    assert asks.keys() == asks.keys([0]) == len(mine), "or the source would seem to be emptied, or not to be"
+    tagged = ClusterSurvey(replace(Endpoint.parse(cluster.url(), Side.SOURCE), slots=((slot(b"b"),) * 2,)))
+    assert (tagged.keys(), tagged.keys([1])) == (20, 0)
+    tagged.close()
     assert named(asks) == mine
     monkeypatch.setattr(slot_walk, "MOST_NAMES", 10)
     assert named(asks) == mine, "by SCAN"
