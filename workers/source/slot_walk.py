@@ -89,14 +89,24 @@ class SlotWalk:
     def _everywhere(self, db: int, number: int, now: View) -> list[bytes]:
         """The keys that any master has of a slot that moves. Raises ConnectionLost (`slots-move`): they are many."""
         names: list[bytes] = []
-        asked = [one.master for one in sorted(now.shards, key=lambda one: not one.serves(number))]
-        asked += [at for _, at in now.heirs.values()]  # one that is new has no slots yet
-        for at in dict.fromkeys(asked):
-            some = _sound(*self._routes.ask(at, db, [(b"CLUSTER", b"GETKEYSINSLOT", number, MOST_NAMES + 1)]))
+        places = [one.master for one in sorted(now.shards, key=lambda one: not one.serves(number))]
+        if number in now.heirs:
+            places.append(now.heirs[number][1])  # one that is new has no slots yet
+        left = list(dict.fromkeys(places))
+        asked: list[Address] = []
+        while left:
+            asked.append(at := left.pop(0))
+            words = (b"CLUSTER", b"GETKEYSINSLOT", number, MOST_NAMES + 1)
+            said, *layout = self._routes.ask(at, db, [words, *LAYOUT])
+            some = _sound(said)
             if len(some) > MOST_NAMES:
                 self._routes.forget()
                 raise moving()
             names += some
+            # The slot may have gone on since: whoever has it by now alone knows where to, and is asked before that one.
+            _, heir = self._routes.view(layout, at).heirs.get(number, ("", None))
+            if heir is not None and heir not in left and asked.count(heir) < 2:
+                left.append(heir)
         return names
 
     def _scan(self, db: int, at: int, inside: int, count: int) -> tuple[int, list[bytes]]:

@@ -17,7 +17,7 @@ from workers.source import slot_walk
 from workers.source.routes import Command, Routes
 from workers.source.slot_walk import SlotWalk
 
-ONE, TWO = ("one", 1), ("two", 2)
+ONE, TWO, THREE = ("one", 1), ("two", 2), ("three", 3)
 KEYS = [b"{a}%d" % number for number in range(6)]
 SLOT = slot(b"a")
 
@@ -174,6 +174,51 @@ def test_of_a_slot_on_its_way_both_nodes_name_the_keys() -> None:
     assert set(walked(SlotWalk(routes, ((SLOT, SLOT),)))) == set(KEYS)
     routes.move(SLOT, KEYS)
     routes.end()
+    assert set(walked(SlotWalk(routes, ((SLOT, SLOT),)))) == set(KEYS)
+
+
+class Handed(Simulated):
+    """The first master has given the slot to the second one, which is about to give it to a third. That one is new, and
+    only the second one knows of it."""
+
+    def __init__(self, keys: Iterable[bytes]) -> None:
+        super().__init__(keys)
+        self.given = {SLOT}
+        self.keys = {ONE: set(), TWO: set(keys), THREE: set()}
+
+    def shards(self) -> list[Shard]:
+        self._owners = [ONE] * 16384  # as it was when it was asked last
+        return []
+
+    def _cluster(self, at: Address, command: Command) -> Any:
+        said = super()._cluster(at, command)
+        if command[1] != b"NODES" or at == ONE:
+            return said
+        lines = said.decode().splitlines()
+        if at == TWO:
+            lines[1] += f" [{SLOT}->-third]"
+        lines.append(f"third three:3@9 {'myself,' if at == THREE else ''}master - 0 0 1 connected ")
+        return "\n".join(lines).encode()
+
+
+def test_a_slot_that_goes_on_from_where_it_has_gone_is_named_by_the_third() -> None:
+    routes = Handed(KEYS[:3])
+    routes.keys[THREE] = set(KEYS[3:])
+    assert set(walked(SlotWalk(routes, ((SLOT, SLOT),)))) == set(KEYS)
+
+
+def test_a_key_that_moves_while_the_masters_are_asked_is_named_by_who_is_to_have_it() -> None:
+    """It is asked before the one that has the slot, where that is not known."""
+    routes, ask = Handed(KEYS), Simulated.ask
+
+    def moves(at: Address, db: int, commands: Iterable[Command], aside: object = None) -> list[Any]:
+        said = ask(routes, at, db, commands, aside)
+        if at == ONE and routes.keys[TWO]:
+            routes.keys[THREE].add(key := min(routes.keys[TWO]))
+            routes.keys[TWO].discard(key)
+        return said
+
+    routes.ask = moves  # type: ignore[method-assign]
     assert set(walked(SlotWalk(routes, ((SLOT, SLOT),)))) == set(KEYS)
 
 
