@@ -61,8 +61,13 @@ def _before_forks(instance: Any, **_: Any) -> None:
         rehearse(_databases[url])
 
 
-def _store(app: Celery) -> Store:
-    """The store of this process; a forked child makes its own."""
+def _store(app: Celery, *, forks: bool = False) -> Store:
+    """The store of this process; a forked child makes its own.
+
+    Args:
+        forks: it is a worker's main process. It may have no thread that imports: a child forked meanwhile would find
+            the module locked by nobody, and wait for ever.
+    """
     store = _stores.get(os.getpid())
     if store is None:
         _stores.clear()
@@ -71,7 +76,8 @@ def _store(app: Celery) -> Store:
         store = _stores[os.getpid()] = Store.of(settings, app.keyferry_post.send, shared)
         key = service_key(settings) if settings.spool_encrypt else settings.key()
         sealing.use(Seal(key) if key else None, settings.spool_encrypt)
-        _sweep(store, app)
+        if not forks:
+            _sweep(store, app)
     return store
 
 
@@ -288,7 +294,7 @@ def _died(sender: Any, exception: BaseException | None = None, **_: Any) -> None
         return
     prefix = f"{sender.app.keyferry_settings.hostname}:{os.getpid()}:"
     alive = {str(child.pid) for child in psutil.Process().children(recursive=True)}
-    store = _store(sender.app)
+    store = _store(sender.app, forks=True)
     for owner in store.owners(prefix, ops=True):
         pid = owner.removeprefix(prefix).split(":")[0]
         if pid not in alive:
@@ -303,4 +309,4 @@ def _revoked(sender: Any, request: Any, expired: bool = False, **_: Any) -> None
     """
     if not expired and request.args:
         with contextlib.suppress(KeyferryError):
-            _store(sender.app).revoked(sender.name, int(request.args[0]))
+            _store(sender.app, forks=True).revoked(sender.name, int(request.args[0]))

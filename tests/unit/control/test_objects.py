@@ -6,16 +6,19 @@ import errno
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard.exceptions import WorkerLostError
 
-from sync_tasks import objects
+from sync_tasks import names, objects
 from sync_tasks.errors import ControlError, Retry, SpoolFull, StoreAway, UsageError
 from sync_tasks.objects import ObjectStore
 from sync_tasks.precheck.items import item_of
 from sync_tasks.settings import Settings
 from tests.objects import ObjectServer, flip
+from workers import tasks
 
 SECRET = "of-the-store"
 
@@ -143,3 +146,26 @@ def test_one_flipped_bit(store: ObjectStore, tmp_path: Path) -> None:
     flip(store, "x")
     store.get("x", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == bytes(4) + b"\x01" + bytes(4)
+
+
+def test_a_workers_main_process_has_no_thread_that_imports_while_it_forks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process that is forked meanwhile waits for ever for the lock of a module that its parent's thread had."""
+    swept: list[object] = []
+    store = SimpleNamespace(owners=lambda *_a, **_k: [], revoked=lambda *_: None, ended=lambda _: set())
+    monkeypatch.setattr(tasks.Store, "of", lambda *_: store)
+    monkeypatch.setattr(tasks, "sweep_store", lambda *given: swept.append(given))
+    settings = Settings(state_dir=tmp_path, spool_url=f"file://{tmp_path}/store", host="h")
+    app = SimpleNamespace(keyferry_settings=settings, keyferry_post=SimpleNamespace(send=None))
+    for tell in (
+        lambda: tasks._died(SimpleNamespace(app=app), exception=WorkerLostError()),
+        lambda: tasks._revoked(SimpleNamespace(app=app, name=names.LOAD), SimpleNamespace(args=[1])),
+    ):
+        monkeypatch.setattr(tasks, "_stores", {})
+        tell()
+        assert tasks._stores, "it has looked"
+        assert swept == []
+    monkeypatch.setattr(tasks, "_stores", {})
+    tasks._store(app)
+    assert len(swept) == 1, "each process of the pool looks"
