@@ -40,6 +40,9 @@ class Kind(StrEnum):
     STREAM = "stream"
 
 
+SHOWN = ("transport", "hostname", "port", "virtual_host", "userid", "heartbeat", "connect_timeout")
+"""What people may know of a worker's connection to its broker: Sentinels' passwords stand among its options."""
+
 TASKS = {Kind.LOAD: (names.LOAD, names.OPS), Kind.STREAM: (names.FOLLOW,)}
 
 
@@ -198,7 +201,8 @@ def _quiet_worker() -> type[Any]:
     from sync_tasks.app import send
 
     class QuietWorker(Worker):  # type: ignore[misc]
-        """Keeps our title, which Celery would replace by one with the command line in it, and our way to end."""
+        """Keeps our title, which Celery would replace by one with the command line in it, our way to end, and
+        secrets."""
 
         keyferry: Ending
         turning: Turning | None = None
@@ -208,6 +212,13 @@ def _quiet_worker() -> type[Any]:
 
         def emit_banner(self) -> None:
             """Nobody reads it."""
+
+        def stats(self) -> Any:
+            """What Flower shows of a worker. Celery tells all of the connection but one password of it."""
+            found = super().stats()
+            if isinstance(broker := found.get("broker"), dict):
+                found["broker"] = {name: broker[name] for name in SHOWN if name in broker}
+            return found
 
         def on_start(self) -> None:
             super().on_start()

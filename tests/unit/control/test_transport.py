@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from celery.app.utils import filter_hidden_settings
+from celery.worker.consumer.connection import Connection as OfConsumer
 from kombu import Connection
 
 from sync_tasks import app as application
@@ -17,6 +18,7 @@ from sync_tasks import names, transport
 from sync_tasks.broker_url import BrokerKind, read
 from sync_tasks.errors import UsageError
 from sync_tasks.settings import Settings
+from sync_tasks.supervise import worker
 
 
 @pytest.mark.parametrize(
@@ -137,3 +139,21 @@ def test_what_waits_is_asked_of_each_kind_in_its_own_way() -> None:
     assert declared == []
     assert transport.waiting(channel, Queue(), BrokerKind.RABBITMQ) == 3  # type: ignore[arg-type]
     assert declared == ["kf.load"], "one that was deleted is there again"
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis+sentinel://:of-the-broker@a:1,b:2/m?sentinel_password_file={}", "amqp://me:of-the-broker@a:1,b:2/place"],
+)
+def test_what_flower_shows_of_a_worker_has_no_password(url: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("of-the-sentinels\n")
+    made = application.make_app(Settings(broker_url=url.format(tmp_path / "password")))
+    quiet = worker._quiet_worker()
+    main = quiet.__new__(quiet)
+    connection = made.connection_for_read()
+    consumer = SimpleNamespace(connection=connection)
+    steps = SimpleNamespace(info=lambda of: OfConsumer.info(None, of) if of is consumer else {})
+    main.info, main.blueprint = dict, steps
+    consumer.blueprint, main.consumer = steps, consumer
+    told = main.stats()
+    assert (told["broker"]["hostname"], told["broker"]["port"]) == ("a", 1)
+    assert "of-the" not in repr(told)
