@@ -42,7 +42,7 @@ def _store(url: str) -> str:
     scheme, found, place = url.partition("://")
     if not scheme or not found or not place.strip("/"):
         raise PydanticCustomError("store", "it must be a URL that fsspec opens, such as s3://bucket/prefix")
-    if ":" in place.partition("/")[0].rpartition("@")[0] or "?" in place:
+    if ":" in place.rpartition("@")[0] or "?" in place:  # a secret may hold a slash
         raise PydanticCustomError("store", "credentials do not belong there: they come from the environment")
     return url
 

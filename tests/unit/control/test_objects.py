@@ -111,8 +111,12 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["s3", "s3://", "s3:///", "s3://who:secret@bucket", "sftp://who:secret@host/x", "s3://b?key=secret"]
-)
+    "url",
+    [
+        "s3", "s3://", "s3:///", "s3://who:secret@bucket", "s3://who:a/secret@bucket", "sftp://who:secret@host/x",
+        "s3://b?key=secret",
+    ],
+)  # fmt: skip
 def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         Settings(spool_url=url)
