@@ -253,6 +253,7 @@ class StreamHandle(LanesHandle, Shards, TouchedHandle):
         """The first window was committed: `begun`; the task synchronizes once all its nodes do."""
         with self._write() as (session, node, task):
             node.begun = node.snapshot_done = True  # the latter may have been lost with the last commits
+            node.spoiled = None  # whatever a loader has found, another one has loaded all
             session.flush()
             to = lifecycle.phase(session, task.id)
             if task.state == TaskState.INITIALIZING and to is TaskState.SYNCHRONIZING:

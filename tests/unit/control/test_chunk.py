@@ -201,3 +201,19 @@ def test_only_files_of_the_spool_bind_a_chunk_to_it(store: Store, task_id: int) 
         for seq, place in enumerate(("/spool/", STORED))
     ]
     assert [row(store, chunk_id).spool for chunk_id in found] == ["0123456789ab", None]
+
+
+def test_what_was_found_of_a_snapshot_is_over_once_a_stream_has_begun_behind_it(store: Store, chunk_id: int) -> None:
+    """Else, each time that the target is away, it would be taken for damaged, and the source not be followed."""
+    taken = store.claim_chunk(chunk_id, "h:1:3:x")
+    assert taken is not None
+    with store.database.write() as session:
+        session.get_one(Chunk, chunk_id).path = f"{STORED}x.chunk"
+    store.chunk_failed(chunk_id, taken.chunk.epoch, ControlError("x", code="snapshot-damaged", retry=Retry.OTHER))
+    (node,) = store.nodes(1)
+    assert node.spoiled == "1 damaged"
+    store.release_owner("h:1:2")
+    handle = store.claim_node(node.id, "h:1:4:x")
+    assert handle is not None
+    handle.begin_stream()
+    assert handle.node().spoiled is None
