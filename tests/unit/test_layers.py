@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,16 @@ def test_nothing_names_this_machine() -> None:
     files = [*sources(), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md"), ROOT / "Makefile"]
     here = re.compile(r"/root/|/home/\w+/")
     assert {name(p) for p in files if here.search(p.read_text())} == set()
+
+
+def test_every_dependency_has_its_line_of_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    asked += [one for extra in project["project"]["optional-dependencies"].values() for one in extra]
+    packages = {re.split(r"[^\w-]", one)[0] for one in asked}
+    said = (ROOT / "docs" / "architecture.md").read_text().partition("## Dependencies")[2]
+    assert len(packages) > 40
+    assert {one for one in packages if not re.search(rf"(?<![\w-]){one}(?![\w-])", said)} == set()
 
 
 @pytest.mark.skipif(os.environ.get("KEYFERRY_REQUIRE_CORE") != "1", reason="the core may be plain here")
