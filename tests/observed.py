@@ -86,7 +86,7 @@ made. The data plane makes none: its work is numbers, above.
 | `client.<verb>` | a verb of a client, or of `keyferry task`, that asks for something; verbs that only look make none |
 | `scheduler.send` | messages that were due, sent |
 | `scheduler.free` | work taken from owners that are silent |
-| `ops.run` | an operation that a worker carries out: precheck, restart, release, modify, finish, verify |
+| `ops.run` | an operation that a worker carries out: precheck, restart, release, modify, finish, verify and its parts |
 | `load.chunk` | a chunk loaded |
 | `stream.follow` | a stream followed, for as long as its shift lasts; it is sent when that ends |
 

@@ -89,7 +89,7 @@ ITEMS = {
     ),
     Side.TARGET: _item(
         Side.TARGET,
-        "The target is a master that stands alone",
-        "A replica takes no writes, or loses them with its next full sync.",
+        "The target is a master that stands alone, or a cluster that is whole and at rest",
+        "A replica takes no writes, or loses them with its next full sync; a member of a cluster takes some keys only.",
     ),
 }
