@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _of_tasks() -> list[str]:
     for name, meaning in MEANING.items():
         table, _, field = name.rpartition(".")
         default = TABLES[table].model_fields[field].default
-        shown = "" if default is None else f"`{default}`"
+        shown = f"`{json.dumps(default)}`" if default not in (None, "") else ""
         at_once = "at once" if name.partition(".")[0] in LIVE else ""
         lines.append(f"| `{name}` | {shown} | {RANGES[name]} | {at_once} | {meaning} |")
     return lines
