@@ -108,7 +108,7 @@ MEANING = {
     "throttle.incremental.mb_per_s": "of the stream",
     "verify.mode": "full: a task of the service is compared by itself, once it is in sync; full+incremental: what its"
     " streams write is compared shortly after, too, a sample of it",
-    "verify.depth": "of `keyferry verify`: all of a value, its length, or that the key is there, its type, its expiry",
+    "verify.depth": "of any comparison: all of a value, its length, or that the key is there, its type, its expiry",
     "verify.depth_above_bytes": "values that take no more memory are compared whole",
     "verify.sample": "how many of the keys are compared: the same ones in each run",
     "verify.keys_per_s": "of each stream, how many of the keys that it writes are compared shortly after, at most",
