@@ -14,6 +14,7 @@ import pytest
 from typer.main import get_command
 
 from sync_tasks.cli.json_lines import blank
+from sync_tasks.cli.main import VERBS
 from sync_tasks.cli.sync_command import EXAMPLES
 from sync_tasks.cli.task_command import EXAMPLES as TASK_HELP
 from sync_tasks.cli.task_command import task
@@ -58,6 +59,11 @@ def test_the_verbs_of_tasks_in_the_docs_are_those_of_the_command() -> None:
         for verb, command in get_command(task).commands.items()  # type: ignore[attr-defined]
     }
     assert documented == there
+
+
+def test_every_command_is_in_the_docs() -> None:
+    overview = TEXT.partition("## ")[0]
+    assert {verb for verb in VERBS if f"`keyferry {verb}`" not in overview} == set()
 
 
 def test_every_json_field_of_a_task_is_documented() -> None:
