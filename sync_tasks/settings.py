@@ -115,8 +115,8 @@ class Settings(BaseSettings):
     traces_endpoint: Annotated[str, AfterValidator(_http)] | None = Field(
         None, description="OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; left out: no traces are made"
     )
-    source_password: SecretStr | None = Field(None, description="of `keyferry sync`'s source, if its URL has none")
-    target_password: SecretStr | None = Field(None, description="of its target")
+    source_password: SecretStr | None = Field(None, description="of a source, where a URL is given that has none")
+    target_password: SecretStr | None = Field(None, description="of a target, likewise")
     require_core: bool = Field(False, description="refuse to run without the compiled core")
 
     def __init__(self, **values: Any) -> None:
