@@ -48,7 +48,7 @@ sync: $(VENV)/.run  ## SOURCE=redis://.. TARGET=redis://..: keep TARGET in step 
 	elif [ -z "$$SOURCE$$TARGET" ]; then exec $(BIN)/keyferry demo; \
 	else echo "give both: make sync SOURCE=redis://host:port TARGET=redis://host:port" >&2; exit 2; fi
 
-old-servers: $(VENV)/.test  ## compiles Redis 5.0, which no wheel brings, for the tests: a minute
+old-servers: $(VENV)/.test  ## compiles Redis 3.2 and 5.0, which no wheel brings, for the tests: some minutes
 	@$(BIN)/python -m tests.old_servers
 
 lint: $(VENV)/.test  ## ruff, mypy, layers
