@@ -157,13 +157,18 @@ class Adding:
             return False
         if self.over or self._state is None or self._state.phase != CATCHING_UP or len(self._page) > self._sent:
             return not self.over
-        return self._chain.tip[2] != self._state.replid or self._may_switch()
+        long = self._is_long() and not self._is_there  # by and by, lest it is too much at once
+        return long or self._chain.tip[2] != self._state.replid or self._may_switch()
 
     def _may_switch(self) -> bool:
         """Whether the stream has come to where the last value was read, so that none has more of it than that: else
         what follows would take effect twice. A replica hides what its master has not deleted yet, and may still renew.
         """
-        return self._chain.tip[0] >= self._read and time.monotonic() >= self._sure_at
+        return self._is_there and time.monotonic() >= self._sure_at
+
+    @property
+    def _is_there(self) -> bool:
+        return self._chain.tip[0] >= self._read
 
     def step(self) -> Window | None:
         """The next window, if this step needs one; the last one is committed."""
@@ -333,7 +338,7 @@ class Adding:
         found = self._named(state.base, offset, state.db)
         if found is None:
             return self._begin(state.tries + 1)
-        last = state.phase == CATCHING_UP
+        last = state.phase == CATCHING_UP and self._is_there
         if last and self._may_switch() and (len(found) <= FEW or self._rounds >= MOST_ROUNDS):
             return self._switch(state)
         self._rounds += last

@@ -255,6 +255,25 @@ def test_a_source_that_was_replaced_is_not_waited_for() -> None:
     assert one.due()
 
 
+def test_much_that_was_named_is_put_before_the_stream_has_come_to_where_all_was_read() -> None:
+    """What others have loaded beside the stream begins so: it would else be too much at once."""
+    world = back()
+    one = world.add(world.begun(phase=CATCHING_UP, read=1000 + (50 << 20)))
+    assert not one.due()
+    for number in range(5):
+        world.write(1, b"SET", b"k%d" % number, b"1", size=5 << 20)
+        world.come()
+        assert one.due()
+        world.run(one)
+        assert not one.over, "more was read than the stream has"
+        assert one.base == world.tip[0]
+    assert world.target == world.source
+    world.write(1, b"SET", b"last", b"1", size=25 << 20)
+    world.come()
+    world.run(one)
+    assert one.over
+
+
 # --- what may be removed
 
 
