@@ -88,6 +88,7 @@ class SpecTable(TypedDict, total=False):
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"]
     sync_types: list[Literal["full", "incremental"]]  # both, or one of them
     reader: Literal["psync", "scan", "rdb"]  # how the source is read
+    scan_changes: Literal["notifications", "psync"]  # of the reader `scan`, how it follows
     reconcile_min: int  # of the reader `scan`, while it follows: all keys are compared after so many minutes
     databases: Mapping[int, int] | None  # source to target number; None: all, each to its own
     prefer_replica: bool  # read the source from a replica of it, where one is fit

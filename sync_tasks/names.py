@@ -39,6 +39,8 @@ def node_lease(node_id: int) -> str:
 
 KEY_PREFIX = b"keyferry:"
 """All keys that Keyferry writes to a user's server begin so."""
+STREAM_CHANNEL = KEY_PREFIX + b"stream"
+"""Channel on which empty messages are published at a source, so that its stream says on which database it acts."""
 
 
 def checkpoint_key(uid: str, node: int) -> bytes:

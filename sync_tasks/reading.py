@@ -33,6 +33,11 @@ def check(spec: TaskSpec, source: Endpoint) -> None:
             )
     if spec.reader == "scan":
         _scannable(spec)
+        if spec.continues and source.is_cluster:
+            raise _wrong(
+                'scan_changes = "psync" is for a source that is one server',
+                'set scan_changes = "notifications", or use reader = "psync"',
+            )
     elif spec.throttle.full.source_qps > 0:
         raise _wrong(
             f'throttle.full.source_qps is for the reader "scan": "{spec.reader}" asks the source for no keys',
@@ -53,7 +58,12 @@ def _scannable(spec: TaskSpec) -> None:
             'reader = "scan" cannot follow what it has not copied',
             'set sync_types = ["full", "incremental"] or ["full"], or use reader = "psync"',
         )
-    if spec.transform.active or spec.filter.block_commands:
+    if spec.continues and spec.transform.active:
+        raise _wrong(
+            'reader = "scan" follows by copying keys anew until all is in scope: no transform sees their commands',
+            'set sync_types = ["full"], leave it out, or use reader = "psync"',
+        )
+    if spec.listens and (spec.transform.active or spec.filter.block_commands):
         raise _wrong(
             'reader = "scan" follows by copying keys anew: it sees no commands that a transform or'
             " filter.block_commands could change",

@@ -19,10 +19,13 @@ def reversed_spec(spec: TaskSpec, name: str) -> TaskSpec:
     """
     if spec.transform.active:
         raise _impossible("what its transform has made of the source's commands cannot be turned back")
+    full = spec.throttle.full.model_copy(update={"source_qps": -1})  # it is the reader `scan` that asks
     return spec.model_copy(
         update={
             "name": f"{name}-back"[:200],
             "sync_types": ("incremental",),
+            "reader": "psync",
+            "throttle": spec.throttle.model_copy(update={"full": full}),
             "databases": _inverted(spec.databases),
             "filter": _back(spec),
         }

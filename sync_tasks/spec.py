@@ -31,6 +31,7 @@ TEN_YEARS_S = 10 * 365 * 86_400
 
 SyncType = Literal["full", "incremental"]
 Reader = Literal["psync", "scan", "rdb"]
+ScanChanges = Literal["notifications", "psync"]
 BOTH: tuple[SyncType, ...] = ("full", "incremental")
 Tag = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 DbNumber = Annotated[int, Field(ge=0, le=255)]
@@ -42,6 +43,7 @@ RANGES = {
     "conflict_mode": '"precheck-and-report" or "ignore-and-proceed"',
     "sync_types": 'a list of "full" and "incremental", or of one of them',
     "reader": '"psync", "scan" or "rdb"',
+    "scan_changes": '"notifications" or "psync"',
     "reconcile_min": "1..10080 minutes",
     "databases": "a table of source to target database, 0..255; several may go to one",
     "prefer_replica": "true or false",
@@ -89,8 +91,10 @@ MEANING = {
     " what is there is not copied, and writes are followed from the start of the task on",
     "reader": "psync: as a replica does, snapshot and stream; scan: by ordinary commands, where that is forbidden;"
     " rdb: a file. See [readers.md](readers.md)",
-    "reconcile_min": "of the reader `scan`, while it follows: so often all keys are compared, for what notifications do"
-    " not tell",
+    "scan_changes": "of the reader `scan`, how it follows: by keyspace notifications, or by the stream, which the"
+    " source's backlog must keep: no snapshot is taken",
+    "reconcile_min": "of the reader `scan`, while it follows by notifications: so often all keys are compared, for what"
+    " they do not tell",
     "databases": "which go where; left out: all, each to its own number",
     "prefer_replica": "whether snapshot and stream are read from a replica of the source, where one is fit",
     "extend_expiry_s": "so much later keys expire on the target than at the source, while the task follows",
@@ -148,6 +152,7 @@ class TaskSpec(Strict):
     conflict_mode: Literal["precheck-and-report", "ignore-and-proceed"] = "precheck-and-report"
     sync_types: Annotated[tuple[SyncType, ...], Field(min_length=1)] = BOTH
     reader: Reader = "psync"
+    scan_changes: ScanChanges = "notifications"
     reconcile_min: Annotated[StrictInt, Field(ge=1, le=10_080)] = 60
     databases: dict[DbNumber, DbNumber] | None = None
     prefer_replica: StrictBool = False
@@ -205,7 +210,12 @@ class TaskSpec(Strict):
     @property
     def listens(self) -> bool:
         """Whether it goes on by the source's keyspace notifications, and not by its stream."""
-        return self.reader == "scan" and self.follows
+        return self.reader == "scan" and self.follows and self.scan_changes == "notifications"
+
+    @property
+    def continues(self) -> bool:
+        """Whether it goes on by the source's stream, which is continued without a snapshot."""
+        return self.reader == "scan" and self.follows and self.scan_changes == "psync"
 
     @field_validator("databases")
     @classmethod

@@ -274,6 +274,7 @@ class Applier(Part):
         closing.sweep(link, former is not None, lambda: self.pause(0), None if former is None else former.extent)
         if not closing.stands(link):
             raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
+        closing.add(self.source, self.clock.extend_ms)
         window = closing.first_window(link)
         self.known.stream(closing.gen, closing.libraries())
         chain = self._chain(link, claimed, closing.gen, closing.offset)
@@ -391,10 +392,3 @@ class Applier(Part):
             link.close()
 
     furthest = checkpoint  # there is one part
-
-    def near(self, offset: int) -> bool:
-        """Whether the source has written no more than up to `offset`."""
-        try:
-            return self.source.position().offset <= offset
-        except KeyferryError:
-            return False

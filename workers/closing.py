@@ -14,10 +14,12 @@ from workers import handed
 from workers.building import built_keys
 from workers.codec.resp_cy import ReplyError
 from workers.compose import emit
+from workers.continued import loaded
 from workers.lane_script import Since
 from workers.named import library
 from workers.ports import StreamPort
 from workers.scope import Scope
+from workers.source.ask import Source
 from workers.spool.known import Known
 from workers.spool.scripts import Scripts
 from workers.spool.tables import read_tables
@@ -59,7 +61,19 @@ class Closing:
         self._uid, self._known, self._scripts = port.task.uid, known, scripts
         self.gen, self.replid, self.offset = node.gen, node.replid, node.snapshot_offset
         digest = port.task.spec.transform.digest if scope.lane is not None else ""
+        self._begins, self._adding = scope.extent, ""
         self._script = str(Since(digest, self.offset)) if digest else ""
+
+    def add(self, source: Source, extend_ms: int) -> None:
+        """Where a stream is followed since before the load, what was loaded is added. Raises what the source answers.
+
+        Args:
+            extend_ms: so much later expiries are put than the source's.
+        """
+        if self._port.task.spec.continues:
+            place = self.replid, self.offset, self._node.stream_db
+            self._adding = loaded(self._scope, source, *place, extend_ms).text
+            self._begins = Extent(databases={}).meet(self._scope.extent)
 
     def missing(self, link: TargetLink) -> list[int]:
         """Ids of chunks that the target has lost, to a failover, or may have overwritten with older values since."""
@@ -182,7 +196,8 @@ class Closing:
                 self._scripts.add(script)
         emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
         ck = checkpoint_key(self._uid, self._node.number)
-        emit(window, [b"HSET", ck, *self._scope.fields, b"adding", b""], self.offset)
+        fields = [b"extent", self._begins.text.encode(), b"turn", b"%d" % self._scope.turn]
+        emit(window, [b"HSET", ck, *fields, b"adding", self._adding.encode()], self.offset)
         if self._script:
             emit(window, [b"HSET", ck, b"script", self._script.encode()], self.offset)
         for db in [] if link.scripted else holding(link, self._scope):  # what an earlier stream was building
@@ -190,8 +205,10 @@ class Closing:
             emit(window, [b"UNLINK", *built_keys(self._uid, self._node.number)], self.offset)
         return window
 
-    def files(self) -> list[tuple[int, Path]]:
-        """Target database and file of each chunk loaded."""
+    def files(self) -> list[tuple[int, Path]] | None:
+        """Target database and file of each chunk loaded; None: they are not in scope yet."""
+        if self._adding:
+            return None
         files = [(self._scope.target(c.db), self._known.file(c.path)) for c in self._port.chunks(self.gen)]
         return [(db, path) for db, path in files if db is not None]
 
@@ -199,6 +216,6 @@ class Closing:
         """What the first window has written."""
         return Checkpoint(
             self.replid, self.offset, self._node.stream_db, self._port.epoch, nonce, self.offset, STREAMING, self.gen,
-            True, seen_db=self._node.stream_db, extent=self._scope.extent.text,
+            True, seen_db=self._node.stream_db, extent=self._begins.text, adding=self._adding,
             turn=self._scope.turn, script=self._script,
         )  # fmt: skip

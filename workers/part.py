@@ -135,6 +135,13 @@ class Part(threading.Thread):
         finally:
             link.close()
 
+    def near(self, offset: int) -> bool:
+        """Whether the source has written no more than up to `offset`."""
+        try:
+            return self.source.position().offset <= offset
+        except KeyferryError:
+            return False
+
     def close(self) -> None:
         """Its connection for questions."""
         self.source.close()

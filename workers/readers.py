@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from sync_tasks.endpoints import Endpoint
+from workers.continued import ContinuedReceiver
 from workers.notified import NotifiedReceiver
 from workers.ports import StreamPort
 from workers.read_dump import DumpReceiver
@@ -23,6 +24,8 @@ def receiver_of(port: StreamPort, target: Endpoint) -> Callable[..., Receiver]:
     """What reads the source."""
     if port.task.spec.listens:
         return partial(NotifiedReceiver, target=target)
+    if port.task.spec.continues:
+        return ContinuedReceiver
     return {"rdb": DumpReceiver, "scan": ScanReceiver}.get(port.task.spec.reader, Receiver)
 
 
@@ -32,6 +35,6 @@ def sources_of(port: StreamPort, source: Endpoint) -> Sources:
         told = Told()
         made = ClusterFollowed if source.slots else Followed
         return Sources(lambda: made(source, told))
-    if port.task.spec.reader != "psync":
+    if port.task.spec.reader != "psync" and not port.task.spec.continues:
         return Sources(lambda: Still(source, port.node))
     return Sources(lambda: Source(source))

@@ -66,11 +66,11 @@ class ScanReceiver(Unstreamed):
 
     def _plan(self, source: Survey) -> None:
         scope = Scope(self.port.task.databases, self.port.task.spec.filter, self._slots)
+        codes = self._codes(source)
         run, spaces = source.spaces()
         mine = {db: keys for db, keys in spaces.items() if scope.target(db) is not None and keys}
         version = next((found for db in mine if (found := source.version(db)) is not None), NO_VERSION)
-        codes = source.codes()
-        place = Full(self._id(run), OFFSET)
+        place, begins = self._place(run)
         gen = self._new_generation(place, None)
         directory = self.snapshots / f"gen-{gen}"
         directory.mkdir(parents=True, exist_ok=True)
@@ -83,10 +83,19 @@ class ScanReceiver(Unstreamed):
         publisher = self._publisher_of(gen, written=False)
         for one in self._ranges(source, run, mine, directory):
             publisher.put(one if self.stored is None else replace(one, path=self.stored.recorded(Path(one.path))))
-        self._known.begin(OFFSET, 0)
-        self.log.reset(place.replid, OFFSET)
+        self._known.begin(place.offset, begins)
+        self.log.reset(place.replid, place.offset)
+        self.port.progress({"stream_db": begins})
         publisher.end(partial(self.port.end_snapshot, gen, sum(mine.values()), None))
         self._publisher = publisher
+
+    def _codes(self, source: Survey) -> list[bytes]:
+        """Of its function libraries; nothing else was read of it before."""
+        return source.codes()
+
+    def _place(self, run: str) -> tuple[Full, int]:
+        """Where what follows begins, and the database there."""
+        return Full(self._id(run), OFFSET), 0
 
     def _id(self, run: str) -> str:
         """Stands in the place of a replication id, of what this owner reads of a process."""

@@ -49,6 +49,7 @@ class Facts:
     copied: int = 0  # bytes that its last snapshot made it copy
     saved: bool = True  # its last snapshot to disk succeeded
     written_per_s: float = 0.0  # bytes that it receives in a second, a moment ago
+    keeps_backlog: bool = False  # of its stream
     persistent: bool = False  # its data are in persistent memory
     settings: Mapping[str, str] = field(default_factory=dict)  # CONFIG GET of ASKED, as far as it lets the user
 
@@ -103,6 +104,7 @@ def gather(client: Redis, endpoint: Endpoint) -> Facts:
         copied=int(given.get("rdb_last_cow_size", 0)),
         saved=given.get("rdb_last_bgsave_status", "ok") == "ok",
         written_per_s=float(given.get("instantaneous_input_kbps", 0)) * 1024,
+        keeps_backlog=int(given.get("repl_backlog_active", 0)) == 1,
         persistent=any("pmem" in name.lower() for name in given),
         settings=settings,
     )

@@ -18,6 +18,8 @@ SCANNING = ("+info", "+time", "+select", "+scan", "+randomkey", "+dump", "+pttl"
 LISTENING = ("+psubscribe", "+exists", "+memory|usage", "+config|get", "resetchannels", "&__keyevent@*__:*",
              "&__keyspace@*__:*")  # fmt: skip
 """What it needs besides, to follow it by its notifications. Without CONFIG GET nobody can see whether there are any."""
+CONTINUING = ("+publish", "resetchannels", "&keyferry:*")
+"""What it needs to follow it by its stream, besides what any task does (SOURCE)."""
 OF_CLUSTER = ("+asking", "+cluster|nodes", "+cluster|slots", "+cluster|countkeysinslot", "+cluster|getkeysinslot")
 """What it needs besides, of a cluster, on each node."""
 CLUSTER = {Side.SOURCE: ("+cluster", "+eval"), Side.TARGET: ("+cluster",)}

@@ -20,6 +20,8 @@ OF_REPLICAS = frozenset((
     "replica", "replica-buffer", "backlog", "replication-timeout", "fork-headroom", "script-replication", "append-only",
 ))  # fmt: skip
 """Ids of items about what a source does for its replicas."""
+OF_SNAPSHOTS = frozenset(("fork-headroom",))
+"""Of those, about its snapshots alone."""
 
 Pause = Callable[[float], None]
 """Sleeps some seconds; may raise to give up."""
@@ -115,11 +117,15 @@ def _late(scene: Scene, item: Item, within_s: float) -> KeyferryError:
 
 
 def _means_nothing(item: Item, scene: Scene) -> bool:
+    if scene.spec.continues:
+        return item.id in OF_SNAPSHOTS
     return scene.spec.reader == "scan" and item.id in OF_REPLICAS
 
 
 def _unasked(item: Item, scene: Scene) -> Result:
     if _means_nothing(item, scene):
+        if scene.spec.continues:
+            return Result(item.id, Finding.SKIPPED, "the source is read by SCAN, and makes no snapshot")
         return Result(item.id, Finding.SKIPPED, "the source is read by SCAN, and has no replica in us")
     if scene.source.is_dump and Side.SOURCE in item.needs:
         return Result(item.id, Finding.SKIPPED, "the source is a file: there is no server to ask")

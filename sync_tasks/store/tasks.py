@@ -153,6 +153,12 @@ def set_spec(session: Session, task: Task, spec: TaskSpec) -> None:
             hint="restart the task with another, or make another task",
             code="reader",
         )
+    if spec.scan_changes != rows.spec_of(task).scan_changes and extents.begun(session, task):
+        raise UsageError(
+            "scan_changes cannot change once copying has begun",
+            hint="restart the task with another, or make another task",
+            code="reader",
+        )
     if spec.sync_types != rows.spec_of(task).sync_types:
         if extents.begun(session, task):
             raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sync_tasks.errors import Side
 from sync_tasks.notifications import ENOUGH, enough
-from sync_tasks.precheck.facts import refusal
+from sync_tasks.precheck.facts import Facts, refusal
 from sync_tasks.precheck.item import Answer, Item, passed, skipped
 from sync_tasks.precheck.scene import Scene
 
@@ -21,10 +21,16 @@ def _ask(scene: Scene) -> Answer:
     if not enough(flags):
         raise refusal(
             Side.SOURCE, f'{source.endpoint.address()} does not tell of every key: {NAME} is "{flags}"',
-            f"CONFIG SET {NAME} {ENOUGH} there; it costs the source some of its time for each write",
+            f"CONFIG SET {NAME} {ENOUGH} there; it costs the source some of its time for each write{_instead(source)}",
             "notifications-off",
         )  # fmt: skip
-    return passed(f'{NAME} is "{flags}"')
+    return passed(f'{NAME} is "{flags}"{_instead(source)}')
+
+
+def _instead(source: Facts) -> str:
+    """What would be exact, where the source keeps its stream."""
+    kept = source.keeps_backlog and source.role == "master" and not source.cluster
+    return '. It keeps a backlog: scan_changes = "psync" would follow it exactly, without a snapshot' if kept else ""
 
 
 ITEM = Item(

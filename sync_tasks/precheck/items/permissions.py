@@ -12,7 +12,7 @@ from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import CredentialsRefused, KeyferryError, Side, SourceError
 from sync_tasks.lanes import tags
 from sync_tasks.precheck.facts import located
-from sync_tasks.precheck.grants import LISTENING, OF_CLUSTER, SCANNING
+from sync_tasks.precheck.grants import CONTINUING, LISTENING, OF_CLUSTER, SCANNING
 from sync_tasks.precheck.item import Answer, Item, passed
 from sync_tasks.precheck.scene import Scene
 from sync_tasks.slots import members, read
@@ -44,6 +44,8 @@ FOLLOWING: tuple[tuple[bytes, ...], ...] = (
 )
 
 
+CONTINUED: tuple[tuple[bytes, ...], ...] = ((b"PUBLISH", names.STREAM_CHANNEL, b""),)
+"""What it says besides to a source whose stream is continued without a snapshot."""
 READING: tuple[tuple[bytes, ...], ...] = (
     (b"INFO", b"server"),
     (b"TIME",),
@@ -72,13 +74,27 @@ OF_SLOTS: tuple[tuple[bytes, ...], ...] = (
 
 
 def _source(scene: Scene) -> Answer:
+    if scene.spec.continues:
+        return scene.ask(Side.SOURCE, partial(may_continue, scene.source))
     if scene.spec.reader == "scan":
         return scene.ask(Side.SOURCE, partial(may_read, scene.source, listens=scene.spec.listens))
     return scene.ask(Side.SOURCE, partial(may_follow, scene.source))
 
 
-def may_follow(endpoint: Endpoint, client: Any) -> Answer:
-    """By ACL DRYRUN, where the server has it and lets the user ask it; some providers have taken PSYNC away."""
+def may_continue(endpoint: Endpoint, client: Any) -> Answer:
+    """Whether the user may read by SCAN, and follow the stream."""
+    may_read(endpoint, client)
+    return may_follow(endpoint, client, CONTINUED, " ".join(("", *CONTINUING)))
+
+
+def may_follow(
+    endpoint: Endpoint, client: Any, more: tuple[tuple[bytes, ...], ...] = (), grants: str = ""
+) -> Answer:
+    """By ACL DRYRUN, where the server has it and lets the user ask it; some providers have taken PSYNC away.
+
+    Args:
+        more: that the task says besides, by what grants.
+    """
     from redis import RedisError
 
     known = _described(client)
@@ -92,15 +108,16 @@ def may_follow(endpoint: Endpoint, client: Any) -> Answer:
         _may_read_at_once(endpoint, client)
     try:
         user = client.execute_command("ACL", "WHOAMI")
-        answers = [client.execute_command("ACL", "DRYRUN", user, *command) for command in FOLLOWING]
+        answers = [client.execute_command("ACL", "DRYRUN", user, *command) for command in (*FOLLOWING, *more)]
     except RedisError:
         return passed("PSYNC is there; whether the user may call it shows when it does")
-    for command, answer in zip(FOLLOWING, answers, strict=True):
+    for command, answer in zip((*FOLLOWING, *more), answers, strict=True):
         if answer not in (b"OK", "OK", True):
             raise CredentialsRefused(
                 f"{endpoint.address()}: the user may not run {command[0].decode()}",
                 side=Side.SOURCE,
-                hint="grant +psync +replconf and the reading commands on all keys: `keyferry task check` shows how",
+                hint=f"grant +psync +replconf{grants} and the reading commands on all keys: `keyferry task check` shows"
+                " how",
             )
     return passed("the user may replicate")
 

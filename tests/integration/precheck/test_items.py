@@ -11,6 +11,7 @@ import pytest
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side, TargetError
 from sync_tasks.precheck.facts import Facts
+from sync_tasks.precheck.grants import CONTINUING, LATER, SOURCE
 from sync_tasks.precheck.item import Answer
 from sync_tasks.precheck.items import ITEMS, item_of, value_types
 from sync_tasks.precheck.run import ask
@@ -275,6 +276,32 @@ def test_replica_buffer_and_backlog(pair: tuple[Server, Server]) -> None:
     name, value = small.repair.removeprefix("CONFIG SET ").removesuffix(" there").split(" ", 1)
     client.config_set(name, value.strip('"'))
     assert said("replica-buffer", source, target) == "passed"
+
+
+def test_a_stream_that_is_had_of_the_backlog_alone(pair: tuple[Server, Server], server: StartServer) -> None:
+    source, target = pair
+    spec = {"reader": "scan", "scan_changes": "psync"}
+    refused = one("backlog", source, target, spec=spec)
+    assert refused.finding == "failed"
+    source.client().config_set("notify-keyspace-events", "KEA")
+    assert "psync" not in one("notifications", source, target, spec={"reader": "scan"}).found
+    assert 'scan_changes = "notifications"' in refused.repair
+    replica = server("redis-7.0", config={"replicaof": f"127.0.0.1 {source.port}"})
+    until(lambda: source.client().info("replication")["repl_backlog_active"], "it keeps one", 20)
+    assert said("backlog", source, target, spec=spec) == "passed"
+    assert "name its master" in one("backlog", replica, target, spec=spec).repair
+    assert said("fork-headroom", source, target, spec=spec) == "skipped"
+    assert 'scan_changes = "psync"' in one("notifications", source, target, spec={"reader": "scan"}).found
+    assert said("source-permissions", source, target, spec=spec) == "passed"
+    client = source.client()
+    words = (*SOURCE, *CONTINUING, LATER)
+    client.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">p", "%R~*", "%R~", "+acl", *words)
+    user = source.url().replace("redis://", "redis://reader:p@")
+    assert said("source-permissions", user, target, spec=spec) == "passed"
+    client.execute_command("ACL", "SETUSER", "reader", "-publish")
+    found = one("source-permissions", user, target, spec=spec)
+    assert "may not run PUBLISH" in found.found
+    assert "+publish" in found.repair
 
 
 def test_replication_timeout(pair: tuple[Server, Server]) -> None:

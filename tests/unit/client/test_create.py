@@ -45,6 +45,7 @@ def test_as_dict_is_json_with_the_names_of_the_settings_file(client: Client) -> 
         "databases": {"0": 3},
         "extend_expiry_s": 600,
         "reconcile_min": 60,
+        "scan_changes": "notifications",
         "filter": {"allow_prefixes": [], "block_prefixes": [], "block_commands": [], "db": {}},
         "retry": {"connection_min": 720, "other_min": 10},
         "throttle": {

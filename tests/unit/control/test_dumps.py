@@ -169,6 +169,21 @@ def test_who_follows_by_notifications_sees_no_commands() -> None:
     assert not TaskSpec(reader="scan", sync_types=("full",)).listens
 
 
+def test_who_follows_by_the_stream_sees_commands() -> None:
+    for given in (TaskSpec(reader="scan", scan_changes="psync"),
+                  TaskSpec(reader="scan", scan_changes="psync", filter={"block_commands": ["INCR"]})):  # fmt: skip
+        reading.check(given, parse_server("redis://h"))
+        assert given.continues
+        assert not given.listens
+    lua = {"lua": "function transform(db, argv) return argv end"}
+    with pytest.raises(UsageError, match="no transform"):
+        reading.check(TaskSpec(reader="scan", scan_changes="psync", transform=lua), parse_server("redis://h"))
+    with pytest.raises(UsageError, match="a source that is one server"):
+        reading.check(TaskSpec(reader="scan", scan_changes="psync"), parse_server("redis+cluster://h:1"))
+    assert not TaskSpec(reader="scan", scan_changes="psync", sync_types=("full",)).continues
+    assert not TaskSpec(scan_changes="psync").continues
+
+
 def test_what_goes_together(file: Path) -> None:
     for source in (parse(str(file)), parse_server("redis://h")):
         reading.check(reading.usual(source), source)

@@ -29,6 +29,7 @@ OF_TASKS = {
     "conflict_mode": "integration/precheck/test_items.py::test_target_empty",
     "sync_types": "scenarios/sync_types/test_sync_types.py::test_incremental_alone",
     "reader": "scenarios/scan_reader/test_scan_reader.py::test_what_is_not_granted_is_named",
+    "scan_changes": "scenarios/scan_streamed/test_scan_streamed.py::test_every_write_takes_effect_once",
     "reconcile_min": "unit/protocol/test_notified.py::test_all_keys_are_compared_again_and_again",
     "databases": "scenarios/full/test_databases.py::test_each_database_arrives_where_it_is_sent",
     "prefer_replica": "scenarios/replica_source/test_prefer_replica.py"

@@ -148,6 +148,17 @@ def test_throttles_and_class_are_heard_at_the_next_beat(store: Store, task_id: i
     assert store.events(task_id)[-1].text == "instance_class"
 
 
+def test_how_a_source_is_read_cannot_change_once_copying_has_begun(store: Store, task_id: int) -> None:
+    store.modify(task_id, TaskSpec(reader="scan"))
+    handle = store.claim_node(1, "h:1:2:x")
+    assert handle is not None
+    handle.begin_snapshot("r", 1, 0, None, None)
+    for changes in ({"scan_changes": "psync"}, {"reader": "psync"}):
+        with pytest.raises(UsageError, match="cannot change once copying has begun") as caught:
+            store.modify(task_id, TaskSpec.model_validate({"reader": "scan", **changes}))
+        assert caught.value.code == "reader"
+
+
 def test_loaders_share_what_the_task_may(store: Store, task_id: int) -> None:
     handle = store.claim_node(1, "h:1:2:x")
     assert handle is not None

@@ -84,6 +84,8 @@ def test_the_way_back_has_the_settings_turned_round() -> None:
     assert back.filter.db == {"7": KeyFilter(allow_prefixes=["a:"], block_prefixes=["keyferry:"])}
     assert back.extend_expiry_s == 30
     assert TaskSpec.model_validate(back.model_dump()) == back
+    scanned = reversed_spec(TaskSpec(reader="scan", throttle={"full": {"source_qps": 5}}), "orders")
+    assert (scanned.reader, scanned.throttle.full.source_qps) == ("psync", -1)
 
 
 @pytest.mark.parametrize("spec", [TaskSpec(databases={0: 1, 2: 1}), TaskSpec(transform=LUA)])

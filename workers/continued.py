@@ -1,0 +1,122 @@
+"""A source that is read by SCAN, while its stream is followed without a snapshot (DESIGN 7).
+
+The stream is continued from where the source stands (`workers.source.backlog`), and only then are keys read. So when
+all ranges are loaded, each key that the stream does not name since is on the target as at the source. That is what an
+addition beside the stream (`workers.adding`) comes to at the end of its walk, and as such it goes on: the first
+checkpoint says that nothing is in scope so far, and that all of it is added. What the stream has named is put once
+more, and in one moment all is in scope. From there on it is a stream as any.
+
+A snapshot is never taken: what the source offers instead of its stream is declined, and its keys are read anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_tasks.errors import ControlError, is_away
+from sync_tasks.point import Point
+from workers.added import CATCHING_UP, Addition, digest
+from workers.scan import ScanReceiver
+from workers.scope import Scope
+from workers.source import backlog
+from workers.source.ask import Source
+from workers.source.psync import Full, ReplicaLink
+from workers.source.survey import Survey
+from workers.spool.damage import is_outdated
+
+MOST_TRIES = 10
+"""Function libraries that change all the time are taken as they were last."""
+
+
+class ContinuedReceiver(ScanReceiver):
+    """Arguments as of `Receiver`."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self._counted = False
+        self._point: Point | None = None
+
+    def _follow(self) -> None:
+        self._await_publisher()
+        self._mend_log()
+        node = self.port.node()
+        if not self._goes_on(node):
+            if self.alone.is_set():
+                raise self._too_late()
+            self._ask_target_first(node)
+            self._known.fold(self.log)
+            self._bring()
+        endpoint = self.place.choose(self.log.end)
+        if not backlog.keeps(backlog.replication(endpoint), self.log.replid, self.log.end):
+            self._decline()
+        link = ReplicaLink(endpoint)
+        try:
+            self._resume(link)
+            self.connected = True
+            self._has_room()
+            self.port.healed("source")
+            self._stream(link)
+        finally:
+            self.connected = False
+            link.close()
+
+    def _decline(self) -> None:
+        """Go on where the target is, if that has come further; else all is read anew. Raises ConnectionLost."""
+        self._gone = (self.log.replid, self.log.end)
+        self._skip_ahead(self._checkpoint())
+        raise backlog.declined()
+
+    def _take(self, link: ReplicaLink, answer: Full) -> None:
+        raise backlog.declined()
+
+    def _bring(self) -> None:
+        self._counted = False
+        super()._bring()
+
+    def _codes(self, source: Survey) -> list[bytes]:
+        """As they are at the place where the stream begins: its commands on them come on top."""
+        codes = source.codes()
+        for _ in range(MOST_TRIES):
+            self._point = backlog.begin(self.place.choose(None))
+            before, codes = codes, source.codes()
+            if codes == before:
+                break
+        return codes
+
+    def _place(self, run: str) -> tuple[Full, int]:
+        assert self._point is not None
+        return Full(self._point.replid, self._point.offset), self._point.db
+
+    def _acknowledge(self, link: ReplicaLink) -> bool:
+        due = super()._acknowledge(link)
+        if due and not self._counted:
+            try:
+                self._look()
+            except ControlError as error:
+                if not is_away(error):
+                    raise
+        return due
+
+    def _look(self) -> None:
+        """Whether ranges are to be read anew; and how many keys it were, once all are loaded."""
+        node = self.port.node()
+        if not node.begun and is_outdated(self.snapshots / f"gen-{node.gen}"):
+            self.place.leave.set()
+        elif node.snapshot_done:
+            self._counted = self._count(node)
+
+
+def loaded(scope: Scope, source: Source, replid: str, offset: int, db: int, extend_ms: int) -> Addition:
+    """All ranges are loaded: what is to be put once more, of what the stream has named meanwhile.
+
+    Args:
+        scope: of all that there will be.
+        source: is asked where it stands by now: what was read may have effects of all up to there.
+        replid, offset, db: where the stream begins.
+    Raises what the source answers.
+    """
+    now = source.position()
+    same = replid if now.replid == replid else ""  # another server's word: all is added anew, by a walk
+    return Addition(
+        digest(scope.extent), offset, db, same, extend_ms, read=now.offset, phase=CATCHING_UP, again=True
+    )  # fmt: skip
