@@ -114,6 +114,7 @@ OF_INSTALLATIONS = {
     "token": "unit/client/test_accounts.py::test_tokens_end_and_are_of_one_account",
     "spool_dir": f"{SETTINGS}::test_the_spool_and_the_host_have_places_of_their_own",
     "spool_shared": "unit/cli/test_service.py::test_a_worker_reads_the_common_queues_and_those_of_its_spool",
+    "spool_encrypt": "scenarios/sealed_spool/test_sealed_spool.py::test_nothing_is_read_on_disk",
     "spool_url": "scenarios/object_store/test_object_store.py::test_the_store_goes_away_and_an_object_decays",
     "host": f"{SETTINGS}::test_the_spool_and_the_host_have_places_of_their_own",
     "stream_shift_s": "scenarios/shifts/test_shifts.py::test_every_write_takes_effect_once",
