@@ -78,15 +78,19 @@ def read(text: str, asked: Address, side: Side) -> list[Shard]:
         asked: whom; a node does not always know its own address.
 
     Raises:
-        ConnectionLost: some slot is served by nobody.
+        ConnectionLost: some slot is served by nobody; or the node has lost most of the masters, so that another one may
+            have its place, or theirs, and it does not know: it answers nothing of keys then.
     """
     masters: list[tuple[str, Address, Ranges, tuple[int, ...]]] = []
     replicas: dict[str, list[Address]] = {}
     named: dict[str, list[str]] = {}
+    voters = lost = 0
     for line in text.splitlines():
         name, where, flags, master, *rest = line.split()
         rest = rest[4:]
         known = flags.split(",")
+        if "master" in known and any(not part.startswith("[") for part in rest):
+            voters, lost = voters + 1, lost + ("fail" in known or "fail?" in known)
         if "noaddr" in known or "handshake" in known or "fail" in known:
             continue
         address = _address(where, asked, "myself" in known)
@@ -102,6 +106,13 @@ def read(text: str, asked: Address, side: Side) -> list[Shard]:
             side=side,
             code="cluster-down",
             hint="see CLUSTER INFO there; bring its failed masters back, or give their slots to others",
+        )
+    if voters - lost <= voters // 2:
+        raise ConnectionLost(
+            f"{asked[0]}:{asked[1]} has lost {lost} of {voters} masters of its cluster, and cannot say who serves what",
+            side=side,
+            code="cluster-down",
+            hint="see CLUSTER INFO there; bring its masters back, or the network between them",
         )
     found = [
         Shard(slots, where, tuple(replicas.get(name, ())), name, moving, frozenset((name, *named.get(name, ()))))

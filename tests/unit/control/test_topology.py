@@ -43,6 +43,23 @@ def test_slots_that_nobody_serves_are_an_error_that_is_tried_again() -> None:
         read(f"{A} 127.0.0.1:7000@17000 myself,master - 0 0 1 connected {every_other}\n", ("h", 7000), Side.SOURCE)
 
 
+def losing(*masters: str) -> str:
+    """The cluster as a node sees it that does not hear from some masters."""
+    lines = WHOLE.splitlines()
+    return "\n".join(line.replace(" master ", " master,fail? ") if line.startswith(masters) else line for line in lines)
+
+
+def test_a_node_that_has_lost_most_masters_does_not_say_who_serves_what() -> None:
+    """It is cut off: the others may have given its place to a replica, of whose writes it does not know."""
+    assert len(read(losing(B, "f" * 40), ("h", 1), Side.SOURCE)) == 3
+    with pytest.raises(ConnectionLost, match=r"^h:1 has lost 2 of 3 masters of its cluster") as caught:
+        read(losing(B, C), ("h", 1), Side.SOURCE)
+    assert caught.value.code == "cluster-down"
+    two = f"{A} h:1@2 myself,master - 0 0 1 connected 0-9999\n{B} h:3@4 master,fail? - 0 0 2 connected 10000-16383\n"
+    with pytest.raises(ConnectionLost, match=r"^h:1 has lost 1 of 2"):
+        read(two, ("h", 1), Side.SOURCE)
+
+
 def shard(name: str, first: int, last: int, *replicas: str) -> Shard:
     return Shard(((first, last),), ("h", 1), (), name, members=frozenset((name, *replicas)))
 

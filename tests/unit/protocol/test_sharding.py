@@ -23,6 +23,7 @@ class World:
     def __init__(self) -> None:
         self.task = SimpleNamespace(spec=TaskSpec())
         self.flags, self.mark, self.written = "myself,master", "", 100
+        self.other = "master"
         self.serves: Ranges = ((0, 9999),)
         self.row: Ranges | None = self.serves
         self.asked: list[Ranges] = []
@@ -38,7 +39,8 @@ class World:
     def cluster(self) -> str:
         mine = " ".join(f"{first}-{last}" for first, last in self.serves)
         rest = " ".join(f"{a}-{b}" for a, b in ranges(set(range(16384)) - members(self.serves) - self.unserved))
-        return f"a h:1@2 {self.flags} - 0 0 1 connected {mine} {self.mark}\nb h:3@4 master - 0 0 2 connected {rest}\n"
+        first = f"a h:1@2 {self.flags} - 0 0 1 connected {mine} {self.mark}\n"
+        return f"{first}b h:3@4 {self.other} - 0 0 2 connected {rest}\n"
 
     def offset(self) -> int:
         return self.written
@@ -224,6 +226,21 @@ def test_a_stream_whose_source_cannot_be_asked_does_not_stand(world: World) -> N
     slots.unsure()
     slots.stand(50)
     assert world.said == [50, None]
+
+
+def test_a_master_that_is_cut_off_from_the_others_makes_nothing_sure(world: World) -> None:
+    """A replica of it may be its successor, and be written to."""
+    slots = world.slots()
+    slots.look(100)
+    world.other = "master,fail?"
+    with pytest.raises(ConnectionLost):
+        slots.look(100)
+    assert not slots.steady
+    slots.stand(100)
+    assert world.said == [None]
+    world.other = "master"
+    slots.look(100)
+    assert slots.steady
 
 
 def test_slots_that_nobody_serves_open_a_retry_window_that_names_them(world: World) -> None:
