@@ -46,6 +46,7 @@ from workers.target.expiries import Expiries
 from workers.target.windows import Chain, Window
 from workers.wanted import Wanted
 
+PHASES = (SCANNING, SWEEPING, CATCHING_UP)
 SCANNED = 1000
 """Keys that one SCAN is asked for."""
 BATCH = 500
@@ -136,6 +137,7 @@ class Adding:
             self._sure_at = time.monotonic() + SKEW_S  # what it hid before is not known any more
         if self._state is not None and self._state.extend_ms != rewriter.clock.extend_ms:
             self._state = replace(self._state, extend_ms=MIXED)
+        self._first = self._state  # of this connection
 
     def _go_on(self, earlier: Adding, lost: bool) -> None:
         """The last window of an earlier connection is on the target, or was `lost`; all before it are there."""
@@ -186,6 +188,15 @@ class Adding:
         if self._is_long() or self._state.phase == CATCHING_UP:
             return self._catch_up(self._state)
         return self._scan(self._state) if self._state.phase == SCANNING else self._sweep(self._state)
+
+    @property
+    def went_on(self) -> bool:
+        """Whether the source has answered in this connection, and the target has, more than was there at its beginning:
+        what stood in the way then does not any more."""
+        first, now = self._first, self._said
+        if first is None or now is None:
+            return now is not None and now.keys > 0
+        return now.keys > first.keys or PHASES.index(now.phase) > PHASES.index(first.phase)
 
     def _is_long(self) -> bool:
         return self._chain.tip[0] - self.base > ROUND_BYTES

@@ -255,8 +255,9 @@ class Pump:
         assert self.adding is not None
         if self.adding.over:
             raise Added
-        window = self.adding.step()
-        if window is not None:
+        if isinstance(self.adding, Adding) and self.adding.went_on:
+            self.applier.answered()  # it may go on for longer than a retry window
+        if (window := self.adding.step()) is not None:
             self._push(window)
 
     def _settle_now(self) -> bool:
@@ -274,8 +275,7 @@ class Pump:
         if self.chain.flying:
             return
         self._settled_last = True
-        window = self.settler.step()
-        if window is not None:
+        if (window := self.settler.step()) is not None:
             self.chain.push(window)
 
     def _fill(self, now: float) -> None:
