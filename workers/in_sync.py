@@ -34,10 +34,11 @@ class InSync:
         self._near = 0 if source.compares else NEAR_BYTES
         self.sample: int | None = None
         self._was = False  # when it was last asked
+        self._missed: tuple[int, float] | None = None  # an offset that the target has yet to reach, and since when
 
     def forget(self) -> None:
         """Nothing is known of it any more."""
-        self.sample, self._was = None, False
+        self.sample, self._was, self._missed = None, False, None
 
     def ask(self, applied: Callable[[], Progress], received: Callable[[], int | None], *, connected: bool) -> None:
         """In sync: the target has all that the source had written when asked, and nothing of that is held.
@@ -61,14 +62,28 @@ class InSync:
         while (progress := applied()).streaming and self._slots.steady and time.monotonic() < until:
             reached, settled = progress.reached, progress.settled_at
             if reached is not None and reached >= offset and settled is not None and settled >= offset:
-                self._was = True
+                self._was, self._missed = True, None
                 return
             time.sleep(STEP_S)
         # The last bytes may just have come, and with writers that go on there always are some.
         reached, settled = progress.reached or 0, progress.settled_at
         near = offset - reached <= self._near and now_ms() - (progress.oldest_ms or now_ms()) < LATE_MS
+        near = near and not self._is_late(offset, reached)
         done = near and settled is not None and settled >= min(offset, reached)
         self._was = self._was and done and (received() or 0) >= offset and self._slots.steady
+
+    def _is_late(self, offset: int, reached: int) -> bool:
+        """Whether the target has not reached for too long what the source had: it may not have been read of the log
+        yet, by a stream that is throttled, or waits for the target.
+
+        Args:
+            offset: of the source, which was not reached just now.
+            reached: by the target.
+        """
+        now = time.monotonic()
+        if self._missed is None or reached >= self._missed[0]:
+            self._missed = offset, now
+        return now - self._missed[1] >= LATE_MS / 1000
 
     def holds(self, progress: Progress, *, connected: bool) -> bool:
         """What the last question found, if it is still so: a target may have fallen back since, a link be cut."""

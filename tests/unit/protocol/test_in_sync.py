@@ -60,6 +60,27 @@ def test_a_write_that_a_target_does_not_answer_is_missing_though_it_is_a_small_o
     assert not asked(990, 990, oldest_ms=now_ms() - 10_000)
 
 
+@pytest.mark.parametrize(
+    ("behind", "steps", "said"), [(10, 0, False), (200, 10, False), (15, 10, True)],
+    ids=["it stands still", "it falls behind by more than that", "it has all soon"],
+)
+def test_what_is_not_read_of_the_log_is_missing_though_it_is_little(
+    monkeypatch: pytest.MonkeyPatch, behind: int, steps: int, said: bool
+) -> None:
+    """A stream that is throttled, say, has nothing in flight, and does not know when what comes next was received."""
+    monkeypatch.setattr(in_sync, "LATE_MS", 150)
+    at = [1000]
+    found, progress = made(offset=lambda: at[0]), Progress(streaming=True, settled_at=1 << 62)
+    heard: list[bool] = []
+    for _ in range(12):
+        progress.reached = at[0] - behind
+        found.ask(lambda: progress, lambda: at[0], connected=True)
+        heard.append(found.holds(progress, connected=True))
+        at[0] += steps
+    assert heard[0]
+    assert heard[-1] is said
+
+
 def test_parts_of_a_target_come_further_while_it_is_waited_for_them() -> None:
     """With a writer that never rests, none has all that the source has written when it is asked."""
     found, tells = made(), iter([990, 995, 1005])
