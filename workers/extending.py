@@ -9,7 +9,7 @@ from sync_tasks import slots as hash_slots
 from sync_tasks.extent import Extent
 from sync_tasks.views import TaskView
 from workers import handed
-from workers.added import Former
+from workers.added import Addition, Former
 from workers.adding import Adding
 from workers.clock import Clock
 from workers.compose import emit
@@ -148,11 +148,12 @@ class Extending:
         return self._left
 
     def _unfinished(self, found: Checkpoint) -> set[int]:
-        """Slots that the node holds and is not to carry, and that its stream has never acted on."""
+        """Slots that the node holds and is not to carry, of which an addition may have put keys that its stream never
+        acted on: those of the whole slot; or some, of names or databases that are being added, in whichever slot."""
         shard, mine, lane = self._port.node().shard, self._scope.slots, self._scope.lane
         if shard is None or mine is None:
             return set()
-        acted = self._before(found).acts_on
+        acted = () if Addition.parse(found.adding) is not None else self._before(found).acts_on
         held = hash_slots.members(shard.holds if lane is None else hash_slots.meet(shard.holds, lane.slots) or ())
         return held.difference(*map(hash_slots.members, (shard.slots, mine, acted)))
 

@@ -13,6 +13,7 @@ import pytest
 
 from sync_tasks.errors import ConnectionLost, Side
 from sync_tasks.extent import Extent
+from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.names import checkpoint_key
 from sync_tasks.slots import ALL, Ranges, members, ranges, slot, written
 from sync_tasks.views import ShardView
@@ -20,7 +21,7 @@ from tests.servers import Server
 from tests.unit.protocol.conftest import NODE, REPLID, UID, Port, endpoint, until
 from tests.unit.protocol.test_adding import Changing
 from workers import handed
-from workers.added import Addition, digest
+from workers.added import CATCHING_UP, Addition, digest
 from workers.adding import Adding
 from workers.apply import Applier
 from workers.leaving import Leaving
@@ -225,6 +226,45 @@ def test_a_slot_that_leaves_while_it_is_being_added_leaves_no_key(
         assert until(lambda: bool(said) and slotted.is_whole() and slotted.committed()), owner.error
         assert said[0] == (LEFT, False), "it is let go behind that"
         assert client.mget("moved", "{moved}foreign", "stays") == [None, b"1", b"2"]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at once", "after a lost connection"])
+def test_a_slot_that_leaves_while_names_are_being_added_leaves_none_of_these(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """The stream acts on its other keys. What the source deleted of those that were being added nobody else knows."""
+    said: list[tuple[Ranges, bool]] = []
+    names = ("new:{moved}", "{moved}foreign", "new:stays", "stays")
+    with slotted.target.client() as client:
+        slotted.filter = FilterSpec(block_prefixes=["new:"])
+        begin(slotted)
+        slotted.do(0, [b"SET", b"new:{moved}", b"1"], [b"SET", b"new:stays", b"1"])
+        client.set("{moved}foreign", 1)
+        monkeypatch.setattr(Adding, "_may_switch", lambda _: False)
+        slotted.filter = FilterSpec()
+        owner = slotted.carry(ALL)
+        assert until(lambda: f'"{CATCHING_UP}"'.encode() in slotted.checkpoint().get(b"adding", b"")), owner.error
+        slotted.do(0, [b"DEL", b"moved"], [b"DEL", b"{moved}too"], [b"DEL", b"new:{moved}"])
+        assert until(lambda: slotted.committed() and not client.exists("moved")), owner.error
+        slotted.stop()
+        assert client.exists("new:{moved}")
+        assert not slotted.is_whole()
+        monkeypatch.undo()
+        monkeypatch.setattr(Port, "holds", lambda _, slots: said.append((slots, bool(client.exists("new:{moved}")))))
+        slotted.held = ALL
+        if again:
+            step = Leaving.step
+
+            def broken(one: Leaving) -> Window | None:
+                monkeypatch.setattr(Leaving, "step", step)
+                raise ConnectionLost("cut", side=Side.TARGET)
+
+            monkeypatch.setattr(Leaving, "step", broken)
+        owner = slotted.carry(LEFT)
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(lambda: bool(said) and slotted.is_whole() and slotted.committed()), owner.error
+        assert said[0] == (LEFT, False), "it is let go behind that"
+        assert client.mget(*names) == [None, b"1", b"1", b"2"]
 
 
 def test_keys_of_a_slot_that_another_stream_acts_on_stay(slotted: Slotted) -> None:
