@@ -8,6 +8,7 @@ store has.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import threading
 from collections.abc import Callable
@@ -114,7 +115,7 @@ class Stored:
         kept = self._find(path)
         if kept is not None and is_intact(kept):
             return kept
-        directory = path.parent / FETCHED
+        directory = path.parent / f"{FETCHED}-{secrets.token_hex(4)}"  # several threads of a job may ask
         try:
             return self._keep(self.fetch(recorded, directory, None, lambda: None), path)
         except StoreAway:
@@ -144,7 +145,10 @@ class Stored:
             if is_sealed(path):
                 data = piece(reading(), 0, data)
             kept = path.with_name(f"{path.name.removesuffix('.chunk')}{KEYS}.{crc32(data):08x}.chunk")
-            kept.write_bytes(data)
+            # Another thread may be reading the same: whole or not at all.
+            part = path.with_name(f"{secrets.token_hex(4)}.part")
+            part.write_bytes(data)
+            part.replace(kept)
         except OSError as e:
             raise disk_error(e) from e
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def test_whoever_has_no_keys_makes_them_of_what_the_store_has(stored: Stored, tm
     again = stored.keys(recorded)
     assert is_intact(again)
     assert key_hashes(again, SEED) == key_hashes(Path(chunk.path), SEED)
-    assert not list(stored.spool.rglob("fetched"))
+    assert not list(stored.spool.rglob("fetched*"))
 
 
 @pytest.mark.parametrize("how", ["missing", "flipped", "short"])
@@ -135,6 +136,47 @@ def test_what_was_damaged_on_its_way_is_fetched_again(
     path = stored.fetch(recorded, tmp_path / "here", chunk.size, lambda: None)
     assert path.read_bytes() == Path(chunk.path).read_bytes()
     assert times == [2]
+
+
+def test_several_threads_make_keys_at_once(
+    store: ObjectStore, stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those do that each bring a part of a snapshot to a cluster."""
+    recorded = [stored.take(Path(chunk.path)) for chunk in written(stored, chunks=2)]
+    other = Stored(store, tmp_path / "other")
+    first, second = threading.Event(), threading.Event()
+    get = store.get
+
+    def slow(name: str, file: Path, size: int | None = None) -> bool:
+        found = get(name, file, size)
+        if "000000" in name:
+            first.set()
+            assert second.wait(10), "the other one is done"
+        return found
+
+    monkeypatch.setattr(store, "get", slow)
+    made: list[Path] = []
+    thread = threading.Thread(target=lambda: made.append(other.keys(recorded[0])))
+    thread.start()
+    assert first.wait(10)
+    made.append(other.keys(recorded[1]))
+    second.set()
+    thread.join(10)
+    assert [count_keys(path) for path in made] == [len(RECORDS)] * 2
+    assert {len(key_hashes(path, SEED)) for path in made} == {len(RECORDS) * 16}
+    for path in made:
+        assert {one.name for one in path.parent.iterdir()} == {one.name for one in made}
+
+
+def test_keys_that_somebody_reads_are_not_written_over(stored: Stored) -> None:
+    """What was cut meanwhile would seem to be gone from the source."""
+    (chunk,) = written(stored)
+    stored.take(Path(chunk.path))
+    kept = stored.keys(stored.recorded(Path(chunk.path)))
+    with kept.open("rb") as file:
+        stored.take(Path(chunk.path))
+        assert os.fstat(file.fileno()).st_ino != kept.stat().st_ino
+        assert file.read() == kept.read_bytes()
 
 
 def test_a_worker_that_was_told_of_no_store_says_so(tmp_path: Path) -> None:
