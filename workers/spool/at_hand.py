@@ -57,7 +57,10 @@ def to_be_read(stored: Stored | None, port: ChunkPort) -> Iterator[Callable[[Pat
 
 @contextmanager
 def _desk(stored: Stored | None, port: ChunkPort) -> Iterator[tuple[Stored, Path]]:
-    """A directory for one attempt; what a killed one has left of this chunk goes, the rest with the run."""
+    """A directory for one attempt; what a killed one has left of this chunk goes, the rest with the run.
+
+    Not that of a later attempt: this one may have been asleep, and would have that one find a damaged snapshot.
+    """
     recorded = port.chunk.path
     if stored is None:
         raise no_store(recorded)
@@ -66,7 +69,8 @@ def _desk(stored: Stored | None, port: ChunkPort) -> Iterator[tuple[Stored, Path
     directory = place / f"{port.chunk.id}-{port.chunk.epoch}" / here.parent.name
     try:
         for old in place.glob(f"{port.chunk.id}-*"):
-            shutil.rmtree(old, ignore_errors=True)
+            if int(old.name.partition("-")[2]) < port.chunk.epoch:
+                shutil.rmtree(old, ignore_errors=True)
         directory.mkdir(parents=True)
     except OSError as e:
         raise disk_error(e) from e

@@ -1,0 +1,68 @@
+"""A chunk of the object store is on a loader's own disk for as long as it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sync_tasks.objects import ObjectStore
+from sync_tasks.states import ChunkState
+from sync_tasks.views import ChunkView
+from tests.unit.codec.rdb import record
+from workers.spool.at_hand import at_hand
+from workers.spool.chunks import ChunkWriter, Closed
+from workers.spool.stored import Stored
+from workers.spool.tables import read_tables, write_tables
+
+RUN = "0123456789abcdef"
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    return Stored(ObjectStore(f"file://{tmp_path}/store"), tmp_path / "spool")
+
+
+@pytest.fixture
+def view(stored: Stored) -> ChunkView:
+    """A chunk that lies in the store, as its row names it."""
+    found: list[Closed] = []
+    writer = ChunkWriter(stored.spool / RUN / "0" / "gen-1", found.append)
+    write_tables(writer.directory, 11, [], [])
+    writer.add(0, 0, record(b"a", 0, b"x"), 1)
+    writer.close_all(0)
+    (one,) = found
+    stored.put_tables(writer.directory)
+    recorded = stored.take(Path(one.path))
+    return ChunkView(7, 1, 1, 1, 0, 0, 0, False, recorded, 1, one.size, ChunkState.RUNNING, 0, 1)  # fmt: skip
+
+
+def port(view: ChunkView, epoch: int = 1) -> Any:
+    return SimpleNamespace(
+        task=SimpleNamespace(uid=RUN), chunk=replace(view, epoch=epoch), renew=lambda _: None
+    )  # fmt: skip
+
+
+def test_it_is_there_with_its_tables_and_goes_again(stored: Stored, view: ChunkView) -> None:
+    one = port(view)
+    with at_hand(stored, one):
+        path = Path(one.chunk.path)
+        assert path.stat().st_size == view.bytes
+        assert read_tables(path.parent)[0] == 11
+    assert not path.exists()
+    assert not list((stored.spool / RUN / "fetched").iterdir())
+
+
+def test_an_attempt_that_wakes_up_late_leaves_the_next_one_what_it_reads(stored: Stored, view: ChunkView) -> None:
+    dead, late, next_one = port(view, 1), port(view, 2), port(view, 3)
+    left = stored.spool / RUN / "fetched" / f"{dead.chunk.id}-{dead.chunk.epoch}"
+    left.mkdir(parents=True)
+    with at_hand(stored, next_one):
+        assert not left.exists()
+        with at_hand(stored, late):
+            assert Path(late.chunk.path).exists()
+        assert Path(next_one.chunk.path).exists()
+        assert read_tables(Path(next_one.chunk.path).parent)[0] == 11
