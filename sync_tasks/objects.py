@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class ObjectStore:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        self.mark = blake2b(self.url.encode(), digest_size=4).hexdigest()  # says which place it is, and not where
         self._opened: tuple[int, Any, str] | None = None  # by which process
 
     def put(self, file: Path, name: str) -> None:

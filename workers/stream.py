@@ -11,6 +11,7 @@ from typing import Any
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ControlError, KeyferryError, is_away
+from sync_tasks.states import ChunkState
 from sync_tasks.throttle import stream_limits
 from sync_tasks.views import Orders
 from workers import ending, relaning, ways_back
@@ -187,6 +188,7 @@ class StreamJob:
             if self.directory.exists():
                 shutil.rmtree(self.directory)
             self.port.moved_in()
+        self._heed_place()
         self.log = Log(self.directory / "log", self.port.epoch)
         self.known = Known(self.directory / "known", self.port.task.uid, self.port.epoch, self.stored)
         self.pruning = Pruning(self.log, self.known)
@@ -212,6 +214,15 @@ class StreamJob:
         self.receiver.start()
         self.watch = Watch(self._source, self.target, self.receiver, self._sources, lambda at: self.applier.moved(at))
         self.watch.start()
+
+    def _heed_place(self) -> None:
+        """Of another store than ours nobody is told any more: if chunks wait there, a new snapshot comes into ours."""
+        stored, gen = self.stored, self.node.gen
+        if stored is None or self.node.begun:
+            return
+        waits = [c.path for c in self.port.chunks(gen) if c.state in (ChunkState.READY, ChunkState.RUNNING)]
+        if any(map(stored.is_elsewhere, waits)):
+            heed(self.directory, gen, f"{gen} damaged")
 
     def _applier(self) -> Applier | Lanes:
         made: Applier | Lanes

@@ -45,8 +45,12 @@ class Stored:
         self._kept: dict[Path, dict[str, Path]] = {}  # by directory: name of a chunk's file to that of its keys
 
     def recorded(self, path: Path) -> str:
-        """How the row of a chunk names the file that the store has instead of one here."""
-        return STORED + path.relative_to(self.spool).as_posix()
+        """How the row of a chunk names the file that the store has instead of one here, and which store that is."""
+        return f"{STORED}{self.store.mark}/{path.relative_to(self.spool).as_posix()}"
+
+    def is_elsewhere(self, recorded: str) -> bool:
+        """Whether a row names a file of another object store than this one."""
+        return recorded.startswith(STORED) and not recorded.startswith(f"{STORED}{self.store.mark}/")
 
     def here(self, recorded: str) -> Path:
         """Where the file that a row names would lie here."""
@@ -75,8 +79,10 @@ class Stored:
         Args:
             size: its bytes; None: whatever it has.
             check: called now and then; what it raises ends it.
-        Raises ControlError: the store has another file, or none; StoreAway, SpoolFull.
+        Raises ControlError: the store has another file, or none, or it lies in another store; StoreAway, SpoolFull.
         """
+        if self.is_elsewhere(recorded):
+            raise no_store(recorded)  # not missing: no other snapshot is to be taken for a worker that was told wrongly
         path = directory / Path(recorded).name
         what = "is missing"
         for _ in range(2):
@@ -96,7 +102,10 @@ class Stored:
         )
 
     def fetch_tables(self, recorded: str, directory: Path) -> None:
-        """What must be known of a chunk's snapshot to load it. It is looked at by whoever reads it, also if missing."""
+        """What must be known of a chunk's snapshot to load it. It is looked at by whoever reads it, also if missing.
+        Raises as `fetch`."""
+        if self.is_elsewhere(recorded):
+            raise no_store(recorded)
         self._get(f"{_name(recorded).rpartition('/')[0]}/{TABLES}", directory / TABLES, None)
 
     def _get(self, name: str, path: Path, size: int | None) -> bool:
@@ -157,7 +166,7 @@ class Stored:
 
 
 def _name(recorded: str) -> str:
-    return recorded.removeprefix(STORED)
+    return recorded.removeprefix(STORED).partition("/")[2]
 
 
 def _keys_of(path: Path) -> bytes:
@@ -174,7 +183,7 @@ def _keys_of(path: Path) -> bytes:
 def no_store(recorded: str) -> ControlError:
     """Whoever is to read that chunk does not know where."""
     return ControlError(
-        f"{_name(recorded)} lies in an object store, and this worker was told of none",
+        f"{_name(recorded)} lies in an object store, and this worker was told of another one, or of none",
         code="spool-store",
         hint="give every worker the same spool_url (KEYFERRY_SPOOL_URL)",
         retry=Retry.OTHER,

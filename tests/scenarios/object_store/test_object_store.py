@@ -20,6 +20,7 @@ from tests.servers import StartServer
 from tests.slow import DAWDLING, RAW, bulk, slowed
 from tests.traffic import Traffic
 from tests.waiting import until
+from workers.spool.stored import Stored
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_the_store_goes_away_and_an_object_decays(
                 assert all(row["path"].startswith(STORED) for row in rows)
                 assert chunks_on_disk(s) == [], "what is there needs no room here"
                 waits = next(row for row in reversed(rows) if row["state"] == "ready")
-                flip(store, waits["path"].removeprefix(STORED))
+                flip(store, str(Stored(store, Path()).here(waits["path"])))
                 until(lambda: here.rows("node")[0]["gen"] == 2, "another snapshot")
             until(lambda: client.progress(task).in_sync, "in sync")
         until(lambda: at_the_end(client, task, source), "the end")

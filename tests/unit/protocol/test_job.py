@@ -13,13 +13,16 @@ import pytest
 
 from sync_tasks.errors import Fenced, Side
 from sync_tasks.names import checkpoint_key
-from sync_tasks.views import LoadState, NodeView, Orders
+from sync_tasks.objects import ObjectStore
+from sync_tasks.states import ChunkState
+from sync_tasks.views import ChunkView, LoadState, NodeView, Orders
 from tests.servers import Server, start
 from tests.unit.protocol.conftest import TASK, UID, Port, endpoint, until
 from tests.unit.protocol.faulty import NEW, Receiving
 from workers import beat
 from workers.spool import log as log_module
 from workers.spool.log import HEADER
+from workers.spool.stored import Stored
 from workers.stream import StreamJob
 
 SHIFT_S = 0.5
@@ -66,10 +69,12 @@ class Job:
     """A stream job in a thread."""
 
     def __init__(
-        self, port: Leased, source: Server, target: Server, directory: Path, shift_s: float = float("inf")
+        self, port: Leased, source: Server, target: Server, directory: Path, shift_s: float = float("inf"),
+        stored: Stored | None = None,
     ) -> None:
         self.port = port
-        self.job = StreamJob(port, endpoint(source, Side.SOURCE), endpoint(target), directory, 0, shift_s)
+        ends = endpoint(source, Side.SOURCE), endpoint(target)
+        self.job = StreamJob(port, *ends, directory, 0, shift_s, stored=stored)
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -205,3 +210,26 @@ def test_a_log_with_a_hole_is_fetched_again(
             assert client.info("stats")["sync_full"] == 1
         finally:
             job.stop()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_load_from_an_object_store_that_was_given_up_begins_anew(
+    target: Server, empty: Server, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    """With `spool_url` changed in mid-load no worker is told any more of the store where its chunks are."""
+    port = Loading(NEW)
+    job = Job(port, empty, target, tmp_path)
+    assert until(lambda: port.view.snapshot_done), job.error
+    job.stop()
+    port.orders, port.epoch = Orders(), 3
+    former, now = ObjectStore(f"file://{tmp_path}/former"), ObjectStore(f"file://{tmp_path}/now")
+    path = Stored(now if same else former, tmp_path).recorded(tmp_path / UID / "0" / "gen-1" / "000000.chunk")
+    waits = ChunkView(1, 1, 1, 1, 0, 0, 0, False, path, 1, 1, ChunkState.READY, 0, 1)
+    monkeypatch.setattr(port, "chunks", lambda gen, every=False: [waits] if gen == 1 else [])
+    job = Job(port, empty, target, tmp_path, stored=Stored(now, tmp_path))
+    try:
+        assert until(lambda: hasattr(job.job, "receiver") and job.job.receiver.connected), job.error
+        time.sleep(0.3 if same else 0)
+        assert until(lambda: port.view.gen == (1 if same else 2)), port.failures
+    finally:
+        job.stop()

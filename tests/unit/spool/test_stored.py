@@ -61,7 +61,7 @@ def test_the_keys_stay_here_and_say_what_the_file_would(stored: Stored) -> None:
     (chunk,) = written(stored)
     path = Path(chunk.path)
     recorded = stored.take(path)
-    assert recorded == f"{STORED}{RUN}/0/gen-1/{path.name}"
+    assert recorded == f"{STORED}{stored.store.mark}/{RUN}/0/gen-1/{path.name}"
     kept = stored.keys(recorded)
     assert kept != path
     assert is_intact(kept)
@@ -102,7 +102,7 @@ def test_whoever_has_no_keys_makes_them_of_what_the_store_has(stored: Stored, tm
 def test_a_damaged_object_is_named(store: ObjectStore, stored: Stored, tmp_path: Path, how: str) -> None:
     (chunk,) = written(stored)
     recorded = stored.take(Path(chunk.path))
-    there = tmp_path / "store" / recorded.removeprefix(STORED)
+    there = tmp_path / "store" / stored.here(recorded).relative_to(stored.spool)
     if how == "missing":
         there.unlink()
     elif how == "flipped":
@@ -180,9 +180,26 @@ def test_keys_that_somebody_reads_are_not_written_over(stored: Stored) -> None:
 
 
 def test_a_worker_that_was_told_of_no_store_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ControlError, match="told of none") as caught:
-        Known(tmp_path / "known", RUN, 1).file(f"{STORED}{RUN}/0/gen-1/000000.chunk")
+    with pytest.raises(ControlError, match="told of another one, or of none") as caught:
+        Known(tmp_path / "known", RUN, 1).file(f"{STORED}01234567/{RUN}/0/gen-1/000000.chunk")
     assert "KEYFERRY_SPOOL_URL" in caught.value.hint
+
+
+def test_a_worker_that_was_told_of_another_store_spoils_no_snapshot(stored: Stored, tmp_path: Path) -> None:
+    """To it the file seems to be missing; another snapshot would be as well."""
+    (chunk,) = written(stored)
+    recorded = stored.take(Path(chunk.path))
+    other = Stored(ObjectStore(f"file://{tmp_path}/wrong"), tmp_path / "other")
+    for ask in (
+        lambda: other.fetch(recorded, tmp_path / "here", chunk.size, lambda: None),
+        lambda: other.fetch_tables(recorded, tmp_path / "here"),
+        lambda: other.keys(recorded),
+    ):
+        with pytest.raises(ControlError, match="another one") as caught:
+            ask()
+        assert (caught.value.code, caught.value.retry) == ("spool-store", Retry.OTHER)
+    assert Stored(ObjectStore(f"file://{tmp_path}/wrong"), stored.spool).keys(recorded).exists(), "what is here is here"
+    assert Stored(ObjectStore(f"{stored.store.url}/"), tmp_path / "same").keys(recorded).exists()
 
 
 class Recorder:
