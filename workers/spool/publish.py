@@ -41,7 +41,7 @@ class Publisher:
         self._record, self._waiting, self._stopping = record, waiting, stopping
         self._pool = ThreadPoolExecutor(1, "publisher")
         self.error: BaseException | None = None  # nothing more is recorded
-        self._go = threading.Event()
+        self._go, self._held = threading.Event(), held
         if held:
             self._pool.submit(self._go.wait)
 
@@ -51,7 +51,7 @@ class Publisher:
         if self._uploads is None:
             self._pool.submit(self._do, partial(self._publish, chunk))
         else:
-            upload = self._uploads.begin(chunk, lambda: self.error is not None or self._stopping())
+            upload = self._uploads.begin(chunk, partial(self._enough, self._uploads))
             self._pool.submit(self._do, partial(self._publish_uploaded, self._uploads, upload))
 
     def end(self, last: Callable[[], None]) -> None:
@@ -85,6 +85,12 @@ class Publisher:
             step()
         except BaseException as error:  # noqa: BLE001 - raised where the next chunk is put
             self.error = error
+
+    def _enough(self, uploads: Uploads) -> bool:
+        """Asked now and then while there is no room for one more. Of what is held nobody else says what keeps it."""
+        if self._held and (trouble := uploads.trouble) is not None:
+            self._waiting(trouble)
+        return self.error is not None or self._stopping()
 
     def _publish(self, chunk: Closed) -> None:
         if self._written:

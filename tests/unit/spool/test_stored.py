@@ -321,6 +321,27 @@ def test_nothing_is_recorded_before_the_end_of_what_is_held(stored: Stored) -> N
     assert len(recorded) == 3
 
 
+def test_of_what_is_held_it_is_said_too_why_no_more_is_taken(
+    stored: Stored, made: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a file that is larger than what may wait here would wait for a store that is away, and nobody would know."""
+    made.away.set()
+    chunks = written(stored, chunks=3)
+    monkeypatch.setattr(uploads_module, "HELD_BYTES", chunks[0].size)
+    never = threading.Event().is_set
+    publisher = Publisher(made.recorded.append, made.say, never, uploads=made.uploads, held=True)
+    thread = threading.Thread(target=lambda: [publisher.put(chunk) for chunk in chunks])
+    thread.start()
+    until(lambda: made.said)
+    assert isinstance(made.said[0], StoreAway)
+    assert made.recorded == []
+    made.away.clear()
+    thread.join(10)
+    publisher.end(lambda: None)
+    publisher.wait()
+    assert len(made.recorded) == 3
+
+
 def test_snapshots_that_are_loaded_go_and_later_ones_stay(store: ObjectStore, stored: Stored) -> None:
     for gen in (1, 2, 3):
         for chunk in written(stored, gen):
