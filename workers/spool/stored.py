@@ -8,6 +8,7 @@ store has.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import threading
@@ -111,6 +112,7 @@ class Stored:
     def _get(self, name: str, path: Path, size: int | None) -> bool:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _make_private(path)
         except OSError as e:
             raise disk_error(e) from e
         return self.store.get(name, path, size)
@@ -156,6 +158,7 @@ class Stored:
             kept = path.with_name(f"{path.name.removesuffix('.chunk')}{KEYS}.{crc32(data):08x}.chunk")
             # Another thread may be reading the same: whole or not at all.
             part = path.with_name(f"{secrets.token_hex(4)}.part")
+            _make_private(part)
             part.write_bytes(data)
             part.replace(kept)
         except OSError as e:
@@ -167,6 +170,11 @@ class Stored:
 
 def _name(recorded: str) -> str:
     return recorded.removeprefix(STORED).partition("/")[2]
+
+
+def _make_private(path: Path) -> None:
+    """Make it, as the chunk files of a spool are: whoever fills it leaves it so."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def _keys_of(path: Path) -> bytes:

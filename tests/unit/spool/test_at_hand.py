@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,3 +67,18 @@ def test_an_attempt_that_wakes_up_late_leaves_the_next_one_what_it_reads(stored:
             assert Path(late.chunk.path).exists()
         assert Path(next_one.chunk.path).exists()
         assert read_tables(Path(next_one.chunk.path).parent)[0] == 11
+
+
+def test_only_the_worker_may_read_what_it_has_here(stored: Stored, view: ChunkView) -> None:
+    before = os.umask(0o022)
+    try:
+        one = port(view)
+        other = Stored(stored.store, stored.spool.parent / "other")
+        kept = other.keys(view.path)
+        with at_hand(stored, one):
+            path = Path(one.chunk.path)
+            modes = {file.name: file.stat().st_mode & 0o777 for file in (kept, path, *path.parent.iterdir())}
+            assert len(modes) == 3
+            assert set(modes.values()) == {0o600}, modes
+    finally:
+        os.umask(before)
