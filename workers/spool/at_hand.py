@@ -13,6 +13,9 @@ from workers.ports import ChunkPort
 from workers.spool.files import disk_error
 from workers.spool.stored import FETCHED, Stored, no_store
 
+LATE_ATTEMPTS = 5
+"""At a chunk, some seconds: so long a store may be behind with what it was given before another snapshot is taken."""
+
 
 @contextmanager
 def at_hand(stored: Stored | None, port: ChunkPort) -> Iterator[None]:
@@ -28,8 +31,8 @@ def at_hand(stored: Stored | None, port: ChunkPort) -> Iterator[None]:
         return
     with _desk(stored, port) as (there, directory):
         with Beat(lambda: port.renew(0), patient=True) as beat:
-            there.fetch_tables(recorded, directory)
-            path = there.fetch(recorded, directory, port.chunk.bytes, beat.check)
+            there.fetch_tables(recorded, directory, late=_is_late(port))
+            path = there.fetch(recorded, directory, port.chunk.bytes, beat.check, late=_is_late(port))
         port.chunk = replace(port.chunk, path=str(path))
         yield
 
@@ -43,7 +46,8 @@ def to_be_read(stored: Stored | None, port: ChunkPort) -> Iterator[Callable[[Pat
         yield str
         return
     with _desk(stored, port) as (there, directory):
-        there.fetch_tables(recorded, directory)
+        with Beat(lambda: port.renew(0), patient=True):
+            there.fetch_tables(recorded, directory, late=_is_late(port))
         port.chunk = replace(port.chunk, path=str(directory / Path(recorded).name))
         place = there.here(recorded).parent
 
@@ -53,6 +57,10 @@ def to_be_read(stored: Stored | None, port: ChunkPort) -> Iterator[Callable[[Pat
             return there.recorded(place / path.name)
 
         yield keep
+
+
+def _is_late(port: ChunkPort) -> bool:
+    return port.chunk.attempts < LATE_ATTEMPTS
 
 
 @contextmanager

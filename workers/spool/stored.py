@@ -74,12 +74,15 @@ class Stored:
         """Put there what loaders must know of a snapshot. Raises StoreAway, ControlError."""
         self.put(directory / TABLES)
 
-    def fetch(self, recorded: str, directory: Path, size: int | None, check: Callable[[], None]) -> Path:
+    def fetch(
+        self, recorded: str, directory: Path, size: int | None, check: Callable[[], None], *, late: bool = False
+    ) -> Path:
         """A chunk's file, as it was written, in a directory here. What came otherwise is fetched once more.
 
         Args:
             size: its bytes; None: whatever it has.
             check: called now and then; what it raises ends it.
+            late: a file that is missing may only be late: StoreAway.
         Raises ControlError: the store has another file, or none, or it lies in another store; StoreAway, SpoolFull.
         """
         if self.is_elsewhere(recorded):
@@ -95,6 +98,8 @@ class Stored:
                 what = f"has {size_of(path)} bytes, not {size}"
             else:
                 return path
+        if late and what == "is missing":
+            raise _late(_name(recorded))
         raise ControlError(
             f"the snapshot in the object store is damaged: {_name(recorded)} {what}",
             code="snapshot-damaged",
@@ -102,12 +107,14 @@ class Stored:
             retry=Retry.OTHER,
         )
 
-    def fetch_tables(self, recorded: str, directory: Path) -> None:
+    def fetch_tables(self, recorded: str, directory: Path, *, late: bool = False) -> None:
         """What must be known of a chunk's snapshot to load it. It is looked at by whoever reads it, also if missing.
         Raises as `fetch`."""
         if self.is_elsewhere(recorded):
             raise no_store(recorded)
-        self._get(f"{_name(recorded).rpartition('/')[0]}/{TABLES}", directory / TABLES, None)
+        name = f"{_name(recorded).rpartition('/')[0]}/{TABLES}"
+        if not self._get(name, directory / TABLES, None) and late:
+            raise _late(name)
 
     def _get(self, name: str, path: Path, size: int | None) -> bool:
         try:
@@ -170,6 +177,10 @@ class Stored:
 
 def _name(recorded: str) -> str:
     return recorded.removeprefix(STORED).partition("/")[2]
+
+
+def _late(name: str) -> StoreAway:
+    return StoreAway(f"the object store of the spool does not show {name} yet", hint="it is asked for again by itself")
 
 
 def _make_private(path: Path) -> None:

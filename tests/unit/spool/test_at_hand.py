@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from sync_tasks.errors import ControlError, StoreAway
 from sync_tasks.objects import ObjectStore
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
 from tests.unit.codec.rdb import record
-from workers.spool.at_hand import at_hand
+from workers.spool.at_hand import LATE_ATTEMPTS, at_hand, to_be_read
 from workers.spool.chunks import ChunkWriter, Closed
 from workers.spool.stored import Stored
 from workers.spool.tables import read_tables, write_tables
@@ -82,3 +83,28 @@ def test_only_the_worker_may_read_what_it_has_here(stored: Stored, view: ChunkVi
             assert set(modes.values()) == {0o600}, modes
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize("what", ["chunk", "tables"])
+def test_what_a_store_does_not_show_yet_is_asked_for_again_before_it_is_taken_for_lost(
+    stored: Stored, view: ChunkView, tmp_path: Path, what: str
+) -> None:
+    (place,) = {path.parent for path in (tmp_path / "store").rglob("*.json")}
+    (hidden,) = place.glob("*.chunk") if what == "chunk" else place.glob("*.json")
+    later = hidden.rename(tmp_path / "later")
+    early, last = port(view), port(replace(view, attempts=LATE_ATTEMPTS))
+    with pytest.raises(StoreAway, match="yet"), at_hand(stored, early):
+        pass
+    with pytest.raises(ControlError) as caught, at_hand(stored, last):
+        read_tables(Path(last.chunk.path).parent)
+    assert caught.value.code == "snapshot-damaged"
+    later.rename(hidden)
+    with at_hand(stored, early):
+        assert Path(early.chunk.path).exists()
+
+
+def test_so_does_one_who_reads_a_range(stored: Stored, view: ChunkView, tmp_path: Path) -> None:
+    (tables,) = (tmp_path / "store").rglob("*.json")
+    tables.unlink()
+    with pytest.raises(StoreAway, match="yet"), to_be_read(stored, port(view)):
+        pass
