@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretBytes, SecretStr
 
+from sync_tasks import broker_url
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.secrets import SecretBox
 from sync_tasks.settings import Settings
@@ -39,6 +41,7 @@ class Redactor:
         given = [value for value in values if isinstance(value, str) and "://" in value]
         urls = [one for value in given for one in (value, *value.split(";"))]
         found = [*(part for key in keys for part in key.split()), *filter(None, map(_password, urls))]
+        found += _of_sentinels(settings.broker_url)
         return cls([*found, *map(unquote, found)])
 
     def __repr__(self) -> str:
@@ -63,6 +66,15 @@ class Redactor:
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         return _NAMED.sub(rf"\1{HIDDEN}", _USER.sub(f"{HIDDEN}@", text))
+
+
+def _of_sentinels(url: str | None) -> list[str]:
+    """In a file that the broker's URL names: older versions of redis-py describe clients in errors by all they have."""
+    path = None if url is None else broker_url.read(url).sentinel_password_file
+    try:
+        return [] if path is None else [Path(path).read_text(encoding="utf-8").partition("\n")[0]]
+    except (OSError, UnicodeDecodeError):
+        return []  # whoever opens a connection says what is wrong with it
 
 
 def _password(url: str) -> str:

@@ -132,6 +132,16 @@ def test_passwords_of_the_settings_are_known(tmp_path: Path) -> None:
     assert hide({"n": 1, "x": None, "t": True, "f": 0.5}) == {"n": 1, "x": None, "t": True, "f": 0.5}
 
 
+def test_the_password_of_sentinels_is_hidden_whole(tmp_path: Path) -> None:
+    """As older versions of redis-py show it when no master is found."""
+    (tmp_path / "password").write_text("one&of-the-sentinels\n")
+    settings = Settings(broker_url=f"redis+sentinel://a:1/m?sentinel_password_file={tmp_path / 'password'}")
+    said = "No master found for 'm' : <Redis(<Connection(username=x,password=one&of-the-sentinels,port=1)>)> - Error"
+    assert "of-the-sentinels" not in Redactor.of(settings).text(said)
+    (tmp_path / "password").unlink()
+    Redactor.of(settings)
+
+
 def test_lines_for_people_need_no_structlog() -> None:
     """It takes a tenth of a second to import: the foreground command would wait for it."""
     code = (
