@@ -52,7 +52,7 @@ def checkpoint_key(uid: str, node: int) -> bytes:
 
 
 def token_key(uid: str, node: int, nonce: str) -> bytes:
-    """Hash of the chain of windows (DESIGN 4), named anew by each claim: field n is set by window n."""
+    """Hash of the chain of windows, named anew by each claim: field n is set by window n."""
     return b"keyferry:%s:%d:tok:%s" % (uid.encode(), node, nonce.encode())
 
 

@@ -1,4 +1,4 @@
-"""Databases or keys are added to a stream that goes on: they are copied beside it, then they are in scope (DESIGN 6).
+"""Databases or keys are added to a stream that goes on: they are copied beside it, then they are in scope.
 
     scan      the source is walked over; keys that are added are put on the target in windows of our own
     sweep     what we had brought there earlier, and the source has not any more, goes

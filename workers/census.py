@@ -1,4 +1,4 @@
-"""The list of the keys that were brought to the target, made anew from the source where it was lost (DESIGN 8).
+"""The list of the keys that were brought to the target, made anew from the source where it was lost.
 
 A host with a spool of its own that takes a stream over has no such list, nor has one whose disk has lost it. What the
 target has at some offset is what the source had there: keys that were there all through a walk over the source, which

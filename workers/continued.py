@@ -1,4 +1,4 @@
-"""A source that is read by SCAN, while its stream is followed without a snapshot (DESIGN 7).
+"""A source that is read by SCAN, while its stream is followed without a snapshot.
 
 The stream is continued from where the source stands (`workers.source.backlog`), and only then are keys read. So when
 all ranges are loaded, each key that the stream does not name since is on the target as at the source. That is what an

@@ -1,4 +1,4 @@
-"""Loading one chunk: records become commands, pipelined in fenced batches (DESIGN 4).
+"""Loading one chunk: records become commands, pipelined in fenced batches.
 
     WATCH closed tok   PEXPIREAT closed <far>   HSETNX tok <attempt>:<n-1> 0
     MULTI  <batch>  HSET tok <attempt>:<n> 1  HDEL tok <attempt>:<n-1>  EXEC

@@ -1,4 +1,4 @@
-"""A source that is read by SCAN, and then followed by its keyspace notifications (DESIGN 7).
+"""A source that is read by SCAN, and then followed by its keyspace notifications.
 
 A key that was told is read once more, and what it is by then is written into a log of our own: a RESTORE, or a DEL.
 From there on all is as with a source's stream: the applier, its checkpoint and fences, filters, conversions. What is

@@ -1,4 +1,4 @@
-"""Keys that the target may not have right are copied anew from the source, at one offset of its stream (DESIGN 6).
+"""Keys that the target may not have right are copied anew from the source, at one offset of its stream.
 
 A command that the target refuses at run time (WRONGTYPE) is committed with the rest of its window, so it is never sent
 again. Whoever reads the refusal, or takes over and cannot prove that there was none to read, doubts every key that the

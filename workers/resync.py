@@ -1,4 +1,4 @@
-"""A full sync in place (DESIGN 8): when one is needed, what stands against it, and how the target is told.
+"""A full sync in place: when one is needed, what stands against it, and how the target is told.
 
 It is begun by a claim that puts `loading` and the snapshot's number into the checkpoint: all windows of the stream so
 far answer nil from then on, and whoever takes over finds that the target is being loaded, until the first window behind

@@ -1,4 +1,4 @@
-"""A source that is read by SCAN and DUMP (DESIGN 7): its databases are cut into ranges, which load workers read."""
+"""A source that is read by SCAN and DUMP: its databases are cut into ranges, which load workers read."""
 
 from __future__ import annotations
 

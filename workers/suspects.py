@@ -1,4 +1,4 @@
-"""Suspects: keys that the target has expired by itself, while the source renewed them (DESIGN 5).
+"""Suspects: keys that the target has expired by itself, while the source renewed them.
 
 On the target a key lives for `extend_expiry_s` longer than at the source. If the link is down, nothing of ours runs, or
 the target stands still for longer than that, a renewal comes too late. The commands in between name every such key.

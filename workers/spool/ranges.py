@@ -1,4 +1,4 @@
-"""Ranges of cursors by which a database is walked, side by side (DESIGN 7).
+"""Ranges of cursors by which a database is walked, side by side.
 
 SCAN counts its cursor in reversed bits: it changes the high ones first. So all cursors with the same `bits` low ones
 follow each other, and a walk that begins at the first of them, and ends at the first that is not, sees the keys of the

@@ -1,4 +1,4 @@
-"""Claims: how an owner of a stream takes over, and where it goes on (DESIGN 4).
+"""Claims: how an owner of a stream takes over, and where it goes on.
 
 The checkpoint is a hash on the target, written in the same transaction as each window.
 """

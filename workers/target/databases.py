@@ -19,7 +19,7 @@ def holding(link: TargetLink, scope: Scope) -> list[int]:
 
 
 class Databases:
-    """Those whose SELECT was answered on one connection (DESIGN 4).
+    """Those whose SELECT was answered on one connection.
 
     Args:
         link: the connection, in `home`.

@@ -1,4 +1,4 @@
-"""The chain of windows: each is one write, and commits only if its predecessor did (DESIGN 4).
+"""The chain of windows: each is one write, and commits only if its predecessor did.
 
     WATCH ck tok over   PEXPIREAT over <far>   HSETNX tok <n-1> 0
     MULTI  <commands>  SELECT <ck's db>  DEL tok  HSET tok <n> 1  HINCRBY ck windows 1  HSET ck <all fields>  EXEC

@@ -15,7 +15,7 @@ class Shift:
     ms: int
 
     def key(self, moment: int) -> int:
-        """Of a key; saturates (DESIGN 5)."""
+        """Of a key; saturates."""
         return moment if moment < 0 else min(moment + self.ms, LATEST_KEY_MS)
 
     def field(self, moment: int) -> int:
