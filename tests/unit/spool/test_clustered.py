@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +15,11 @@ from workers.source.survey import Survey
 
 
 @pytest.mark.parametrize("clustered", ["no", "yes"])
-def test_it_is_one_range(server: StartServer, tmp_path: Path, clustered: str) -> None:
+def test_it_is_one_range(server: StartServer, clustered: str) -> None:
     config = {"cluster-enabled": clustered, "cluster-port": str(free_port())}
     asks = Survey(endpoint(server("valkey-9.1", config=config), Side.SOURCE))
     task = SimpleNamespace(spec=SimpleNamespace(transform=SimpleNamespace(active=True)), lanes=())
-    made: Any = SimpleNamespace(port=SimpleNamespace(task=task))
-    found = list(ScanReceiver._ranges(made, asks, "run", {0: 100_000}, tmp_path))
+    made: Any = SimpleNamespace(port=SimpleNamespace(task=task), _slots=None)
+    found = list(ScanReceiver._parts(made, asks, "run", 0, 100_000))
     assert len(found) == (1 if clustered == "yes" else 4)
     asks.close()
