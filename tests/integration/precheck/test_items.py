@@ -34,7 +34,7 @@ def test_two_plain_servers_pass_every_item(pair: tuple[Server, Server], tmp_path
     found = ask(scene(*pair, spool=tmp_path), lambda _s: None)
     assert [result.item for result in found] == [item.id for item in ITEMS]
     others = {(result.item, result.finding.value) for result in found if result.finding != "passed"}
-    assert others == {(item, "skipped") for item in ("shared-keys", "replica", "notifications", "append-only")}
+    assert others == {(item, "skipped") for item in ("shared-keys", "replica", "notifications", "append-only", "spool-store")}
     assert all(result.found for result in found)
 
 
@@ -339,7 +339,7 @@ def test_items_that_may_not_ask_are_skipped(pair: tuple[Server, Server]) -> None
     found = {result.item: result.finding.value for result in ask(scene(user, target), lambda _s: None)}
     assert {item for item, finding in found.items() if finding == "skipped"} == {
         "replica-buffer", "backlog", "replication-timeout", "spool-space", "shared-keys", "replica", "append-only",
-        "notifications",
+        "notifications", "spool-store",
     }  # fmt: skip
 
 
