@@ -18,7 +18,8 @@ and a target that falls back has what it says.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from sync_tasks.extent import Extent
@@ -29,14 +30,14 @@ from workers.brought import Brought
 from workers.codec.digest_cy import key_hash
 from workers.compose import emit, select
 from workers.difference import Difference
-from workers.keys_of import Key, keys_of
+from workers.keys_of import Command, Key, keys_of
 from workers.merging import Merging, Named
 from workers.reach import nowhere, reach
 from workers.repair import MOST_BYTES, MOST_DOUBTED, SKEW_S
 from workers.rewrite import SCRIPTS, WHOLE, Rewriter
 from workers.scope import Scope
 from workers.source.ask import Position, Source
-from workers.spool.commands import commands
+from workers.spool.commands import commands, placed
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.surplus import Surplus
@@ -54,6 +55,8 @@ BATCH_BYTES = 8 << 20
 """Of values that are asked for at once, as the source counts their memory; one may take up to `MOST_BYTES`."""
 ROUND_BYTES = 4 << 20
 """When the stream has gone on by so much, what it named is put once more: the log behind that is kept."""
+ROUND_KEYS, STRETCH_BYTES = 100_000, 256 << 20
+"""More keys than this, and more of the stream, are not looked at in one round."""
 FEW = 1000
 """So many keys may be in doubt behind the switch."""
 MOST_ROUNDS = 20
@@ -345,11 +348,11 @@ class Adding:
     # --- catch up, and switch
 
     def _catch_up(self, state: Addition) -> Window | None:
-        offset, db, _ = self._chain.tip
-        found = self._named(state.base, offset, state.db)
-        if found is None:
+        stretch = self._named(state.base, self._chain.tip[0], state.db)
+        if stretch is None:
             return self._begin(state.tries + 1)
-        last = state.phase == CATCHING_UP and self._is_there
+        found, offset, db = stretch
+        last = state.phase == CATCHING_UP and self._is_there and offset == self._chain.tip[0]
         if last and self._may_switch() and (len(found) <= FEW or self._rounds >= MOST_ROUNDS):
             return self._switch(state)
         self._rounds += last
@@ -363,17 +366,29 @@ class Adding:
         self._state = then
         return self._mark(self._chain.own_window())
 
-    def _named(self, start: int, stop: int, db: int) -> set[Key] | None:
-        """Keys that are added, and that the stream names; None: it may have changed any of them."""
-        found: set[Key] = set()
-        for (at, argv), places in self._names(start, stop, db):
-            name = argv[0].upper()
+    def _named(self, start: int, stop: int, db: int) -> tuple[set[Key], int, int] | None:
+        """Keys that are added, and that the stream names up to an offset, that, and the stream's database there; None:
+        it may have changed any of them. Of what concerns nothing in scope any amount may pass at once: so that may be
+        long before `stop`, between two commands and outside of a transaction.
+        """
+        found, ends, inside, begins = set[Key](), deque[tuple[int, int]](), False, start
+
+        def told() -> Iterator[Command]:
+            for end, at, argv in placed(self._log, start, stop, db, lambda: self._pause(STEP_S)):
+                ends.append((end, at))
+                yield at, argv
+
+        for (at, argv), places in keys_of(self._chain.link, told(), self._source.named):
+            name, (end, number) = argv[0].upper(), ends.popleft()
             if (name in WHOLE or (name in SCRIPTS and not places)) and self._difference.concerns(argv, at):
                 return None
             found |= {place for place in places if self._difference.has(*place)}
             if len(found) > MOST_DOUBTED:
                 raise Wanted(f"over {MOST_DOUBTED} keys that are added were changed faster than they could be copied")
-        return found
+            inside = name == b"MULTI" or (inside and name != b"EXEC")
+            if (len(found) >= ROUND_KEYS or end - begins >= STRETCH_BYTES) and not inside and end < stop:
+                return found, end, number
+        return found, stop, self._chain.tip[1]
 
     def _names(self, start: int, stop: int, db: int) -> Named:
         stream = commands(self._log, start, stop, db, lambda: self._pause(STEP_S))

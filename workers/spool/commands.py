@@ -12,7 +12,14 @@ from workers.spool.long import HELD_BYTES, Long, begin
 
 def commands(log: Log, start: int, stop: int, db: int, wait: Callable[[], None]) -> Iterator[tuple[int, list[bytes]]]:
     """Each command with the source's database it acts on; SELECT and what has no effect on keys are among them. Of a
-    long one the first arguments, b"" for those that are long: they name all its keys.
+    long one the first arguments, b"" for those that are long: they name all its keys. The rest as of `placed`."""
+    return ((at, argv) for _, at, argv in placed(log, start, stop, db, wait))
+
+
+def placed(
+    log: Log, start: int, stop: int, db: int, wait: Callable[[], None]
+) -> Iterator[tuple[int, int, list[bytes]]]:
+    """The same, each with the stream offset behind it.
 
     Args:
         log: covers `start`.
@@ -43,7 +50,7 @@ def commands(log: Log, start: int, stop: int, db: int, wait: Callable[[], None])
                 raise Malformed("replication stream: what is no command", start)
             if argv[0].upper() == b"SELECT":
                 db = int(argv[1])
-            yield db, argv
+            yield start, db, argv
     finally:
         cursor.close()
 

@@ -166,8 +166,11 @@ class World:
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    def commands(log: World, start: int, stop: int, _db: int, _wait: Any) -> Any:
-        return ((db, argv) for end, db, argv in log.stream if start < end <= stop)
+    def placed(log: World, start: int, stop: int, _db: int, _wait: Any) -> Any:
+        return (one for one in log.stream if start < one[0] <= stop)
+
+    def commands(*args: Any) -> Any:
+        return (one[1:] for one in placed(*args))
 
     def keys_of(_link: Any, stream: Any, _ask: Any = None) -> Any:
         for db, argv in stream:
@@ -175,6 +178,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
             yield (db, argv), {(db, argv[1])} | others
 
     monkeypatch.setattr(adding, "commands", commands)
+    monkeypatch.setattr(adding, "placed", placed)
     monkeypatch.setattr(adding, "keys_of", keys_of)
     monkeypatch.setattr(adding, "reach", lambda log, at, pause: None)
     monkeypatch.setattr(adding, "error_count", lambda *_: "run:0:0")
@@ -272,6 +276,30 @@ def test_much_that_was_named_is_put_before_the_stream_has_come_to_where_all_was_
     world.come()
     world.run(one)
     assert one.over
+
+
+def test_what_passes_at_once_is_put_by_and_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is in scope so far, all that was written during a load passes in one window."""
+    monkeypatch.setattr(adding, "ROUND_KEYS", 10)
+    monkeypatch.setattr(adding, "MOST_DOUBTED", 15)
+    monkeypatch.setattr(adding, "FEW", 0)
+    world = back()
+    for number in range(100):
+        world.write(1, b"SET", b"k%d" % (number % 90), b"%d" % number, size=1 << 20)
+    for number in range(100, 125):
+        world.stream.append((world.end, 1, [b"MULTI", b""]))
+        for _ in range(3):
+            world.write(1, b"SET", b"k%d" % number, b"%d" % number)
+        world.stream.append((world.end, 1, [b"EXEC", b""]))
+    one = world.add(world.begun(phase=CATCHING_UP, read=world.end))
+    world.come()
+    bases = set()
+    while not one.over:
+        assert one.due()
+        world.commit(one.step())
+        bases.add(one.base)
+    assert world.target == world.source
+    assert len(bases) > 10
 
 
 # --- what may be removed
