@@ -47,9 +47,15 @@ def replication(endpoint: Endpoint) -> dict[str, str]:
     """What a source says of its stream. Raises what it answers."""
     link = Link(endpoint, "keyferry-ask", 0, SOCKET_TIMEOUT_S)
     try:
-        return _fields(link.ask(b"INFO", b"replication"))
+        return _said(link)
     finally:
         link.close()
+
+
+def _said(link: Link) -> dict[str, str]:
+    """A server that loads its data, its own or a new master's, does not know yet which stream it has: the PING is
+    refused then."""
+    return _fields(link.ask_all([[b"PING"], [b"INFO", b"replication"]])[1])
 
 
 def begin(endpoint: Endpoint) -> Point:
@@ -60,7 +66,7 @@ def begin(endpoint: Endpoint) -> Point:
     """
     link = Link(endpoint, "keyferry-begin", 0, SOCKET_TIMEOUT_S)
     try:
-        info = _fields(link.ask(b"INFO", b"replication"))
+        info = _said(link)
         if info.get("role") != "master":
             raise refused("is a replica, and passes on its master's stream alone", "name the master as the source")
         replid, offset = info.get("master_replid"), int(info.get("master_repl_offset", 0))

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sync_tasks.errors import ConnectionLost, Side, SourceError
+from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError
 from tests.servers import Server, StartServer, start
-from tests.unit.protocol.conftest import endpoint, until
+from tests.unit.protocol.conftest import Port, endpoint, known, never, until
 from workers import way_back
 from workers.added import Addition
 from workers.codec.resp_cy import parse
-from workers.continued import loaded
+from workers.continued import ContinuedReceiver, loaded
 from workers.scope import Scope
 from workers.source import backlog
-from workers.source.ask import Position
+from workers.source.ask import Position, Source
 from workers.source.backlog import begin, keeps
 from workers.source.psync import Continued, ReplicaLink
+from workers.spool.log import Log
 
 ID, FORMER = "a" * 40, "b" * 40
 INFO = {
@@ -131,6 +133,35 @@ def test_a_snapshot_that_comes_all_the_same_is_declined(server: StartServer, mon
         begin(endpoint(source, Side.SOURCE))
     assert until(lambda: source.client().info("replication")["connected_slaves"] == 0)
     assert source.client().info("persistence")["rdb_saves"] == 0
+
+
+def test_a_source_that_loads_its_data_has_not_lost_its_stream(server: StartServer, tmp_path: Path) -> None:
+    """Until then it says that it has another one, and keeps nothing of it."""
+    slow = {"key-load-delay": "5000", "loading-process-events-interval-bytes": "1024"}
+    source = server("redis-7.0", config=slow)
+    source.client().mset({f"k{number}": "x" * 100 for number in range(400)})
+    at = endpoint(source, Side.SOURCE)
+    way_back.keep(at)
+    place, log = Source(at).position(), Log(tmp_path / "log", 1)
+    log.reset(place.replid, place.offset)
+    receiver = ContinuedReceiver(
+        at, Port(), log, tmp_path, Source(at), committed=lambda: None, begin=never, checkpoint=lambda: None,
+        border=threading.Lock(), reopen=never, known=known(tmp_path),
+    )  # fmt: skip
+    source.stop(save=True)
+    source._spawn()
+    assert until(lambda: says_loading(receiver._follow) and says_loading(lambda: begin(at)), 10)
+    assert receiver._goes_on(receiver.port.node())
+    assert source._answers()
+    assert keeps(backlog.replication(at), place.replid, place.offset)
+
+
+def says_loading(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except KeyferryError as error:
+        return "loading" in error.message
+    return False
 
 
 @pytest.mark.parametrize(("replid", "kept"), [(ID, ID), (FORMER, "")])
