@@ -308,7 +308,9 @@ class Adding:
             self._follow(position, state.base)
             there |= {(db, name) for name, found in zip(names, said, strict=True) if found}
         offset, number, _ = self._chain.tip
-        before, behind = self._names(state.base, offset, state.db), self._names(offset, self._read, number)
+        mixed = any(self._difference.had(*place) for place in places)  # else it does not matter who was named last
+        before = self._names(state.base, offset, state.db) if mixed else ()
+        behind = self._names(offset, self._read, number) if mixed else ()
         return left | set(self._merging.left(list(shared), there, before, behind))
 
     # --- sweep

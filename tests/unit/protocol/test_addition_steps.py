@@ -302,6 +302,25 @@ def test_what_passes_at_once_is_put_by_and_by(monkeypatch: pytest.MonkeyPatch) -
     assert len(bases) > 10
 
 
+def test_all_of_the_log_is_not_read_for_each_key_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what is merged is all added, nobody but us has put anything there: who was named last says nothing."""
+    monkeypatch.setattr(adding, "FEW", 0)
+    world = World({0: 0, 1: 1, 2: 1})
+    for number in range(20):
+        world.target[1, b"k%d" % number] = b"old"
+        world.write(1, b"SET", b"k%d" % number, b"1")
+        if number % 4 == 1:
+            world.write(1, b"MOVE", b"k%d" % number, b"2")
+        elif number % 4 == 3:
+            world.write(1, b"DEL", b"k%d" % number)
+    one = world.add(world.begun(phase=CATCHING_UP, read=world.end))
+    world.come()
+    monkeypatch.setattr(adding, "commands", lambda *_: pytest.fail("it was read"))
+    world.run(one)
+    assert one.over
+    assert world.target == {(1, key): value for (_, key), value in world.source.items()}
+
+
 # --- what may be removed
 
 
