@@ -55,7 +55,7 @@ BATCH_BYTES = 8 << 20
 """Of values that are asked for at once, as the source counts their memory; one may take up to `MOST_BYTES`."""
 ROUND_BYTES = 4 << 20
 """When the stream has gone on by so much, what it named is put once more: the log behind that is kept."""
-ROUND_KEYS, STRETCH_BYTES = 100_000, 256 << 20
+ROUND_KEYS, STRETCH_BYTES = 100_000, 64 << 20
 """More keys than this, and more of the stream, are not looked at in one round."""
 FEW = 1000
 """So many keys may be in doubt behind the switch."""
@@ -132,8 +132,7 @@ class Adding:
         self._rounds = 0
         self._sure_at = 0.0
         self._goals: list[int] | None = None  # target databases to be swept, and where in the first of them
-        self._cursor = 0
-        self._gone: list[bytes] = []
+        self._cursor, self._gone = 0, list[bytes]()
         if earlier is not None and state is not None and state in (earlier._said, earlier._before[0]):
             self._go_on(earlier, lost=state != earlier._said)
         elif state is not None and state.phase == CATCHING_UP and source.is_replica():
@@ -369,11 +368,10 @@ class Adding:
         return self._mark(self._chain.own_window())
 
     def _named(self, start: int, stop: int, db: int) -> tuple[set[Key], int, int] | None:
-        """Keys that are added, and that the stream names up to an offset, that, and the stream's database there; None:
-        it may have changed any of them. Of what concerns nothing in scope any amount may pass at once: so that may be
-        long before `stop`, between two commands and outside of a transaction.
-        """
-        found, ends, inside, begins = set[Key](), deque[tuple[int, int]](), False, start
+        """Keys that are added, and that the stream names up to an offset; that, and the stream's database there; None:
+        it may have changed any of them. Where nothing is in scope so far, any amount may pass at once: so that may be
+        long before `stop`, between two commands and outside of a transaction."""
+        found, ends, inside = set[Key](), deque[tuple[int, int]](), False
 
         def told() -> Iterator[Command]:
             for end, at, argv in placed(self._log, start, stop, db, lambda: self._pause(STEP_S)):
@@ -382,13 +380,15 @@ class Adding:
 
         for (at, argv), places in keys_of(self._chain.link, told(), self._source.named):
             name, (end, number) = argv[0].upper(), ends.popleft()
+            if not ends:
+                self._pause(0)  # the job may be to stop
             if (name in WHOLE or (name in SCRIPTS and not places)) and self._difference.concerns(argv, at):
                 return None
             found |= {place for place in places if self._difference.has(*place)}
             if len(found) > MOST_DOUBTED:
                 raise Wanted(f"over {MOST_DOUBTED} keys that are added were changed faster than they could be copied")
             inside = name == b"MULTI" or (inside and name != b"EXEC")
-            if (len(found) >= ROUND_KEYS or end - begins >= STRETCH_BYTES) and not inside and end < stop:
+            if (len(found) >= ROUND_KEYS or end - start >= STRETCH_BYTES) and not inside and end < stop:
                 return found, end, number
         return found, stop, self._chain.tip[1]
 

@@ -21,6 +21,7 @@ from workers.reach import nowhere
 from workers.repair import SKEW_S
 from workers.rewrite import Rewriter
 from workers.scope import Scope
+from workers.snapshot import Stopped
 from workers.source.ask import Position, Values
 from workers.target.claim import Checkpoint
 from workers.target.windows import Window
@@ -55,6 +56,7 @@ class World:
         self.is_whole, self.seed = True, b"seed"
         self.ck, self.db, self.link, self.extend_ms = b"keyferry:x:0:ck", 0, None, 0
         self.seen = self.seen_db = 0
+        self.stops = False  # whoever adds is to stop
 
     def write(self, db: int, *argv: bytes, size: int = 100) -> None:
         """At the source, and in its stream, where it takes so many bytes."""
@@ -96,9 +98,13 @@ class World:
         so_far = Scope.within(Extent({0: 0}).meet(whole.extent), whole)
         it: Any = self
         return Adding(
-            it, it, it, it, it, rewriter, so_far, point, self.former, lambda _: None,
+            it, it, it, it, it, rewriter, so_far, point, self.former, self.pause,
             lambda *event: self.events.append(": ".join(event)), earlier,
         )  # fmt: skip
+
+    def pause(self, _seconds: float) -> None:
+        if self.stops:
+            raise Stopped
 
     def begun(self, **more: Any) -> str:
         return Addition(digest(Scope(self.databases_).extent), 1000, 0, REPLID, 0, **more).text
@@ -300,6 +306,17 @@ def test_what_passes_at_once_is_put_by_and_by(monkeypatch: pytest.MonkeyPatch) -
         bases.add(one.base)
     assert world.target == world.source
     assert len(bases) > 10
+
+
+def test_who_reads_a_long_log_stops_when_asked() -> None:
+    world = back()
+    for number in range(100):
+        world.write(1, b"SET", b"k%d" % number, b"1", size=1 << 20)
+    one = world.add(world.begun(phase=CATCHING_UP, read=world.end))
+    world.come()
+    world.stops = True
+    with pytest.raises(Stopped):
+        one.step()
 
 
 def test_all_of_the_log_is_not_read_for_each_key_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
