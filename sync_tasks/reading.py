@@ -43,6 +43,11 @@ def check(spec: TaskSpec, source: Endpoint) -> None:
             f'throttle.full.source_qps is for the reader "scan": "{spec.reader}" asks the source for no keys',
             "leave throttle.full.source_qps out; see throttle.full.target_rps and mb_per_s",
         )
+    if spec.scan_changes != "notifications" and spec.reader != "scan":
+        raise _wrong(
+            f'scan_changes is for the reader "scan": "{spec.reader}" would not heed it',
+            'set reader = "scan", or leave scan_changes out',
+        )
     if spec.prefer_replica and spec.reader != "psync":
         raise _wrong(
             f'prefer_replica is for the reader "psync", not for "{spec.reader}"',

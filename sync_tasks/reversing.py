@@ -25,6 +25,7 @@ def reversed_spec(spec: TaskSpec, name: str) -> TaskSpec:
             "name": f"{name}-back"[:200],
             "sync_types": ("incremental",),
             "reader": "psync",
+            "scan_changes": "notifications",
             "throttle": spec.throttle.model_copy(update={"full": full}),
             "databases": _inverted(spec.databases),
             "filter": _back(spec),

@@ -181,7 +181,8 @@ def test_who_follows_by_the_stream_sees_commands() -> None:
     with pytest.raises(UsageError, match="a source that is one server"):
         reading.check(TaskSpec(reader="scan", scan_changes="psync"), parse_server("redis+cluster://h:1"))
     assert not TaskSpec(reader="scan", scan_changes="psync", sync_types=("full",)).continues
-    assert not TaskSpec(scan_changes="psync").continues
+    with pytest.raises(UsageError, match='for the reader "scan"'):  # who wants no snapshot is to get none
+        reading.check(TaskSpec(scan_changes="psync"), parse_server("redis://h"))
 
 
 def test_what_goes_together(file: Path) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from sync_tasks import reading
 from sync_tasks.cutover import Asked
-from sync_tasks.errors import UsageError
+from sync_tasks.endpoints import Endpoint
+from sync_tasks.errors import Side, UsageError
 from sync_tasks.extent import Names
 from sync_tasks.keyfilter import FilterSpec, KeyFilter
 from sync_tasks.point import Point
@@ -84,8 +86,10 @@ def test_the_way_back_has_the_settings_turned_round() -> None:
     assert back.filter.db == {"7": KeyFilter(allow_prefixes=["a:"], block_prefixes=["keyferry:"])}
     assert back.extend_expiry_s == 30
     assert TaskSpec.model_validate(back.model_dump()) == back
-    scanned = reversed_spec(TaskSpec(reader="scan", throttle={"full": {"source_qps": 5}}), "orders")
-    assert (scanned.reader, scanned.throttle.full.source_qps) == ("psync", -1)
+    given = TaskSpec(reader="scan", scan_changes="psync", throttle={"full": {"source_qps": 5}})
+    scanned = reversed_spec(given, "orders")
+    assert (scanned.reader, scanned.scan_changes, scanned.throttle.full.source_qps) == ("psync", "notifications", -1)
+    reading.check(scanned, Endpoint.parse("redis://h", Side.SOURCE))
 
 
 @pytest.mark.parametrize("spec", [TaskSpec(databases={0: 1, 2: 1}), TaskSpec(transform=LUA)])
