@@ -282,7 +282,7 @@ class Pump:
         chain, translator = self.chain, self.translator
         translator.keep_to(self.pace)
         while len(chain.flying) < FLYING_WINDOWS and chain.flying_bytes < FLYING_BYTES and chain.pouring is None:
-            if self.pace.wait_s():
+            if self.pace.wait_s() or self.applier.stop_event.is_set():  # what is not in scope may go on for long
                 return
             if translator.full:
                 if self._goes_ahead(translator.full[0]):

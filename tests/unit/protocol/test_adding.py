@@ -24,6 +24,7 @@ from tests.unit.protocol.test_sweep import view
 from workers import adding, pump, turns
 from workers.added import Addition, Former
 from workers.apply import Applier
+from workers.feed import Feed
 from workers.scope import Scope
 from workers.source.ask import Position, Source
 from workers.spool.known import Known
@@ -222,6 +223,44 @@ def test_the_log_is_read_by_and_by_where_all_traffic_is_of_what_is_added(
     assert until(stream.is_whole, 60)
     assert len(bases) > 2
     assert until(stream.in_step)
+
+
+def test_a_source_that_answers_again_is_well_long_before_all_is_added(
+    stream: Changing, before_step: Callable[[Callable[[Addition], None]], None]
+) -> None:
+    """Else a task fails in the middle of it, once the time for retries is over."""
+    stream.do(1, *many(1, 60))
+    stream.become({0: 0})
+    assert until(stream.in_step)
+    well: list[bool] = []
+
+    def step(_: Addition) -> None:
+        stream.do(0, [b"INCR", b"k1"])
+        well.append("source" not in stream.ports[-1].open)
+        if len(well) == 3:
+            raise ConnectionLost("the source is away", side=Side.SOURCE)
+
+    before_step(step)
+    stream.become({0: 0, 1: 1})
+    assert until(stream.is_whole)
+    assert not well[3]
+    assert well[-1]
+
+
+def test_who_passes_over_much_stops_when_asked(stream: Changing, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        stream.do(1, [b"SET", b"k", b"%d" % number])
+    read, blocks = Feed.next, 0
+
+    def stop(self: Feed) -> Any:
+        nonlocal blocks
+        blocks += 1
+        stream.owners[-1].stop_event.set()
+        return read(self)
+
+    monkeypatch.setattr(Feed, "next", stop)
+    stream.become({0: 0}).join(10)
+    assert blocks == 1
 
 
 def test_what_is_let_go_stays_as_it_was(stream: Changing) -> None:
