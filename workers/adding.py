@@ -18,8 +18,7 @@ and a target that falls back has what it says.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sync_tasks.extent import Extent
@@ -30,14 +29,14 @@ from workers.brought import Brought
 from workers.codec.digest_cy import key_hash
 from workers.compose import emit, select
 from workers.difference import Difference
-from workers.keys_of import Command, Key, keys_of
-from workers.merging import Merging, Named
+from workers.keys_of import Key
+from workers.merging import Merging
+from workers.passed import Passed
 from workers.reach import nowhere, reach
-from workers.repair import MOST_BYTES, MOST_DOUBTED, SKEW_S
-from workers.rewrite import SCRIPTS, WHOLE, Rewriter
+from workers.repair import MOST_BYTES, SKEW_S
+from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.source.ask import Position, Source
-from workers.spool.commands import commands, placed
 from workers.spool.known import Known
 from workers.spool.log import Log
 from workers.surplus import Surplus
@@ -55,8 +54,6 @@ BATCH_BYTES = 8 << 20
 """Of values that are asked for at once, as the source counts their memory; one may take up to `MOST_BYTES`."""
 ROUND_BYTES = 4 << 20
 """When the stream has gone on by so much, what it named is put once more: the log behind that is kept."""
-ROUND_KEYS, STRETCH_BYTES = 100_000, 64 << 20
-"""More keys than this, and more of the stream, are not looked at in one round."""
 FEW = 1000
 """So many keys may be in doubt behind the switch."""
 MOST_ROUNDS = 20
@@ -108,6 +105,7 @@ class Adding:
         self._rewriter, self._scope, self._so_far = rewriter, rewriter.scope, so_far
         self._difference = Difference(self._scope, so_far)
         self._merging = Merging(self._scope, self._difference)
+        self._stream = Passed(log, chain.link, source.named, self._difference, pause)
         self._pause, self._tell = pause, tell
         brought = Brought(known, former, self._difference)
         self._surplus = Surplus(source, self._scope, so_far, self._difference, brought, self._follow, tell)
@@ -308,8 +306,8 @@ class Adding:
             there |= {(db, name) for name, found in zip(names, said, strict=True) if found}
         offset, number, _ = self._chain.tip
         mixed = any(self._difference.had(*place) for place in places)  # else it does not matter who was named last
-        before = self._names(state.base, offset, state.db) if mixed else ()
-        behind = self._names(offset, self._read, number) if mixed else ()
+        before = self._stream.names(state.base, offset, state.db) if mixed else ()
+        behind = self._stream.names(offset, self._read, number) if mixed else ()
         return left | set(self._merging.left(list(shared), there, before, behind))
 
     # --- sweep
@@ -349,7 +347,7 @@ class Adding:
     # --- catch up, and switch
 
     def _catch_up(self, state: Addition) -> Window | None:
-        stretch = self._named(state.base, self._chain.tip[0], state.db)
+        stretch = self._stream.changed((state.base, state.db), self._chain.tip)
         if stretch is None:
             return self._begin(state.tries + 1)
         found, offset, db = stretch
@@ -366,35 +364,6 @@ class Adding:
             return None
         self._state = then
         return self._mark(self._chain.own_window())
-
-    def _named(self, start: int, stop: int, db: int) -> tuple[set[Key], int, int] | None:
-        """Keys that are added, and that the stream names up to an offset; that, and the stream's database there; None:
-        it may have changed any of them. Where nothing is in scope so far, any amount may pass at once: so that may be
-        long before `stop`, between two commands and outside of a transaction."""
-        found, ends, inside = set[Key](), deque[tuple[int, int]](), False
-
-        def told() -> Iterator[Command]:
-            for end, at, argv in placed(self._log, start, stop, db, lambda: self._pause(STEP_S)):
-                ends.append((end, at))
-                yield at, argv
-
-        for (at, argv), places in keys_of(self._chain.link, told(), self._source.named):
-            name, (end, number) = argv[0].upper(), ends.popleft()
-            if not ends:
-                self._pause(0)  # the job may be to stop
-            if (name in WHOLE or (name in SCRIPTS and not places)) and self._difference.concerns(argv, at):
-                return None
-            found |= {place for place in places if self._difference.has(*place)}
-            if len(found) > MOST_DOUBTED:
-                raise Wanted(f"over {MOST_DOUBTED} keys that are added were changed faster than they could be copied")
-            inside = name == b"MULTI" or (inside and name != b"EXEC")
-            if (len(found) >= ROUND_KEYS or end - start >= STRETCH_BYTES) and not inside and end < stop:
-                return found, end, number
-        return found, stop, self._chain.tip[1]
-
-    def _names(self, start: int, stop: int, db: int) -> Named:
-        stream = commands(self._log, start, stop, db, lambda: self._pause(STEP_S))
-        return keys_of(self._chain.link, stream, self._source.named)
 
     def _switch(self, state: Addition) -> Window:
         """From here on all is in scope. Of what the stream has named behind `base`, what is added is in doubt."""

@@ -10,7 +10,7 @@ import pytest
 from sync_tasks.errors import ConnectionLost
 from sync_tasks.extent import Extent
 from tests.unit.protocol.conftest import REPLID
-from workers import adding
+from workers import adding, passed
 from workers.added import CATCHING_UP, SWEEPING, Addition, digest
 from workers.adding import Adding
 from workers.clock import Clock
@@ -183,9 +183,9 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
             others = {(int(argv[2]), argv[1])} if argv[0] == b"MOVE" else set()
             yield (db, argv), {(db, argv[1])} | others
 
-    monkeypatch.setattr(adding, "commands", commands)
-    monkeypatch.setattr(adding, "placed", placed)
-    monkeypatch.setattr(adding, "keys_of", keys_of)
+    monkeypatch.setattr(passed, "commands", commands)
+    monkeypatch.setattr(passed, "placed", placed)
+    monkeypatch.setattr(passed, "keys_of", keys_of)
     monkeypatch.setattr(adding, "reach", lambda log, at, pause: None)
     monkeypatch.setattr(adding, "error_count", lambda *_: "run:0:0")
 
@@ -286,8 +286,8 @@ def test_much_that_was_named_is_put_before_the_stream_has_come_to_where_all_was_
 
 def test_what_passes_at_once_is_put_by_and_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is in scope so far, all that was written during a load passes in one window."""
-    monkeypatch.setattr(adding, "ROUND_KEYS", 10)
-    monkeypatch.setattr(adding, "MOST_DOUBTED", 15)
+    monkeypatch.setattr(passed, "ROUND_KEYS", 10)
+    monkeypatch.setattr(passed, "MOST_DOUBTED", 15)
     monkeypatch.setattr(adding, "FEW", 0)
     world = back()
     for number in range(100):
@@ -332,7 +332,7 @@ def test_all_of_the_log_is_not_read_for_each_key_that_is_gone(monkeypatch: pytes
             world.write(1, b"DEL", b"k%d" % number)
     one = world.add(world.begun(phase=CATCHING_UP, read=world.end))
     world.come()
-    monkeypatch.setattr(adding, "commands", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(passed, "commands", lambda *_: pytest.fail("it was read"))
     world.run(one)
     assert one.over
     assert world.target == {(1, key): value for (_, key), value in world.source.items()}
