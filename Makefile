@@ -18,7 +18,7 @@ export SOURCE TARGET STATE
 
 LOCK := deploy/container/requirements.txt
 
-.PHONY: sync test test-long test-all old-servers lint bench bench-service chaos cuts simulation fuzz asan picture deploy-tools lock site clean help
+.PHONY: sync test test-long test-all old-servers lint bench bench-service bench-scale chaos cuts simulation fuzz asan picture deploy-tools lock site clean help
 .DEFAULT_GOAL := help
 
 # Installs with $(1) as extras, and says nothing unless it fails.
@@ -70,6 +70,9 @@ bench: $(VENV)/.test  ## speed against native replication; KEYS=4000000 WRITES=2
 
 bench-service: $(VENV)/.test  ## memory and CPU of 50 idle tasks, a tick over 1000, a cold start
 	@$(BIN)/python -m tests.benchmarks.service
+
+bench-scale: $(VENV)/.test  ## a full sync by 1, 2 and 4 hosts; 200 tasks at once
+	@$(BIN)/python -m tests.benchmarks.scale
 
 chaos: $(VENV)/.test  ## N=20: so many kills at random moments under live traffic, and comparisons key by key; ALL=1: with filters, mapping, throttles, TRANSFORM=1: and a transform
 	@$(BIN)/python -m tests.chaos --kills $(N) $(if $(ALL),--all-on) $(if $(TRANSFORM),--transform)

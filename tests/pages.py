@@ -14,7 +14,7 @@ from sync_tasks.precheck.items import ITEMS
 from sync_tasks.settings import PREFIX, Settings
 from sync_tasks.spec import MEANING, RANGES, TABLES
 from sync_tasks.store.ops import LIVE
-from tests import observed, versions
+from tests import observed, sizing, versions
 
 DOCS = Path(__file__).parents[1] / "docs"
 AGAIN = {"fatal": "no", "connection": "for the connection window", "other": "for the other window"}
@@ -151,6 +151,7 @@ PAGES = {
     "errors.md": error_tree,
     "versions.md": versions.page,
     "observe.md": observed.page,
+    "scaling.md": sizing.page,
 }
 
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -69,10 +69,14 @@ class Postgres:
     """One server with a data directory of its own. As a context manager it runs for the block.
 
     `url`: SQLAlchemy's, of its database `postgres`; its one user owns it and has no password.
+
+    Args:
+        settings: what differs from `SETTINGS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self._bin = needs_postgres()
+        self._settings = {**SETTINGS, **(settings or {})}
         self._account = _account()
         # Under /tmp whatever TMPDIR says: a socket's path is short, and another account must reach it.
         self._directory = tempfile.TemporaryDirectory(prefix="keyferry-pg-", dir="/tmp", ignore_cleanup_errors=True)
@@ -86,7 +90,8 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, for the first time or with all it has committed, and wait until it takes connections."""
-        settings = [f"--{key}={value}" for key, value in {**SETTINGS, "unix_socket_directories": self._place}.items()]
+        given = {**self._settings, "unix_socket_directories": self._place}
+        settings = [f"--{key}={value}" for key, value in given.items()]
         with (self._place / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", self._place / "data", *settings],

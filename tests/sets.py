@@ -122,7 +122,7 @@ RARE = (
     "test_command.py::test_different_as_json",
     "test_in_place.py::test_the_cut_over",
     "test_live.py::test_lasting_differences_are_found_under_traffic",
-    "test_many_tasks.py::test_their_memory_in_all",
+    "test_many_tasks.py::",
     "test_memory.py::test_huge_sets_and_streams",
     "test_other_versions.py::test_a_steady_flow_of_them",
     "test_other_versions.py::test_every_write_takes_effect_once[redis-8.2-valkey-9.1",

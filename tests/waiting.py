@@ -7,17 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 
-def until(true: Callable[[], Any], what: str = "", timeout: float = 90.0) -> Any:
-    """What `true` returns once that is true; fails, saying `what`, after `timeout` seconds."""
+def until(true: Callable[[], Any], what: str = "", timeout: float = 90.0, every: float = 0.05) -> Any:
+    """What `true` returns once that is true; fails, saying `what`, after `timeout` seconds; asked `every` so many."""
     deadline = time.monotonic() + timeout
     while not (found := true()):
         assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.05)
+        time.sleep(every)
     return found
 
 
-def seconds_until(true: Callable[[], Any], what: str = "", timeout: float = 90.0) -> float:
+def seconds_until(true: Callable[[], Any], what: str = "", timeout: float = 90.0, every: float = 0.05) -> float:
     """How long it took."""
     began = time.monotonic()
-    until(true, what, timeout)
+    until(true, what, timeout, every)
     return time.monotonic() - began
