@@ -49,16 +49,7 @@ class ContinuedReceiver(ScanReceiver):
         endpoint = self.place.choose(self.log.end)
         if not backlog.keeps(backlog.replication(endpoint), self.log.replid, self.log.end):
             self._decline()
-        link = ReplicaLink(endpoint)
-        try:
-            self._resume(link)
-            self.connected = True
-            self._has_room()
-            self.port.healed("source")
-            self._stream(link)
-        finally:
-            self.connected = False
-            link.close()
+        self._over(endpoint, self._resume)
 
     def _decline(self) -> None:
         """Go on where the target is, if that has come further; else all is read anew. Raises ConnectionLost."""

@@ -125,12 +125,13 @@ class Receiver(threading.Thread):
             if not self._loads:
                 self._begin_here(node)
                 goes_on = True
-        link = ReplicaLink(self.place.choose(self.log.end))
+        self._over(self.place.choose(self.log.end), self._resume if goes_on else self._start)
+
+    def _over(self, endpoint: Endpoint, begin: Callable[[ReplicaLink], None]) -> None:
+        """Follow over a link of its own, once `begin` has agreed with the source on where."""
+        link = ReplicaLink(endpoint)
         try:
-            if goes_on:
-                self._resume(link)
-            else:
-                self._start(link)
+            begin(link)
             self.connected = True
             self._has_room()
             self.port.healed("source")

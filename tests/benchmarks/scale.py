@@ -97,7 +97,8 @@ def loaded_by(hosts: int, source: Cluster, target: Server, late_ms: float, keys:
             shards = len(range(number, SHARDS, hosts))
             machine.start("worker", "--stream", str(shards))
             machine.start("worker", "--load", "1")
-        time.sleep(8)  # all of them are there, and idle
+        ready = 2 * hosts
+        until(lambda: sum(one.report().count("ready.") for one in machines) == ready, "all workers", timeout=60)
         server = [psutil.Process(target.process.pid)] if target.process else []
         task = client.create(source.url(), address, name=f"hosts-{hosts}")
         before = [cpu_s(server), *(sum(cpu_s(family(m, word)) for m in machines) for word in ("--load", "--stream"))]

@@ -183,6 +183,17 @@ def test_a_stream_that_is_to_be_closed_waits_for_those_of_other_shards(slotted: 
     assert slotted.checkpoint()[b"state"] == b"finished"
 
 
+def cut_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is lost in the next step of what leaves slots."""
+    step = Leaving.step
+
+    def broken(one: Leaving) -> Window | None:
+        monkeypatch.setattr(Leaving, "step", step)
+        raise ConnectionLost("cut", side=Side.TARGET)
+
+    monkeypatch.setattr(Leaving, "step", broken)
+
+
 @pytest.mark.parametrize(
     ("again", "founded"), [(False, False), (True, False), (False, True)],
     ids=["at once", "after a lost connection", "on a lane that was made since"],
@@ -214,13 +225,7 @@ def test_a_slot_that_leaves_while_it_is_being_added_leaves_no_key(
         slotted.do(0, [b"DEL", b"moved"])
         slotted.held = ALL
         if again:
-            step = Leaving.step
-
-            def broken(one: Leaving) -> Window | None:
-                monkeypatch.setattr(Leaving, "step", step)
-                raise ConnectionLost("cut", side=Side.TARGET)
-
-            monkeypatch.setattr(Leaving, "step", broken)
+            cut_once(monkeypatch)
         owner = slotted.carry(LEFT)
         slotted.do(0, [b"INCR", b"stays"])
         assert until(lambda: bool(said) and slotted.is_whole() and slotted.committed()), owner.error
@@ -253,13 +258,7 @@ def test_a_slot_that_leaves_while_names_are_being_added_leaves_none_of_these(
         monkeypatch.setattr(Port, "holds", lambda _, slots: said.append((slots, bool(client.exists("new:{moved}")))))
         slotted.held = ALL
         if again:
-            step = Leaving.step
-
-            def broken(one: Leaving) -> Window | None:
-                monkeypatch.setattr(Leaving, "step", step)
-                raise ConnectionLost("cut", side=Side.TARGET)
-
-            monkeypatch.setattr(Leaving, "step", broken)
+            cut_once(monkeypatch)
         owner = slotted.carry(LEFT)
         slotted.do(0, [b"INCR", b"stays"])
         assert until(lambda: bool(said) and slotted.is_whole() and slotted.committed()), owner.error
