@@ -56,6 +56,11 @@ def token_key(uid: str, node: int, nonce: str) -> bytes:
     return b"keyferry:%s:%d:tok:%s" % (uid.encode(), node, nonce.encode())
 
 
+def taken_key(uid: str, node: int) -> bytes:
+    """String that is written whenever the stream begins to take slots up: whoever watches it has been overtaken."""
+    return b"keyferry:%s:%d:taken" % (uid.encode(), node)
+
+
 def claims_key(uid: str, node: int) -> bytes:
     """String that each claim writes, and nothing else does: a claim that arrives behind another is spoiled by it."""
     return b"keyferry:%s:%d:claims" % (uid.encode(), node)

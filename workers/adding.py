@@ -110,7 +110,8 @@ class Adding:
         brought = Brought(known, former, self._difference)
         self._surplus = Surplus(source, self._scope, so_far, self._difference, brought, self._follow, tell)
         self.over = False  # the window that switches has been pushed
-        self.may: Callable[[], bool] = lambda: True  # whether it may go on now; asked with nothing in flight
+        # Whether it may go on now, if it has begun; asked with nothing in flight.
+        self.may: Callable[[bool], bool] = lambda _: True
         self._again_at = 0.0  # when it is asked once more
         state = Addition.parse(found.adding, self._scope.extent)
         start, self._again = log.start, state is not None
@@ -174,7 +175,7 @@ class Adding:
 
     def step(self) -> Window | None:
         """The next window, if this step needs one; the last one is committed."""
-        if not self.may():
+        if not self.may(self._state is not None):
             self._again_at = time.monotonic() + WAIT_S
             return None
         del self._page[: self._sent]
@@ -219,7 +220,10 @@ class Adding:
         self._goals, self._gone, self._rounds, self._page, self._sent = None, [], 0, [], 0
         names = ", ".join(map(str, todo)) or "none that holds keys"
         self._tell("adding", f"what was added is copied beside the stream; databases of the source: {names}")
-        return self._mark(self._chain.own_window())
+        window = self._mark(self._chain.own_window())
+        if self._state.slots:
+            emit(window, [b"SET", self._chain.taken, self._chain.tok], window.end)
+        return window
 
     def _mark(self, window: Window) -> Window:
         """Say in the checkpoint how far it is."""

@@ -270,8 +270,7 @@ class Applier(Part):
             self.loaded.clear()
             self.port.reload(missing)
             raise lost(f"the target has lost {len(missing)} chunks of the load; they are loaded again")
-        former = claimed.found
-        closing.sweep(link, former is not None, lambda: self.pause(0), None if former is None else former.extent)
+        closing.sweep(link, claimed.found, lambda: self.pause(0))
         if not closing.stands(link):
             raise lost("the target has fallen back to an earlier state at the end of the load; it is checked again")
         closing.add(self.source, self.clock.extend_ms)

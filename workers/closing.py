@@ -61,7 +61,7 @@ class Closing:
         self._uid, self._known, self._scripts = port.task.uid, known, scripts
         self.gen, self.replid, self.offset = node.gen, node.replid, node.snapshot_offset
         digest = port.task.spec.transform.digest if scope.lane is not None else ""
-        self._begins, self._adding = scope.extent, ""
+        self._begins, self._adding, self._leaving = scope.extent, "", ""
         self._script = str(Since(digest, self.offset)) if digest else ""
 
     def add(self, source: Source, extend_ms: int) -> None:
@@ -116,16 +116,17 @@ class Closing:
         """Whether this load was closed for a later snapshot, of which the database knows nothing any more."""
         return bool(link.ask(b"EXISTS", closed_key(self._uid, self._node.number, self.gen)))
 
-    def sweep(
-        self, link: TargetLink, again: bool, check: Callable[[], None] = lambda: None, was: str | None = None
-    ) -> None:
+    def sweep(self, link: TargetLink, former: Checkpoint | None, check: Callable[[], None] = lambda: None) -> None:
         """Remove what earlier snapshots and their log had brought and this one no longer has.
 
         Args:
-            again: the target was streaming before: what its log has brought must be known.
-            was: extent of the checkpoint that is there: slots in it that were given up since are swept, too.
+            former: the checkpoint that is there; what its log has brought must be known. Slots of its extent that were
+                given up since are swept, too; what it was adding, or has to leave, is left behind this.
         """
-        if again and not self._known.whole:
+        if former is not None:
+            was = Extent.parse(former.extent) if former.extent else self._begins
+            self._leaving = handed.to_leave(former, was, self._scope, self._scope.extent.acts_on)
+        if former is not None and not self._known.whole:
             raise CannotContinue(
                 "a full sync in place was begun, and the list of the keys that were brought to the target was lost"
                 " since: what the source has deleted meanwhile cannot be told",
@@ -142,14 +143,14 @@ class Closing:
             if spec.transform.active:
                 made = transformer(spec, self._scope, self._home, knows.ask(link, mine))
             removed = sweep(
-                link, chunks, self.gen, self._home, self._uid, self._node.number, self._swept(was), self._known,
+                link, chunks, self.gen, self._home, self._uid, self._node.number, self._swept(former), self._known,
                 self._port.renew, check, made,
             )  # fmt: skip
             if removed:
                 self._port.event("sweep", f"{removed} keys that the source deleted between two snapshots were removed")
 
-    def _swept(self, was: str | None) -> Scope:
-        scope, task = self._scope, self._port.task
+    def _swept(self, former: Checkpoint | None) -> Scope:
+        scope, task, was = self._scope, self._port.task, "" if former is None else former.extent
         gone = handed.given_up(Extent.parse(was), scope.slots, scope.lane) if was else ()
         if not gone or scope.slots is None:
             return scope
@@ -197,7 +198,8 @@ class Closing:
         emit(window, [b"SET", closed_key(self._uid, self._node.number, self.gen), b"1"], self.offset)
         ck = checkpoint_key(self._uid, self._node.number)
         fields = [b"extent", self._begins.text.encode(), b"turn", b"%d" % self._scope.turn]
-        emit(window, [b"HSET", ck, *fields, b"adding", self._adding.encode()], self.offset)
+        fields += [b"adding", self._adding.encode(), b"leaving", self._leaving.encode()]
+        emit(window, [b"HSET", ck, *fields], self.offset)
         if self._script:
             emit(window, [b"HSET", ck, b"script", self._script.encode()], self.offset)
         for db in [] if link.scripted else holding(link, self._scope):  # what an earlier stream was building
@@ -217,5 +219,5 @@ class Closing:
         return Checkpoint(
             self.replid, self.offset, self._node.stream_db, self._port.epoch, nonce, self.offset, STREAMING, self.gen,
             True, seen_db=self._node.stream_db, extent=self._begins.text, adding=self._adding,
-            turn=self._scope.turn, script=self._script,
+            turn=self._scope.turn, script=self._script, leaving=self._leaving,
         )  # fmt: skip

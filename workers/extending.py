@@ -15,6 +15,7 @@ from workers.clock import Clock
 from workers.compose import emit
 from workers.leaving import Leaving
 from workers.left_out import LeftOut
+from workers.others import Others
 from workers.ports import StreamPort
 from workers.scope import Scope
 from workers.source.ask import Source
@@ -61,6 +62,7 @@ class Extending:
         self._pause, self._tell, self._left_out, self._port = pause, port.event, left_out.add, port
         self._last: Adding | None = None  # of the last connection
         self._left: Leaving | None = None  # of the last connection
+        self._leaves = ""  # as `Checkpoint.leaving`, once `say` has said so
         self.whole = False  # nothing is being added to what the stream acts on
         self.serves: Callable[[], bool] = lambda: True  # the source has all that the node is to carry
 
@@ -88,18 +90,20 @@ class Extending:
 
     def say(self, chain: Chain, found: Checkpoint, scope: Scope) -> None:
         """What is not in scope any more is let go: from here on the target need not be exact there. Raises Wanted."""
-        adding = self._begun(found, scope)
-        if found.extent == scope.extent.text and found.turn == scope.turn and found.adding == adding:
+        adding, was, node = self._begun(found, scope), self._before(found), self._port.node()
+        self._leaves = handed.to_leave(found, was, self._scope, scope.extent.acts_on)
+        now = scope.extent.text, scope.turn, adding, self._leaves
+        if (found.extent, found.turn, found.adding, found.leaving) == now:
             return
-        was, node = self._before(found), self._port.node()
         gone = handed.given_up(was, self._scope.slots, self._scope.lane)
         if gone and node.shard is not None and handed.is_before(node, found):
             end = node.shard.drained[1]
             handed.clear(chain, self._log, self._source, found, was, gone, end, self._pause)
         window = chain.own_window()
         emit(window, [b"HSET", chain.ck, *scope.fields], window.end)
-        if found.adding != adding:
-            emit(window, [b"HSET", chain.ck, b"adding", adding.encode()], window.end)
+        for name, before, after in ((b"adding", found.adding, adding), (b"leaving", found.leaving, self._leaves)):
+            if before != after:
+                emit(window, [b"HSET", chain.ck, name, after.encode()], window.end)
         commit(chain, window)
         if not scope.extent.covers(was):
             held = "; expiries there that are held stay so" if found.held else ""
@@ -132,30 +136,26 @@ class Extending:
         if left is not None and left.over and left.slots >= slots and found.number >= left.number:
             return None
         self._left = None
-        link, others, mine = chain.link, self._port.others() if slots else [], hash_slots.ranges(slots)
-
-        def free() -> bool | None:
-            if not handed.is_free(link, self._uid, others, mine):
-                return False
-            return None if handed.is_taken_up(link, self._uid, others, mine) else True
-
-        if not slots or free() is False:
+        if not slots:
             return None
         self._take_in(chain.gen)
+        others = Others(chain.link, self._uid, self._port.others())
         self._left = Leaving(
-            chain, self._log, self._known, expiries, self._scope, self._former, slots, self._tell, free
+            chain, self._log, self._known, expiries, self._scope, self._former, slots, self._tell, others
         )  # fmt: skip
         return self._left
 
     def _unfinished(self, found: Checkpoint) -> set[int]:
-        """Slots that the node holds and is not to carry, of which an addition may have put keys that its stream never
-        acted on: those of the whole slot; or some, of names or databases that are being added, in whichever slot."""
+        """Slots of which an addition may have put keys that its stream never acted on, and that are not to be carried
+        any more: those of the whole slot; or some, of names or databases that are being added, in whichever slot. The
+        target says which ones; of a lane that was made since, the database, by what the node holds."""
         shard, mine, lane = self._port.node().shard, self._scope.slots, self._scope.lane
         if shard is None or mine is None:
             return set()
+        said = hash_slots.members(hash_slots.read(self._leaves))
         acted = () if Addition.parse(found.adding) is not None else self._before(found).acts_on
         held = hash_slots.members(shard.holds if lane is None else hash_slots.meet(shard.holds, lane.slots) or ())
-        return held.difference(*map(hash_slots.members, (shard.slots, mine, acted)))
+        return said | held.difference(*map(hash_slots.members, (shard.slots, mine, acted)))
 
     def adding(
         self, chain: Chain, found: Checkpoint, expiries: Expiries, so_far: Scope, home: int, knows: Knows
@@ -178,15 +178,22 @@ class Extending:
         self._last.may = self._may_add(chain, so_far)
         return self._last
 
-    def _may_add(self, chain: Chain, so_far: Scope) -> Callable[[], bool]:
+    def _may_add(self, chain: Chain, so_far: Scope) -> Callable[[bool], bool]:
         """Whether what is added is the source node's, by now and by what the target says of others'. A database that
-        has fallen back says that it is, though it was given to another one since."""
+        has fallen back says that it is, though it was given to another one since. A target that has fallen back may
+        have what another one is to remove: that comes before it is begun. Once it is, that one waits."""
         slots = self._scope.extent.slots
         if self._scope.slots is None or slots is None:
-            return lambda: True
+            return lambda _: True
         added = hash_slots.members(slots) - hash_slots.members(so_far.extent.acts_on)
-        others, mine = self._port.others() if added else [], hash_slots.ranges(added)
-        return lambda: self.serves() and handed.is_free(chain.link, self._uid, others, mine)
+        mine = hash_slots.mask(hash_slots.ranges(added))
+        others = Others(chain.link, self._uid, self._port.others() if added else [])
+
+        def may(begun: bool) -> bool:
+            said = others.say()
+            return self.serves() and not mine & (said.acts if begun else said.any)
+
+        return may
 
     def _take_in(self, gen: int) -> None:
         """What the snapshot has brought is ours, also while its files are still there."""

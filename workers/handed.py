@@ -3,35 +3,34 @@
 A node gives a slot up when the target has all that came of it there: every key is deleted by then. A target that falls
 back to before has them again, and the stream does not act on them any more. So whoever claims there deletes what the
 stream deletes up to where the slot was given up, and only then says that the slot is let go; and nobody else begins
-with a slot of which the target still says that it is another stream's.
+with a slot of which the target still says that it is another stream's (`workers.others`). So does what was put there by
+an addition that has come to nothing: it is in the checkpoint until it is gone again (`workers.leaving`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 
 from sync_tasks.extent import Extent
 from sync_tasks.lanes import Lane
-from sync_tasks.names import checkpoint_key
-from sync_tasks.slots import ALL, Ranges, mask, members, ranges, read
+from sync_tasks.slots import ALL, Ranges, members, ranges, read, written
 from sync_tasks.views import NodeView
 from workers.added import Addition
 from workers.codec.slots_cy import slot
 from workers.compose import emit, select
 from workers.keys_of import keys_of
 from workers.rewrite import SCRIPTS, WHOLE
+from workers.scope import Scope
 from workers.source.ask import Source
 from workers.spool.commands import commands
 from workers.spool.log import Log
-from workers.target.claim import ENDED, FINISHED, Checkpoint
+from workers.target.claim import Checkpoint
 from workers.target.link import TargetLink
 from workers.target.windows import Chain, commit
 from workers.wanted import Wanted
 
 STEP_S = 0.05
 BATCH = 500
-OVER = (FINISHED.encode(), ENDED.encode())
 
 
 def given_up(was: Extent, slots: Ranges | None, lane: Lane | None) -> Ranges:
@@ -101,33 +100,21 @@ def _delete(chain: Chain, keys: Sequence[tuple[int, bytes]]) -> None:
         commit(chain, window)
 
 
-def is_free(link: TargetLink, uid: str, others: Sequence[int], slots: Ranges) -> bool:
-    """Whether the target says of no other source node that its stream acts on one of these slots. Nothing may be in
-    flight on the link.
-
-    It has to be asked each time: whoever owns another stream, by a database that has fallen back, perhaps, may change
-    what it says in any moment. Only what its answer means is kept for as long as it is the same.
+def to_leave(found: Checkpoint, was: Extent, scope: Scope, acts: Ranges) -> str:
+    """As `Checkpoint.leaving` is to be: what it says already, and what an addition, if there is one, was of that is not
+    to be carried any more.
 
     Args:
-        uid: of the task, or its lane.
-        others: numbers of the nodes.
-        slots: what is to be added.
+        found: the checkpoint so far.
+        was: its extent.
+        scope: that the stream is to carry.
+        acts: hash slots of which it acts on keys from now on: nothing is left of these.
     """
-    if not others:
-        return True
-    mine = mask(slots)
-    said = link.ask_all([[b"HMGET", checkpoint_key(uid, number), b"state", b"extent"] for number in others])
-    return not any(mine & _acted_on(extent) for state, extent in said if extent and state not in OVER)
-
-
-def is_taken_up(link: TargetLink, uid: str, others: Sequence[int], slots: Ranges) -> bool:
-    """Whether the target says that another source node's stream takes one of these slots up, which puts keys there, one
-    after the other; arguments as of `is_free`."""
-    said = link.ask_all([[b"HMGET", checkpoint_key(uid, number), b"state", b"adding"] for number in others])
-    under_way = [Addition.parse(text.decode()) for state, text in said if text and state not in OVER]
-    return any(mask(slots) & mask(read(one.slots)) for one in under_way if one is not None)
-
-
-@lru_cache(maxsize=64)
-def _acted_on(extent: bytes) -> int:
-    return mask(Extent.parse(extent.decode()).acts_on)
+    if scope.slots is None:
+        return ""
+    slots = members(read(found.leaving))
+    if (addition := Addition.parse(found.adding)) is not None:
+        slots |= members(was.acts_on).union(members(read(addition.slots))) - members(scope.extent.acts_on)
+    if scope.lane is not None:
+        slots &= members(scope.lane.slots)
+    return written(ranges(slots - members(acts)))

@@ -2,9 +2,12 @@
 
 The addition has put some of them on the target, and the stream did not act on them: what the source has deleted since
 is there still. Whoever takes the slot next removes only what its own stream has brought. So these go before the slot is
-let go, beside the stream; nobody else may have put keys of it there yet. Where the database has fallen back to before
-the slot was let go, the target says that somebody has: while another stream takes the slot up it is waited for what
-becomes of that, and of one that it acts on no key goes.
+let go, beside the stream; nobody else may have put keys of it there yet. The checkpoint says of which slots that is
+still to be done: a target that falls back to before says it again, and nobody begins with such a slot.
+
+Where the database has fallen back to before the slot was let go, the target says that somebody has put keys there:
+while another stream takes the slot up it is waited for what becomes of that, and of one that it acts on no key goes.
+Whoever begins behind that question spoils the window that was to remove them.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.extent import Extent
 from sync_tasks.names import KEY_PREFIX
 from workers.brought import Brought
 from workers.codec.slots_cy import slot
 from workers.compose import emit, select
 from workers.difference import Difference
+from workers.others import Others, Said
 from workers.scope import Scope
 from workers.spool.known import Known
 from workers.spool.log import Log
@@ -41,7 +46,7 @@ class Leaving:
         former: what the task's run has copied before.
         slots: those that are to be left.
         tell: an event for people: kind and text.
-        free: whether no other stream has put keys there; None: one is about to. Asked with nothing in flight.
+        others: what their streams say of these slots.
 
     `step` raises what the target answers.
     """
@@ -56,14 +61,15 @@ class Leaving:
         former: Sequence[Extent],
         slots: set[int],
         tell: Callable[[str, str], None],
-        free: Callable[[], bool | None],
+        others: Others,
     ) -> None:
         self._chain, self._log, self._known, self._expiries = chain, log, known, expiries
-        self._scope, self.slots, self._tell, self._free = scope, slots, tell, free
+        self._scope, self.slots, self._tell, self._others = scope, slots, tell, others
+        self._mask = hash_slots.mask(hash_slots.ranges(slots))
         self._again_at = 0.0  # when that is asked once more
         self._brought = Brought(known, former, Difference(scope, scope))
         self._goals: list[int] | None = None  # target databases that are to be walked over, and where in the first one
-        self._cursor, self._removed = 0, 0
+        self._cursor, self._removed, self._unknown = 0, 0, 0
         self.over = False
         self.number = 0  # of the last window, once it is over
 
@@ -78,24 +84,33 @@ class Leaving:
 
     def step(self) -> Window | None:
         """The next window, if this step needs one; the last one is committed."""
-        if not (free := self._free()):
-            self.over, self.number = free is False, self._chain.point().number
+        said = self._others.watch()
+        window = self._next(said)
+        if window is None:
+            self._others.let_be()
+        return window
+
+    def _next(self, said: Said) -> Window | None:
+        mine = self._mask & ~said.acts
+        if mine & said.takes:
             self._again_at = time.monotonic() + WAIT_S
             return None
         if self._goals is None:
             self._known.fold(self._log, self._chain.tip[0])
             self._goals = list(self._expiries.databases(self._scope))
-        if not self._goals:
-            self.over, self.number = True, self._chain.point().number
-            if self._removed:
-                self._tell("sweep", f"{self._removed} keys of slots that went on to another shard were removed")
-            return None
+        if not mine or not self._goals:
+            return self._end()
         to = self._goals[0]
         self._cursor, names = self._expiries.scan(to, self._cursor, SCANNED)
         if self._cursor == 0:
             self._goals.pop(0)
-        mine = [name for name in names if slot(name) in self.slots and not name.startswith(KEY_PREFIX)]
-        gone = self._brought.of(to, mine)[0] if mine else []
+        return self._remove(to, [name for name in names if mine >> slot(name) & 1 and not name.startswith(KEY_PREFIX)])
+
+    def _remove(self, to: int, names: list[bytes]) -> Window | None:
+        if not names:
+            return None
+        gone, unknown = self._brought.of(to, names)
+        self._unknown += unknown
         if not gone:
             return None
         self._removed += len(gone)
@@ -103,4 +118,19 @@ class Leaving:
         for name in gone:  # keys of several slots are in no command
             select(window, to, window.end)
             emit(window, [b"UNLINK", name], window.end)
+        return window
+
+    def _end(self) -> Window:
+        if self._removed:
+            self._tell("sweep", f"{self._removed} keys of slots that went on to another shard were removed")
+        if self._unknown:
+            self._tell(
+                "unverified",
+                f"{self._unknown} keys of the target are in slots that went on to another shard before they were taken"
+                " up; which of them this task has brought is not known any more: they stay",
+            )
+        self.over = True
+        window = self._chain.own_window()
+        self.number = self._chain.point().number + 1
+        emit(window, [b"HSET", self._chain.ck, b"leaving", b""], window.end)
         return window

@@ -16,6 +16,7 @@ from workers.target.link import TargetLink
 FIELDS = (
     b"replid", b"offset", b"db", b"epoch", b"nonce", b"tok", b"seen", b"state", b"gen", b"held", b"extend",
     b"number", b"windows", b"seendb", b"errors", b"fresh", b"extent", b"adding", b"back", b"script", b"turn",
+    b"leaving",
 )  # fmt: skip
 
 OVER_S = 30 * 86400
@@ -51,6 +52,8 @@ class Checkpoint:
     only by the windows that change them.
     turn: of the lane whose extent it is, as `sync_tasks.lanes.Lane.turn`; written with it.
     back: of a target that is closed, where its own stream stood then, as `Point`; empty: not known.
+    leaving: hash slots, as `slots.written`, that an addition may have put keys of which its stream never acted on, and
+    that are not to be carried any more: until those are gone (`workers.leaving`) nobody else takes such a slot up.
     script: of a part of a cluster under a transform, by which script its stream goes, and since where, as `Since`.
     fresh_ms: a moment by the target's clock before which nothing behind `seen` was written at the source, or ALL_HELD;
     0: not known.
@@ -76,6 +79,7 @@ class Checkpoint:
     back: str = ""
     script: str = ""
     turn: int = 0
+    leaving: str = ""
 
     def fields(self) -> list[bytes]:
         """Name and value in turn, but the token's name, the target's own count, and what seldom changes."""
@@ -141,6 +145,7 @@ def _read(values: list[bytes | None]) -> Checkpoint | None:
             back=(got[b"back"] or b"").decode(),
             script=(got[b"script"] or b"").decode(),
             turn=int(got[b"turn"] or 0),
+            leaving=(got[b"leaving"] or b"").decode(),
         )
     except ValueError as e:
         hint = "start over with an empty target and a new state directory"

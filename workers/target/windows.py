@@ -26,7 +26,7 @@ from sync_tasks.errors import (
     UnknownCommand,
     named,
 )
-from sync_tasks.names import checkpoint_key, over_key
+from sync_tasks.names import checkpoint_key, over_key, taken_key
 from workers.codec.resp_cy import ABORTED, COMMITTED, NIL, WHOLE, ReplyError, encode, transaction
 from workers.target.claim import ALL_HELD, FINISHED, STREAMING, Checkpoint, Claim
 from workers.target.link import SILENCE_S, TargetLink, lost
@@ -66,7 +66,7 @@ class Chain:
     def __init__(self, link: TargetLink, claim: Claim, uid: str, node: int, db: int, epoch: int, gen: int) -> None:
         self.link = link
         self.epoch, self.gen, self.nonce, self.tok = epoch, gen, claim.nonce, claim.tok
-        self.ck = checkpoint_key(uid, node)
+        self.ck, self.taken = checkpoint_key(uid, node), taken_key(uid, node)
         self.db = db
         self.number = 0
         self._before = claim.found.number if claim.found else 0  # windows of all chains before this one

@@ -6,14 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sync_tasks.lanes import Lane
 from sync_tasks.names import closed_key, marks_key
+from sync_tasks.slots import ALL, members, ranges, written
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
 from tests.servers import Server
-from tests.unit.protocol.conftest import NODE, TASK, UID, Port, endpoint, known
+from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Port, endpoint, known
+from workers.added import Addition
 from workers.closing import Closing
 from workers.scope import Scope
+from workers.spool.tables import write_tables
+from workers.target.claim import LOADING, Checkpoint
 from workers.target.link import TargetLink
 
 
@@ -83,3 +89,28 @@ def test_a_load_that_is_closed_is_of_the_turn_in_which_its_lane_is(tmp_path: Pat
     scope = Scope(None, lane=Lane(0, "0", ((0, 16383),), turn=3, gave=((3, ((5, 5),)),)))
     found = Closing(Port(TASK, node), node, scope, tmp_path, 0, known(tmp_path)).checkpoint("nonce")
     assert (found.turn, found.extent) == (3, scope.extent.text)
+
+
+@pytest.mark.parametrize("known_already", [False, True])
+def test_what_an_addition_has_put_into_a_slot_that_went_on_is_to_be_left_behind_a_load_too(
+    target: Server, tmp_path: Path, known_already: bool
+) -> None:
+    """The load knows nothing of it, and the next owner of the slot removes only what its own stream has brought."""
+    moved, node = ((7, 7),), replace(NODE, snapshot_offset=0)
+    scope = Scope(None, slots=ranges(members(ALL) - {7}))
+    under_way = Addition("", 0, 0, REPLID, 0, slots=written(moved)).text
+    former = Checkpoint(
+        REPLID, 0, 0, 1, "n", 0, LOADING, 1, held=False, extent=scope.extent.text,
+        adding="" if known_already else under_way, leaving=written(moved) if known_already else "",
+    )  # fmt: skip
+    link = TargetLink(endpoint(target), "test", 0)
+    closing = Closing(Loaded(TASK, node), node, scope, tmp_path, 0, known(tmp_path))
+    (tmp_path / "gen-1").mkdir(exist_ok=True)
+    write_tables(tmp_path / "gen-1", 10, [], [])
+    closing.sweep(link, former)
+    assert closing.checkpoint("nonce").leaving == "7"
+    assert b"$7\r\nleaving\r\n$1\r\n7\r\n" in closing.first_window(link).body
+    closing = Closing(Loaded(TASK, node), node, Scope(None, slots=ALL), tmp_path, 0, known(tmp_path))
+    closing.sweep(link, former)
+    assert closing.checkpoint("nonce").leaving == "", "it has been loaded itself"
+    link.close()

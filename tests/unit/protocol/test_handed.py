@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,17 +15,18 @@ import pytest
 from sync_tasks.errors import ConnectionLost, Side
 from sync_tasks.extent import Extent
 from sync_tasks.keyfilter import FilterSpec
-from sync_tasks.names import checkpoint_key
-from sync_tasks.slots import ALL, Ranges, members, ranges, slot, written
+from sync_tasks.names import checkpoint_key, taken_key
+from sync_tasks.slots import ALL, Ranges, mask, members, ranges, slot, written
 from sync_tasks.views import ShardView
 from tests.servers import Server
 from tests.unit.protocol.conftest import NODE, REPLID, UID, Port, endpoint, until
 from tests.unit.protocol.test_adding import Changing
-from workers import handed
+from workers import others
 from workers.added import CATCHING_UP, Addition, digest
 from workers.adding import Adding
 from workers.apply import Applier
 from workers.leaving import Leaving
+from workers.others import Others
 from workers.scope import Scope
 from workers.target.windows import Window
 
@@ -313,6 +315,167 @@ def test_keys_of_a_slot_that_another_stream_takes_up_wait_for_what_becomes_of_th
         assert client.get("moved") == (b"7" if acts else None)
 
 
+def test_who_begins_to_take_a_slot_up_spoils_the_window_that_would_remove_its_keys(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database has fallen back to before the slot was let go, and the one that leaves it had just asked."""
+    said: list[Ranges] = []
+    overtaken = threading.Event()
+    monkeypatch.setattr(Port, "holds", lambda _, slots: said.append(slots))
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    with slotted.target.client() as client:
+        assert until(lambda: client.exists("stays")), owner.error
+        client.set("moved", 1)
+        extent = Extent.of({0: 0}, slotted.filter, ((MOVED, MOVED),))
+        theirs = Addition(digest(extent), 0, 0, REPLID, 0, slots=written(((MOVED, MOVED),)))
+        remove = Leaving._remove
+
+        def late(one: Leaving, to: int, names: list[bytes]) -> Window | None:
+            window = remove(one, to, names)
+            if window is not None and not overtaken.is_set():
+                client.hset(OTHER, mapping={"state": "streaming", "extent": Extent(slots=()).text})
+                client.hset(OTHER, "adding", theirs.text)
+                client.set(taken_key(UID, 1), "their token")
+                client.set("moved", 7)
+                overtaken.set()
+            return window
+
+        monkeypatch.setattr(Leaving, "_remove", late)
+        slotted.held = ALL
+        said.clear()
+        owner = slotted.carry(LEFT)
+        assert overtaken.wait(10), owner.error
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(slotted.committed), owner.error
+        assert waits(lambda: not client.exists("moved") or bool(said)), "it waits for what becomes of that"
+        client.hset(OTHER, mapping={"extent": extent.text, "adding": ""})
+        assert until(lambda: said == [LEFT]), owner.error
+        assert client.get("moved") == b"7"
+
+
+def test_a_stream_that_begins_to_take_slots_up_says_so_to_all_who_watch(slotted: Slotted) -> None:
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"])
+    assert until(slotted.in_step), owner.error
+    with slotted.target.client() as client:
+        client.set(taken_key(UID, 0), "earlier")
+        owner = slotted.carry(ALL)
+        assert until(slotted.in_step), owner.error
+        assert client.get(taken_key(UID, 0)) not in (None, b"earlier")
+
+
+def leave_unfinished(slotted: Slotted, monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bytes]:
+    """The stream has left a slot that it was adding; the checkpoint in the middle of that addition."""
+    slotted.slots = LEFT
+    slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step)
+    with monkeypatch.context() as patched, slotted.target.client() as client:
+        patched.setattr(Adding, "_may_switch", lambda _: False)
+        owner = slotted.carry(ALL)
+        assert until(lambda: f'"{CATCHING_UP}"'.encode() in slotted.checkpoint().get(b"adding", b"")), owner.error
+        slotted.stop()
+        found = slotted.checkpoint()
+        slotted.do(0, [b"DEL", b"moved"])
+        slotted.held = ALL
+        owner = slotted.carry(LEFT)
+        assert until(lambda: not client.exists("moved") and slotted.is_whole() and slotted.committed()), owner.error
+        assert until(lambda: not slotted.checkpoint().get(b"leaving"))
+        slotted.stop()
+    slotted.held = None
+    return found
+
+
+@pytest.mark.parametrize("said", [False, True], ids=["before it gave it up", "behind that"])
+def test_a_target_that_falls_back_has_no_key_left_of_a_slot_that_was_let_go_unfinished(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch, said: bool
+) -> None:
+    """The database says that it is let go, and so it is not asked."""
+    was = leave_unfinished(slotted, monkeypatch)
+    with slotted.target.client() as client:
+        client.set("moved", 1)
+        fields = (b"extent", b"adding", b"offset", b"seen", b"number", b"windows")
+        client.hset(checkpoint_key(UID, 0), mapping={name: was[name] for name in fields if name in was})
+        if said:
+            client.hset(checkpoint_key(UID, 0), mapping={"adding": "", "leaving": str(MOVED)})
+        owner = slotted.carry(LEFT)
+        assert until(lambda: not client.exists("moved")), owner.error
+        assert until(lambda: slotted.committed() and not slotted.checkpoint().get(b"leaving")), owner.error
+
+
+def test_a_slot_that_comes_back_is_left_before_it_is_begun(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what the source deleted in between would stay."""
+    leave_unfinished(slotted, monkeypatch)
+    with slotted.target.client() as client:
+        client.set("moved", 1)
+        client.hset(checkpoint_key(UID, 0), "leaving", str(MOVED))
+        slotted.do(0, [b"SET", b"{moved}new", b"1"])
+        owner = slotted.carry(ALL)
+        assert until(slotted.in_step), owner.error
+        assert client.mget("moved", "{moved}new") == [None, b"1"]
+        assert not slotted.checkpoint().get(b"leaving")
+
+
+@pytest.mark.parametrize("what", ["adding", "leaving"])
+def test_a_slot_is_not_begun_with_while_another_stream_has_to_leave_it(slotted: Slotted, what: str) -> None:
+    """The target has fallen back, and that stream has not seen it yet."""
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step), owner.error
+    theirs = Addition("", 0, 0, REPLID, 0, slots=str(MOVED)).text if what == "adding" else str(MOVED)
+    with slotted.target.client() as client:
+        client.hset(OTHER, mapping={"state": "streaming", "extent": Extent(slots=()).text, what: theirs})
+        owner = slotted.carry(ALL)
+        assert waits(lambda: bool(client.exists("moved")) or bool(slotted.checkpoint().get(b"adding")))
+        client.hset(OTHER, what, "")
+        assert until(slotted.in_step), owner.error
+        client.hset(OTHER, what, theirs)
+
+
+def test_a_slot_that_is_begun_with_goes_on_whatever_another_stream_has_to_leave(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one waits: both waiting for each other would be for ever."""
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"])
+    assert until(slotted.in_step), owner.error
+    with slotted.target.client() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(Adding, "_may_switch", lambda _: False)
+            owner = slotted.carry(ALL)
+            assert until(lambda: client.exists("moved")), owner.error
+            client.hset(OTHER, mapping={"state": "streaming", "extent": Extent(slots=()).text, "leaving": str(MOVED)})
+        assert until(slotted.in_step), owner.error
+
+
+def test_a_slot_that_is_left_but_for_what_another_stream_acts_on(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two: what is in the other goes."""
+    leave_unfinished(slotted, monkeypatch)
+    second = slot(b"second")
+    with slotted.target.client() as client:
+        slotted.do(0, [b"SET", b"second", b"1"])
+        owner = slotted.carry(LEFT)
+        assert until(slotted.in_step), owner.error
+        client.set("moved", 7)
+        client.hset(checkpoint_key(UID, 0), "leaving", written(ranges([MOVED, second])))
+        theirs = Extent.of({0: 0}, slotted.filter, ((MOVED, MOVED),)).text
+        client.hset(OTHER, mapping={"state": "streaming", "extent": theirs})
+        slotted.stop()
+        owner = slotted.carry(ranges(members(LEFT) - {second}))
+        assert until(lambda: not client.exists("second")), owner.error
+        assert until(lambda: not slotted.checkpoint().get(b"leaving")), owner.error
+        assert client.get("moved") == b"7"
+
+
 def test_an_addition_that_is_not_to_be_made_any_more_is_not_said_to_go_on(
     slotted: Slotted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,14 +507,14 @@ def test_what_another_stream_says_is_read_once_and_heard_at_once_when_it_changes
         parsed.append(text)
         return Extent.parse(text)
 
-    monkeypatch.setattr(handed, "Extent", SimpleNamespace(parse=parse))
-    handed._acted_on.cache_clear()
+    monkeypatch.setattr(others, "Extent", SimpleNamespace(parse=parse))
+    others._acted_on.cache_clear()
     apart, same = (Extent(slots=slots).text.encode() for slots in (((0, 9),), ((0, 9), (20, 30))))
-    said = [b"streaming", apart]
+    said = [b"streaming", apart, None, None]
     link: Any = SimpleNamespace(ask_all=lambda commands: [said for _ in commands])
 
     def is_free(*slots: int) -> bool:
-        return handed.is_free(link, UID, [1, 2], ranges(slots))
+        return not Others(link, UID, [1, 2]).say().acts & mask(ranges(slots))
 
     assert is_free(10, 19, 20)
     assert is_free(16383)
@@ -361,6 +524,6 @@ def test_what_another_stream_says_is_read_once_and_heard_at_once_when_it_changes
     assert not is_free(10, 19, 20)
     said[0] = b"finished"
     assert is_free(10, 19, 20)
-    assert handed.is_free(link, UID, [], ALL)
+    assert not Others(link, UID, []).say().any
     assert len(parsed) == 2
-    handed._acted_on.cache_clear()
+    others._acted_on.cache_clear()

@@ -94,7 +94,7 @@ def test_what_is_not_known_cannot_be_removed(target: Server, tmp_path: Path, fou
     assert caught.value.side == ("source" if found else "target")
     closing = Closing(Port(), node(2, False), Scope(None), tmp_path, 0, Known(tmp_path / "known", UID, 1))  # type: ignore[arg-type]
     with pytest.raises(CannotContinue, match="was lost since"):
-        closing.sweep(link, again=True)
+        closing.sweep(link, FOUND)
 
 
 def test_a_target_that_is_closed_stays_so(target: Server) -> None:
