@@ -324,7 +324,7 @@ class Applier(Part):
             repair = self._repair(chain, found, suspects, rewriter)
             self.extending.say(chain, found, scope)
             lane_script.say(chain, found, script)
-            leaving = self.extending.leaving(chain, found, expiries)
+            leaving = self.extending.leaving(chain, scope, expiries)
             if self.slots is not None and leaving is None:
                 self.port.holds(self.slots)
             adding = leaving or self.extending.adding(chain, found, expiries, scope, self.home, known)

@@ -91,11 +91,12 @@ class Extending:
     def say(self, chain: Chain, found: Checkpoint, scope: Scope) -> None:
         """What is not in scope any more is let go: from here on the target need not be exact there. Raises Wanted."""
         adding, was, node = self._begun(found, scope), self._before(found), self._port.node()
-        self._leaves = handed.to_leave(found, was, self._scope, scope.extent.acts_on)
+        gone = handed.given_up(was, self._scope.slots, self._scope.lane)
+        unsaid = self._unsaid(found, was)
+        self._leaves = handed.to_leave(found, was, self._scope, scope.extent.acts_on, unsaid)
         now = scope.extent.text, scope.turn, adding, self._leaves
         if (found.extent, found.turn, found.adding, found.leaving) == now:
             return
-        gone = handed.given_up(was, self._scope.slots, self._scope.lane)
         if gone and node.shard is not None and handed.is_before(node, found):
             end = node.shard.drained[1]
             handed.clear(chain, self._log, self._source, found, was, gone, end, self._pause)
@@ -105,17 +106,21 @@ class Extending:
             if before != after:
                 emit(window, [b"HSET", chain.ck, name, after.encode()], window.end)
         commit(chain, window)
-        if not scope.extent.covers(was):
+        if not scope.extent.covers(was.without(gone)):  # what slots had went with them
             held = "; expiries there that are held stay so" if found.held else ""
             self._tell("narrowed", f"what was taken away is left as it is at offset {found.offset}{held}")
 
     def _begun(self, found: Checkpoint, scope: Scope) -> str:
         """As `Checkpoint.adding`, unless nobody goes on with it: an addition to slots that the lane has given up since,
-        where what it had put may have come back anew, or one that the source node is not to make any more."""
-        if Former.parse(found.adding) is not None:
+        where what it had put may have come back anew, or one that the source node is not to make any more. Of one that
+        is to be begun anew, without some slots, it names the others: who waits for those would wait in vain."""
+        addition = Addition.parse(found.adding)
+        if addition is None:
             return found.adding
-        over = found.turn != scope.turn or (self.whole and self._scope.slots is not None)
-        return "" if over else found.adding
+        if found.turn != scope.turn or (self.whole and self._scope.slots is not None):
+            return ""
+        left = hash_slots.written(hash_slots.meet(hash_slots.read(addition.slots), self._scope.extent.acts_on) or ())
+        return found.adding if left == addition.slots else replace(addition, slots=left).text
 
     def kept(self, found: Checkpoint, scope: Scope, script: str, adding: Adding | Leaving | None) -> list[bytes]:
         """Fields of the checkpoint, as they are by now, that windows of the stream do not write: names and values.
@@ -129,33 +134,44 @@ class Extending:
         said = adding.said if isinstance(adding, Adding) else self._begun(found, scope)
         return [*scope.fields, b"adding", said.encode(), *([b"script", script.encode()] if script else [])]
 
-    def leaving(self, chain: Chain, found: Checkpoint, expiries: Expiries) -> Leaving | None:
+    def leaving(self, chain: Chain, scope: Scope, expiries: Expiries) -> Leaving | None:
         """What removes the keys of slots that were given up before they were taken up whole; None: there are none.
-        Until it is over they may not be let go. Nothing may be in flight."""
-        slots, left = self._unfinished(found), self._left
-        if left is not None and left.over and left.slots >= slots and found.number >= left.number:
-            return None
-        self._left = None
-        if not slots:
+        Until it is over they may not be let go. Nothing may be in flight.
+
+        Args:
+            scope: what the stream acts on.
+        """
+        if not self._leaves:
             return None
         self._take_in(chain.gen)
         others = Others(chain.link, self._uid, self._port.others())
+        slots = hash_slots.read(self._leaves)
         self._left = Leaving(
-            chain, self._log, self._known, expiries, self._scope, self._former, slots, self._tell, others
+            chain, self._log, self._known, expiries, self._scope, scope, self._former, slots, self._tell, others
         )  # fmt: skip
         return self._left
 
-    def _unfinished(self, found: Checkpoint) -> set[int]:
-        """Slots of which an addition may have put keys that its stream never acted on, and that are not to be carried
-        any more: those of the whole slot; or some, of names or databases that are being added, in whichever slot. The
-        target says which ones; of a lane that was made since, the database, by what the node holds."""
-        shard, mine, lane = self._port.node().shard, self._scope.slots, self._scope.lane
-        if shard is None or mine is None:
+    def _unsaid(self, found: Checkpoint, was: Extent) -> set[int]:
+        """Slots that are to be left, though the target does not say so. On a lane that was made since, or for a slot
+        with which nothing was begun, the database knows, by what the node holds. And where the stream acts on a slot
+        that the node does not hold, the database has forgotten that it was taken: what the source deletes there until
+        the slot goes on nobody would know.
+
+        Args:
+            was: what the stream acted on behind the checkpoint.
+        """
+        node, mine, lane, left = self._port.node(), self._scope.slots, self._scope.lane, self._left
+        if node.shard is None or mine is None:
             return set()
-        said = hash_slots.members(hash_slots.read(self._leaves))
-        acted = () if Addition.parse(found.adding) is not None else self._before(found).acts_on
-        held = hash_slots.members(shard.holds if lane is None else hash_slots.meet(shard.holds, lane.slots) or ())
-        return said | held.difference(*map(hash_slots.members, (shard.slots, mine, acted)))
+        if left is not None and found.number < left.number:
+            left = self._left = None  # the target has fallen back to before its end
+        held = hash_slots.members(node.shard.holds)
+        acted = hash_slots.members(() if Addition.parse(found.adding) is not None else was.acts_on)
+        over = left.slots if left is not None and left.over else ()
+        slots = held.difference(acted, *map(hash_slots.members, (node.shard.slots, mine, over)))
+        if not handed.is_before(node, found):
+            slots |= hash_slots.members(handed.given_up(was, mine, lane)) - held
+        return slots
 
     def adding(
         self, chain: Chain, found: Checkpoint, expiries: Expiries, so_far: Scope, home: int, knows: Knows
@@ -164,8 +180,7 @@ class Extending:
         if self.whole:
             self._last = None
             return None
-        if found.turn != so_far.turn:
-            found, self._last = replace(found, adding="", turn=so_far.turn), None
+        found = replace(found, adding=self._begun(found, so_far), turn=so_far.turn)
         self._take_in(chain.gen)
         rewriter = rewriter_of(self._transform)(
             self._scope, self._clock, home, lambda _: [], lambda *_: None, lambda _: None, knows, self._left_out,
@@ -175,23 +190,33 @@ class Extending:
             chain, self._log, self._source, self._known, expiries, rewriter, so_far, found, self._former, self._pause,
             self._tell, self._last,
         )  # fmt: skip
-        self._last.may = self._may_add(chain, so_far)
+        self._last.may = self._may_add(chain, found, so_far)
         return self._last
 
-    def _may_add(self, chain: Chain, so_far: Scope) -> Callable[[bool], bool]:
+    def _may_add(self, chain: Chain, found: Checkpoint, so_far: Scope) -> Callable[[bool], bool]:
         """Whether what is added is the source node's, by now and by what the target says of others'. A database that
         has fallen back says that it is, though it was given to another one since. A target that has fallen back may
-        have what another one is to remove: that comes before it is begun. Once it is, that one waits."""
+        have what another one is to remove: that comes before it is begun. Once the target says that it is, that one
+        waits. Whoever else begins behind that question spoils the window with which it is begun."""
         slots = self._scope.extent.slots
         if self._scope.slots is None or slots is None:
             return lambda _: True
         added = hash_slots.members(slots) - hash_slots.members(so_far.extent.acts_on)
         mine = hash_slots.mask(hash_slots.ranges(added))
         others = Others(chain.link, self._uid, self._port.others() if added else [])
+        addition = Addition.parse(found.adding)
+        fresh = mine if addition is None else mine & ~hash_slots.mask(hash_slots.read(addition.slots))
 
         def may(begun: bool) -> bool:
-            said = others.say()
-            return self.serves() and not mine & (said.acts if begun else said.any)
+            if not self.serves():
+                return False
+            if begun:
+                return not mine & others.say().acts
+            said = others.watch()
+            if free := not (mine & said.acts or fresh & said.any):
+                return free
+            others.let_be()
+            return free
 
         return may
 

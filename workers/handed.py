@@ -9,7 +9,7 @@ an addition that has come to nothing: it is in the checkpoint until it is gone a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from sync_tasks.extent import Extent
 from sync_tasks.lanes import Lane
@@ -100,7 +100,7 @@ def _delete(chain: Chain, keys: Sequence[tuple[int, bytes]]) -> None:
         commit(chain, window)
 
 
-def to_leave(found: Checkpoint, was: Extent, scope: Scope, acts: Ranges) -> str:
+def to_leave(found: Checkpoint, was: Extent, scope: Scope, acts: Ranges, more: Collection[int] = ()) -> str:
     """As `Checkpoint.leaving` is to be: what it says already, and what an addition, if there is one, was of that is not
     to be carried any more.
 
@@ -109,10 +109,11 @@ def to_leave(found: Checkpoint, was: Extent, scope: Scope, acts: Ranges) -> str:
         was: its extent.
         scope: that the stream is to carry.
         acts: hash slots of which it acts on keys from now on: nothing is left of these.
+        more: slots that are to be left besides.
     """
     if scope.slots is None:
         return ""
-    slots = members(read(found.leaving))
+    slots = members(read(found.leaving)).union(more)
     if (addition := Addition.parse(found.adding)) is not None:
         slots |= members(was.acts_on).union(members(read(addition.slots))) - members(scope.extent.acts_on)
     if scope.lane is not None:

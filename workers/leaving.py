@@ -3,7 +3,8 @@
 The addition has put some of them on the target, and the stream did not act on them: what the source has deleted since
 is there still. Whoever takes the slot next removes only what its own stream has brought. So these go before the slot is
 let go, beside the stream; nobody else may have put keys of it there yet. The checkpoint says of which slots that is
-still to be done: a target that falls back to before says it again, and nobody begins with such a slot.
+still to be done, and from before the first key goes: a target that falls back says it again, and nobody begins with
+such a slot. Also where the slot has come back meanwhile all of them go: it may move on before it is begun with.
 
 Where the database has fallen back to before the slot was let go, the target says that somebody has put keys there:
 while another stream takes the slot up it is waited for what becomes of that, and of one that it acts on no key goes.
@@ -15,9 +16,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from sync_tasks import slots as hash_slots
 from sync_tasks.extent import Extent
 from sync_tasks.names import KEY_PREFIX
+from sync_tasks.slots import Ranges, mask
 from workers.brought import Brought
 from workers.codec.slots_cy import slot
 from workers.compose import emit, select
@@ -43,6 +44,7 @@ class Leaving:
         log, known: of the node: which keys it has brought.
         expiries: walks over the target.
         scope: what the stream is to act on; of some of that it may have to be added still.
+        so_far: what it acts on.
         former: what the task's run has copied before.
         slots: those that are to be left.
         tell: an event for people: kind and text.
@@ -58,16 +60,17 @@ class Leaving:
         known: Known,
         expiries: Expiries,
         scope: Scope,
+        so_far: Scope,
         former: Sequence[Extent],
-        slots: set[int],
+        slots: Ranges,
         tell: Callable[[str, str], None],
         others: Others,
     ) -> None:
         self._chain, self._log, self._known, self._expiries = chain, log, known, expiries
         self._scope, self.slots, self._tell, self._others = scope, slots, tell, others
-        self._mask = hash_slots.mask(hash_slots.ranges(slots))
+        self._mask = mask(slots)
         self._again_at = 0.0  # when that is asked once more
-        self._brought = Brought(known, former, Difference(scope, scope))
+        self._brought = Brought(known, former, Difference(scope, so_far))
         self._goals: list[int] | None = None  # target databases that are to be walked over, and where in the first one
         self._cursor, self._removed, self._unknown = 0, 0, 0
         self.over = False
@@ -122,12 +125,12 @@ class Leaving:
 
     def _end(self) -> Window:
         if self._removed:
-            self._tell("sweep", f"{self._removed} keys of slots that went on to another shard were removed")
+            self._tell("sweep", f"{self._removed} keys of slots that the stream does not carry were removed")
         if self._unknown:
             self._tell(
                 "unverified",
-                f"{self._unknown} keys of the target are in slots that went on to another shard before they were taken"
-                " up; which of them this task has brought is not known any more: they stay",
+                f"{self._unknown} keys of the target are in slots that the stream does not carry; which of them this"
+                " task has brought is not known any more: they stay",
             )
         self.over = True
         window = self._chain.own_window()

@@ -106,10 +106,28 @@ def test_what_others_have_put_since_is_left_to_them(slotted: Slotted, drained: t
     slotted.stop()
     slotted.drained = drained
     slotted.do(0, [b"INCR", b"stays"])
-    owner = slotted.carry(LEFT)
-    assert until(lambda: slotted.is_whole() and slotted.committed()), owner.error
     with slotted.target.client() as client:
+        theirs = Extent.of({0: 0}, slotted.filter, ((MOVED, MOVED),)).text
+        client.hset(OTHER, mapping={"state": "streaming", "extent": theirs})
+        owner = slotted.carry(LEFT)
+        assert until(lambda: slotted.is_whole() and slotted.committed()), owner.error
+        assert until(lambda: not slotted.checkpoint().get(b"leaving")), owner.error
         assert client.get("moved") == b"1"
+    assert not slotted.events().count("narrowed"), "nobody has taken anything away"
+
+
+def test_a_slot_that_the_database_does_not_know_was_taken_leaves_no_key(slotted: Slotted) -> None:
+    """It has fallen back to before that. What the source deletes until the slot goes on, nobody else knows."""
+    begin(slotted)
+    slotted.stop()
+    with slotted.target.client() as client:
+        client.set("{moved}foreign", 1)
+        owner = slotted.carry(LEFT)
+        slotted.do(0, [b"DEL", b"moved"], [b"INCR", b"stays"])
+        assert until(lambda: slotted.is_whole() and slotted.committed()), owner.error
+        assert until(lambda: not client.exists("moved")), owner.error
+        assert until(lambda: not slotted.checkpoint().get(b"leaving")), owner.error
+        assert client.mget("{moved}too", "{moved}foreign", "stays") == [None, b"1", b"2"]
 
 
 def test_a_source_that_was_emptied_meanwhile_is_loaded_anew(slotted: Slotted) -> None:
@@ -156,6 +174,7 @@ def test_a_slot_is_not_begun_with_while_the_target_says_that_it_is_anothers(slot
 def test_a_slot_that_is_not_at_the_source_is_not_begun_with(slotted: Slotted) -> None:
     """The database has fallen back to before it was given away: its keys would be taken for deleted."""
     begin(slotted)
+    slotted.held = ALL
     owner = slotted.carry(LEFT)
     slotted.client.delete("moved", "{moved}too")
     assert until(slotted.is_whole), owner.error
@@ -419,6 +438,150 @@ def test_a_slot_that_comes_back_is_left_before_it_is_begun(
         assert until(slotted.in_step), owner.error
         assert client.mget("moved", "{moved}new") == [None, b"1"]
         assert not slotted.checkpoint().get(b"leaving")
+
+
+def test_a_slot_that_comes_back_is_left_though_it_is_not_begun_with_yet(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may go on before it is: nothing would say any more that keys of it are there."""
+    leave_unfinished(slotted, monkeypatch)
+    with slotted.target.client() as client:
+        client.set("moved", 1)
+        client.hset(checkpoint_key(UID, 0), "leaving", str(MOVED))
+        slotted.serves = False
+        owner = slotted.carry(ALL)
+        assert until(lambda: not slotted.checkpoint().get(b"leaving")), owner.error
+        assert not client.exists("moved")
+
+
+def test_what_the_database_alone_knows_is_to_be_left_is_said_before_it_is(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target falls back to before it was, once the database has let the slot go."""
+    found: list[dict[bytes, bytes]] = []
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    with slotted.target.client() as client:
+        assert until(lambda: client.exists("stays") and slotted.committed()), owner.error
+        slotted.stop()
+        client.set("moved", 1)
+        client.hset(checkpoint_key(UID, 0), "extent", Extent(databases={}).text)
+        step = Leaving.step
+
+        def kept(one: Leaving) -> Window | None:
+            found.append(slotted.checkpoint())
+            return step(one)
+
+        monkeypatch.setattr(Leaving, "step", kept)
+        slotted.held = ALL
+        owner = slotted.carry(LEFT)
+        assert until(lambda: bool(found) and not client.exists("moved") and slotted.is_whole()), owner.error
+        slotted.stop()
+        slotted.held = None
+        client.set("moved", 1)
+        client.delete(checkpoint_key(UID, 0))
+        client.hset(checkpoint_key(UID, 0), mapping=found[0])  # type: ignore[arg-type]
+        owner = slotted.carry(LEFT)
+        assert until(lambda: slotted.is_whole() and slotted.committed()), owner.error
+        assert until(lambda: not client.exists("moved")), owner.error
+
+
+def test_what_the_target_says_is_to_be_left_is_so_whatever_was_done_before(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had fallen back, windows have been written since, and the connection was lost before the walk began."""
+    ended = threading.Event()
+    end = Leaving._end
+
+    def over(one: Leaving) -> Window:
+        ended.set()
+        return end(one)
+
+    monkeypatch.setattr(Leaving, "_end", over)
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    with slotted.target.client() as client:
+        assert until(lambda: client.exists("stays")), owner.error
+        slotted.held = ALL
+        owner = slotted.carry(LEFT)
+        assert ended.wait(10), owner.error
+        for number in range(3):
+            slotted.do(0, [b"INCR", b"stays"])
+            assert until(lambda number=number: client.get("stays") == b"%d" % (number + 2)), owner.error
+        client.set("moved", 1)
+        client.hset(checkpoint_key(UID, 0), "leaving", str(MOVED))
+        client.client_kill_filter(_type="normal", skipme=True)
+        assert until(lambda: not client.exists("moved")), owner.error
+        assert until(lambda: not slotted.checkpoint().get(b"leaving")), owner.error
+
+
+def test_a_slot_that_the_target_says_is_being_taken_up_is_begun_with(slotted: Slotted) -> None:
+    """Of an addition that nobody can go on with: whoever has to leave the slot waits for it."""
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"])
+    assert until(slotted.in_step), owner.error
+    slotted.stop()
+    with slotted.target.client() as client:
+        client.hset(checkpoint_key(UID, 0), "adding", Addition("other", 0, 0, REPLID, 0, slots=str(MOVED)).text)
+        client.hset(OTHER, mapping={"state": "streaming", "extent": Extent(slots=()).text, "leaving": str(MOVED)})
+        owner = slotted.carry(ALL)
+        assert until(slotted.in_step), owner.error
+
+
+def test_a_slot_is_not_said_to_be_taken_up_that_is_not_to_be_any_more(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are being added besides, and that goes on when others let it: they would wait for each other."""
+
+    def added() -> Addition | None:
+        return Addition.parse(slotted.checkpoint().get(b"adding", b"").decode())
+
+    slotted.slots, slotted.filter = LEFT, FilterSpec(block_prefixes=["new:"])
+    slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step)
+    with monkeypatch.context() as patched:
+        patched.setattr(Adding, "_may_switch", lambda _: False)
+        slotted.filter = FilterSpec()
+        owner = slotted.carry(ALL)
+        assert until(added), owner.error
+        slotted.stop()
+    slotted.held, slotted.serves = ALL, False
+    owner = slotted.carry(LEFT)
+    assert until(lambda: (one := added()) is None or not one.slots), owner.error
+    slotted.serves = True
+    assert until(slotted.in_step), owner.error
+
+
+def test_of_two_who_begin_with_a_slot_at_once_one_waits(slotted: Slotted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both had asked before: what one has put, and its source deleted since, the other one does not know."""
+    overtaken = threading.Event()
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step), owner.error
+    begins = Adding._begin
+    with slotted.target.client() as client:
+
+        def late(one: Adding, tries: int) -> Window:
+            if not overtaken.is_set():
+                theirs = Addition("", 0, 0, REPLID, 0, slots=str(MOVED)).text
+                client.hset(OTHER, mapping={"state": "streaming", "extent": Extent(slots=()).text, "adding": theirs})
+                client.set(taken_key(UID, 1), "their token")
+                overtaken.set()
+            return begins(one, tries)
+
+        monkeypatch.setattr(Adding, "_begin", late)
+        owner = slotted.carry(ALL)
+        assert overtaken.wait(10), owner.error
+        assert waits(lambda: bool(client.exists("moved")) or bool(slotted.checkpoint().get(b"adding")))
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(lambda: client.get("stays") == b"2"), "the stream goes on"
+        client.hset(OTHER, "adding", "")
+        assert until(slotted.in_step), owner.error
 
 
 @pytest.mark.parametrize("what", ["adding", "leaving"])
