@@ -197,7 +197,7 @@ class Applier(Part):
             self._check_reopening(link, former, replid, source_keys)
             self.reopened.set()
             take = partial(take_over, self.port, link, self._nonce)
-            begin_load(link, take, self.task.uid, self.number, gen)
+            begin_load(link, take, self.task.uid, self.number, gen, partial(self.extending.loads, link))
             self.progress.committed, self.progress.prunable = None, 0
             self.log.wake()
         finally:
@@ -215,6 +215,7 @@ class Applier(Part):
         found, keys = look(link, self.task.uid, self.number), resync.keys_there(link, self.scope)
         had = min(keys, resync.brought(self.port.node(), self.known))
         resync.check(link, found, self.known, former not in (None, replid), source_keys, had, self.blind)
+        self.extending.loads(link, found)
 
     def closed(self, link: TargetLink, offset: int) -> None:
         """The last window is on the target, which is to keep it whatever becomes of its master."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from sync_tasks import slots as hash_slots
 from sync_tasks.extent import Extent
+from sync_tasks.names import checkpoint_key, taken_key
+from sync_tasks.topology import shortened
 from sync_tasks.views import TaskView
 from workers import handed
 from workers.added import Addition, Former
@@ -24,6 +26,7 @@ from workers.spool.log import Log
 from workers.target.claim import Checkpoint
 from workers.target.expiries import Expiries
 from workers.target.knows import Knows
+from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain, commit
 from workers.transformers import rewriter_of
 
@@ -109,6 +112,40 @@ class Extending:
         if not scope.extent.covers(was.without(gone)):  # what slots had went with them
             held = "; expiries there that are held stay so" if found.held else ""
             self._tell("narrowed", f"what was taken away is left as it is at offset {found.offset}{held}")
+
+    def loads(self, link: TargetLink, found: Checkpoint | None) -> list[list[bytes | int]]:
+        """What is to be said with the beginning of a full sync in place: of slots that it brings, and on which the
+        stream does not act, that they are being taken up; its loaders put keys there. If another stream begins with
+        some behind this, the next transaction is void.
+
+        Args:
+            link: in the checkpoint's database.
+            found: the checkpoint there.
+        Raises ConnectionLost while another stream has such a slot.
+        """
+        if self._scope.slots is None or self._scope.extent.slots is None:
+            return []
+        was = Extent(databases={}) if found is None else self._before(found)
+        addition = None if found is None else Addition.parse(found.adding)
+        gained = hash_slots.members(self._scope.extent.slots) - hash_slots.members(was.acts_on)
+        if not gained:
+            return []
+        fresh = gained if addition is None else gained - hash_slots.members(hash_slots.read(addition.slots))
+        said = Others(link, self._uid, self._port.others()).watch()
+        theirs = {one for one in gained if said.acts >> one & 1} | {one for one in fresh if said.any >> one & 1}
+        if theirs:
+            raise lost(
+                f"a full sync in place is needed, and slots {shortened(theirs)} are another stream's still by what the"
+                " target says"
+            )
+        node = self._port.node().number
+        ck, slots = checkpoint_key(self._uid, node), hash_slots.written(hash_slots.ranges(gained))
+        adding = Addition("", 0, 0, "", 0, slots=slots).text
+        leaving = "" if found is None else handed.to_leave(found, was, self._scope, ())
+        return [
+            [b"HSET", ck, b"adding", adding.encode(), b"leaving", leaving.encode()],
+            [b"SET", taken_key(self._uid, node), ck],
+        ]
 
     def _begun(self, found: Checkpoint, scope: Scope) -> str:
         """As `Checkpoint.adding`, unless nobody goes on with it: an addition to slots that the lane has given up since,

@@ -207,14 +207,23 @@ def claim(link: TargetLink, uid: str, node: int, epoch: int, nonce: str) -> Clai
         return Claim(epoch, nonce, tok, replace(point, epoch=epoch, nonce=nonce) if point else None)
 
 
-def begin_load(link: TargetLink, take: Callable[[], Claim], uid: str, node: int, gen: int) -> None:
+def begin_load(
+    link: TargetLink,
+    take: Callable[[], Claim],
+    uid: str,
+    node: int,
+    gen: int,
+    more: Callable[[Checkpoint | None], list[list[bytes | int]]] = lambda _: [],
+) -> None:
     """Say that a full sync in place loads snapshot `gen`; no window of an earlier stream is executed any more.
 
     Args:
         link: in the checkpoint's database.
         take: claims on it, and so ends all chains; once more if a claim of our own comes late, from a connection that
             is no more. The first claim after a start raises the epoch.
-    Raises Fenced if somebody else has claimed, Finished if the last window of the stream was executed before that.
+        more: commands that go with it, by the checkpoint that is there; what it watches besides spoils it, too.
+    Raises what `more` does, Fenced if somebody else has claimed, Finished if the last window of the stream was executed
+    before that.
     """
     ck, claimed = checkpoint_key(uid, node), take()
     begun: list[bytes | int] = [b"state", LOADING.encode(), b"gen", gen, b"number", 0, b"windows", 0]
@@ -223,7 +232,7 @@ def begin_load(link: TargetLink, take: Callable[[], Claim], uid: str, node: int,
         _check(values, claimed.epoch, claimed.nonce)
         if values[FIELDS.index(b"tok")] != claimed.tok:
             claimed = take()
-        elif link.ask_all([[b"MULTI"], [b"HSET", ck, *begun], [b"EXEC"]])[-1] is not None:
+        elif link.ask_all([[b"MULTI"], [b"HSET", ck, *begun], *more(_read(values)), [b"EXEC"]])[-1] is not None:
             return
 
 

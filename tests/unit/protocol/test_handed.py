@@ -639,6 +639,86 @@ def test_a_slot_that_is_left_but_for_what_another_stream_acts_on(
         assert client.get("moved") == b"7"
 
 
+@pytest.mark.parametrize("what", ["extent", "adding", "leaving"])
+def test_a_full_sync_in_place_waits_for_whoever_has_a_slot_that_it_brings(slotted: Slotted, what: str) -> None:
+    """The target has fallen back, and that stream has yet to delete what it had there."""
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step), owner.error
+    moved = ((MOVED, MOVED),)
+    says = {
+        "extent": Extent.of({0: 0}, slotted.filter, moved).text, "leaving": str(MOVED),
+        "adding": Addition("", 0, 0, REPLID, 0, slots=str(MOVED)).text,
+    }  # fmt: skip
+    with slotted.target.client() as client:
+        client.hset(OTHER, mapping={"state": "streaming", "extent": Extent(slots=()).text, what: says[what]})
+        owner = slotted.carry(ALL)
+        assert until(slotted.committed), owner.error
+        for call in (owner.may_reopen, lambda *given: owner.reopen(2, *given)):
+            with pytest.raises(ConnectionLost, match=f"slots {MOVED} .* another stream"):
+                call(REPLID, REPLID, None)
+        assert slotted.checkpoint()[b"state"] == b"streaming"
+        assert not owner.reopened.is_set(), "the stream goes on"
+        assert not client.exists(taken_key(UID, 0))
+
+
+def test_a_full_sync_in_place_says_which_slots_it_takes_up(slotted: Slotted) -> None:
+    """Its loaders put keys there, though no stream of the node acts on them."""
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step), owner.error
+    slotted.stop()
+    with slotted.target.client() as client:
+        was = Addition("", 0, 0, REPLID, 0, slots=f"{MOVED},{slot(b'second')}").text
+        client.hset(checkpoint_key(UID, 0), "adding", was)
+        client.hset(OTHER, mapping={"state": "streaming", "extent": Extent(slots=()).text, "leaving": str(MOVED)})
+        slotted.serves = False
+        second = slot(b"second")
+        owner = slotted.carry(ranges(members(ALL) - {second}))
+        owner.stop_event.set()
+        owner.join(10)
+        client.hset(checkpoint_key(UID, 0), "adding", was)
+        owner.reopen(2, REPLID, REPLID, None)
+        found = slotted.checkpoint()
+        assert (found[b"state"], found[b"leaving"]) == (b"loading", str(second).encode())
+        said = Others(owner.chain.link, UID, [0])._said([[found.get(name) for name in others.FIELDS]])  # type: ignore[union-attr]
+        assert said.takes == 1 << MOVED
+        assert client.exists(taken_key(UID, 0))
+
+
+def test_a_full_sync_in_place_is_not_begun_if_another_stream_takes_up_what_it_brings(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had asked before, and asks once more."""
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step), owner.error
+    slotted.serves = False
+    owner = slotted.carry(ALL)
+    assert until(slotted.committed), owner.error
+    watch = Others.watch
+    asked: list[int] = []
+    with slotted.target.client() as client:
+
+        def late(one: Others) -> others.Said:
+            said = watch(one)
+            if threading.current_thread() is threading.main_thread() and len(asked) < 2:
+                asked.append(1)
+                if len(asked) == 2:
+                    theirs = Addition("", 0, 0, REPLID, 0, slots=str(MOVED)).text
+                    client.hset(OTHER, mapping={"state": "streaming", "adding": theirs})
+                    client.set(taken_key(UID, 1), "their token")
+            return said
+
+        monkeypatch.setattr(Others, "watch", late)
+        with pytest.raises(ConnectionLost, match="another stream"):
+            owner.reopen(2, REPLID, REPLID, None)
+        assert slotted.checkpoint()[b"state"] == b"streaming"
+
+
 def test_an_addition_that_is_not_to_be_made_any_more_is_not_said_to_go_on(
     slotted: Slotted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
