@@ -30,7 +30,8 @@ class Addition:
     tries: how often it was begun anew. keys: put so far, some more than once.
     number: of the window that says so.
     again: it was begun before, so something of it may be on the target.
-    slots: of a source that is a cluster, those that are added; "": none, or an earlier version began it.
+    slots: of a source that is a cluster, those that are added, or that a full sync in place brings besides, and then
+    nothing else is said; "": none, or an earlier version began it.
     """
 
     to: str

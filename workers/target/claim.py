@@ -52,8 +52,8 @@ class Checkpoint:
     only by the windows that change them.
     turn: of the lane whose extent it is, as `sync_tasks.lanes.Lane.turn`; written with it.
     back: of a target that is closed, where its own stream stood then, as `Point`; empty: not known.
-    leaving: hash slots, as `slots.written`, that an addition may have put keys of which its stream never acted on, and
-    that are not to be carried any more: until those are gone (`workers.leaving`) nobody else takes such a slot up.
+    leaving: hash slots, as `slots.written`, where keys may be that we have put, an addition most often, and on which no
+    stream acts: until those are gone (`workers.leaving`) nobody takes such a slot up.
     script: of a part of a cluster under a transform, by which script its stream goes, and since where, as `Since`.
     fresh_ms: a moment by the target's clock before which nothing behind `seen` was written at the source, or ALL_HELD;
     0: not known.
