@@ -70,6 +70,7 @@ class Leaving:
         self._scope, self.slots, self._tell, self._others = scope, slots, tell, others
         self._mask = mask(slots)
         self._again_at = 0.0  # when that is asked once more
+        self._former = former
         self._brought = Brought(known, former, Difference(scope, so_far))
         self._goals: list[int] | None = None  # target databases that are to be walked over, and where in the first one
         self._cursor, self._removed, self._unknown = 0, 0, 0
@@ -100,7 +101,7 @@ class Leaving:
             return None
         if self._goals is None:
             self._known.fold(self._log, self._chain.tip[0])
-            self._goals = list(self._expiries.databases(self._scope))
+            self._goals = self._databases()
         if not mine or not self._goals:
             return self._end()
         to = self._goals[0]
@@ -108,6 +109,12 @@ class Leaving:
         if self._cursor == 0:
             self._goals.pop(0)
         return self._remove(to, [name for name in names if mine >> slot(name) & 1 and not name.startswith(KEY_PREFIX)])
+
+    def _databases(self) -> list[int]:
+        """Those of the target where some may be: also where nothing is copied to any more."""
+        full, maps = self._expiries.databases(Scope(None)), [self._scope.databases]
+        maps += [one.databases for one in self._former]
+        return [to for to in full if any(one is None or to in one.values() for one in maps)]
 
     def _remove(self, to: int, names: list[bytes]) -> Window | None:
         if not names:

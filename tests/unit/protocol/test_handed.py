@@ -254,6 +254,27 @@ def test_a_slot_that_leaves_while_it_is_being_added_leaves_no_key(
         assert client.mget("moved", "{moved}foreign", "stays") == [None, b"1", b"2"]
 
 
+def test_a_slot_that_leaves_leaves_no_key_where_nothing_is_copied_to_any_more(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is mapped elsewhere while the slot leaves; it may be mapped back."""
+    slotted.slots = LEFT
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"stays", b"1"])
+    with slotted.target.client() as client:
+        assert until(lambda: client.exists("stays")), owner.error
+        with monkeypatch.context() as patched:
+            patched.setattr(Adding, "_may_switch", lambda _: False)
+            owner = slotted.carry(ALL)
+            assert until(lambda: client.exists("moved")), owner.error
+            slotted.stop()
+        slotted.do(0, [b"DEL", b"moved"])
+        slotted.held, slotted.databases = ALL, {0: 3}
+        owner = slotted.carry(LEFT)
+        assert until(lambda: slotted.is_whole() and slotted.committed()), owner.error
+        assert client.mget("moved", "stays") == [None, b"1"]
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["at once", "after a lost connection"])
 def test_a_slot_that_leaves_while_names_are_being_added_leaves_none_of_these(
     slotted: Slotted, monkeypatch: pytest.MonkeyPatch, again: bool
