@@ -160,3 +160,8 @@ def taken_from(argv: list[bytes]) -> list[bytes]:
         return [b"SREM", argv[1], argv[3]]
     left = name in (b"LMOVE", b"BLMOVE") and argv[3].upper() == b"LEFT"
     return [b"LPOP" if left else b"RPOP", argv[1]]
+
+
+def settable(argv: list[bytes]) -> list[bytes]:
+    """Keys of MSETEX."""
+    return argv[2 : 2 + 2 * int(argv[1]) : 2]

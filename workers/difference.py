@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sync_tasks import slots as hash_slots
 from sync_tasks.names import KEY_PREFIX
 from sync_tasks.slots import Ranges, members, ranges
 from workers.rewrite import SCRIPTS
 from workers.scope import Scope
+from workers.trimmed import TRIM, trimmed
 
 
 class Difference:
@@ -42,8 +44,10 @@ class Difference:
         return [db for db in self._scope.sources(to) if self.adds(db)]
 
     def concerns(self, argv: list[bytes], db: int) -> bool:
-        """Whether a command on whole databases, or a script that may do anything, changes what is added."""
+        """Whether a command on whole databases, or slots, or a script that may do anything, changes what is added."""
         name = argv[0].upper()
+        if name == TRIM:
+            return bool(hash_slots.meet(self.slots, trimmed(argv)))
         if name == b"SWAPDB":
             return self.adds(int(argv[1])) or self.adds(int(argv[2]))
         return name in SCRIPTS or name == b"FLUSHALL" or self.adds(db)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NoReturn
 
 from sync_tasks import slots as hash_slots
 from sync_tasks.extent import Extent
 from sync_tasks.names import checkpoint_key, taken_key
+from sync_tasks.slots import Ranges
 from sync_tasks.topology import shortened
 from sync_tasks.views import TaskView
 from workers import handed
-from workers.added import Addition, Former
+from workers.added import Added, Addition, Former
 from workers.adding import Adding
 from workers.clock import Clock
 from workers.compose import emit
@@ -29,6 +31,7 @@ from workers.target.knows import Knows
 from workers.target.link import TargetLink, lost
 from workers.target.windows import Chain, commit
 from workers.transformers import rewriter_of
+from workers.trimmed import may_trim
 
 
 class Extending:
@@ -95,12 +98,13 @@ class Extending:
         """What is not in scope any more is let go: from here on the target need not be exact there. Raises Wanted."""
         adding, was, node = self._begun(found, scope), self._before(found), self._port.node()
         gone = handed.given_up(was, self._scope.slots, self._scope.lane)
-        unsaid = self._unsaid(found, was)
-        self._leaves = handed.to_leave(found, was, self._scope, scope.extent.acts_on, unsaid)
+        trims = bool(gone) and may_trim(self._source.kind_if_there())
+        more = self._unsaid(found, was).union(hash_slots.members(gone) if trims else ())
+        self._leaves = handed.to_leave(found, was, self._scope, scope.extent.acts_on, more)
         now = scope.extent.text, scope.turn, adding, self._leaves
         if (found.extent, found.turn, found.adding, found.leaving) == now:
             return
-        if gone and node.shard is not None and handed.is_before(node, found):
+        if gone and not trims and node.shard is not None and handed.is_before(node, found):
             end = node.shard.drained[1]
             handed.clear(chain, self._log, self._source, found, was, gone, end, self._pause)
         window = chain.own_window()
@@ -146,6 +150,21 @@ class Extending:
             [b"HSET", ck, b"adding", adding.encode(), b"leaving", leaving.encode()],
             [b"SET", taken_key(self._uid, node), ck],
         ]
+
+    def trim(self, chain: Chain, scope: Scope, slots: Ranges) -> NoReturn:
+        """The source has emptied slots, all at once: they are not in scope from here on, and to be left. What was being
+        added is begun anew, and is said to be meanwhile. Nothing may be in flight. Raises Added, or what the target
+        answers."""
+        gone = hash_slots.members(slots)
+        acts = replace(scope.extent, slots=hash_slots.ranges(hash_slots.members(scope.extent.acts_on) - gone))
+        left = hash_slots.written(hash_slots.ranges(gone | hash_slots.members(hash_slots.read(self._leaves))))
+        window = chain.own_window()
+        emit(window, [b"HSET", chain.ck, b"extent", acts.text.encode(), b"leaving", left.encode()], window.end)
+        if (addition := Addition.parse((chain.link.ask(b"HGET", chain.ck, b"adding") or b"").decode())) is not None:
+            emit(window, [b"HSET", chain.ck, b"adding", replace(addition, to="").text.encode()], window.end)
+        commit(chain, window)
+        self._tell("slots", f"the source has emptied slots {shortened(gone)} as a whole, at offset {window.end}")
+        raise Added
 
     def _begun(self, found: Checkpoint, scope: Scope) -> str:
         """As `Checkpoint.adding`, unless nobody goes on with it: an addition to slots that the lane has given up since,

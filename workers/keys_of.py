@@ -10,6 +10,7 @@ from workers.codec.resp_cy import ReplyError
 from workers.rewrite import IGNORED, STREAM, WHOLE
 from workers.single import DELETING, SINGLE
 from workers.target.link import TargetLink
+from workers.trimmed import TRIM
 
 BATCH = 1000
 BATCH_BYTES = 4 << 20
@@ -73,7 +74,7 @@ def _is_unclear(said: list[bytes] | ReplyError) -> bool:
 
 def _is_asked(argv: list[bytes]) -> bool:
     name = argv[0].upper()
-    return not (name in SINGLE or name in DELETING or name in IGNORED or name in STREAM or name in WHOLE)
+    return not any(name in some for some in (SINGLE, DELETING, IGNORED, STREAM, WHOLE, (TRIM,)))
 
 
 def _named(argv: list[bytes], said: list[bytes] | ReplyError) -> list[bytes]:

@@ -44,7 +44,7 @@ class Leaving:
         log, known: of the node: which keys it has brought.
         expiries: walks over the target.
         scope: what the stream is to act on; of some of that it may have to be added still.
-        so_far: what it acts on.
+        so_far: what it acts on: nothing of that goes.
         former: what the task's run has copied before.
         slots: those that are to be left.
         tell: an event for people: kind and text.

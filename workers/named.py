@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from workers.rewrite import IGNORED, SERVER_WIDE
+from workers.trimmed import TRIM
 
 SECOND = b"RENAME RENAMENX LMOVE BLMOVE RPOPLPUSH BRPOPLPUSH SMOVE BITOP XGROUP".split()
 """The key is the second argument: that to which something goes."""
@@ -12,7 +13,7 @@ STORING = b"SORT GEORADIUS GEORADIUSBYMEMBER".split()
 """It follows the word STORE, or STOREDIST."""
 COUNTED = b"EVAL EVALSHA FCALL".split()
 """The second argument says how many follow it."""
-NONE = [*IGNORED, *SERVER_WIDE, b"FLUSHALL", b"FLUSHDB", b"DEL", b"UNLINK"]
+NONE = [*IGNORED, *SERVER_WIDE, TRIM, b"FLUSHALL", b"FLUSHDB", b"DEL", b"UNLINK"]
 LIBRARY = re.compile(rb"#!\S+[ \t][^\n]*?\bname=([\w.-]+)")
 """The first line of a function library's code."""
 

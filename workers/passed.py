@@ -13,6 +13,7 @@ from workers.rewrite import SCRIPTS, WHOLE
 from workers.spool.commands import commands, placed
 from workers.spool.log import Log
 from workers.target.link import TargetLink
+from workers.trimmed import TRIM
 from workers.wanted import Wanted
 
 ROUND_KEYS, STRETCH_BYTES = 100_000, 64 << 20
@@ -71,7 +72,8 @@ class Passed:
             name, (end, there) = argv[0].upper(), ends.popleft()
             if not ends:
                 self._pause(0)  # the job may be to stop
-            if (name in WHOLE or (name in SCRIPTS and not places)) and self._difference.concerns(argv, number):
+            many = name in WHOLE or name == TRIM or (name in SCRIPTS and not places)
+            if many and self._difference.concerns(argv, number):
                 return None
             found |= {place for place in places if self._difference.has(*place)}
             if len(found) > MOST_DOUBTED:

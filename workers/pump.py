@@ -22,6 +22,7 @@ from workers.target.error_count import error_count
 from workers.target.link import SILENCE_S, lost
 from workers.target.windows import Chain, Window
 from workers.translate import Translator
+from workers.trimmed import Trimmed
 from workers.turns import Turns
 
 if TYPE_CHECKING:
@@ -67,12 +68,10 @@ class Pump:
         self.cutover, self.suspects, self.adding = cutover, suspects, adding
         self.applier, self.progress, self.log, self.pace = applier, applier.progress, applier.log, applier.pace
         self.feed = Feed(cursor, translator, settler, suspects, applier.clock, repair)
-        self._committed_at = 0.0
-        self._gather_until = 0.0
-        self._asked_at = 0.0
+        self._committed_at = self._gather_until = self._asked_at = 0.0
         self._settled_last = False
         self._turns = Turns()  # of what is added, and of the stream
-        self._failed: TransformError | None = None  # what follows cannot be transformed
+        self._failed: TransformError | Trimmed | None = None  # what follows cannot be transformed, or has another scope
         self._putting: Window | None = None  # has copied values, and waits for what is built ahead of it
         chain.collects = True
 
@@ -298,7 +297,7 @@ class Pump:
             if block is not None:
                 try:
                     translator.feed(block)
-                except TransformError as error:
+                except (TransformError, Trimmed) as error:
                     self._failed = error
                 continue
             if self.feed.at_stop():
@@ -316,13 +315,16 @@ class Pump:
         self.translator.full.insert(0, ahead)
         return True
 
-    def _up_to(self, failed: TransformError) -> None:
-        """Commit what lies before the command at which the script has failed; then raise that."""
+    def _up_to(self, failed: TransformError | Trimmed) -> None:
+        """Commit what lies before the command at which it has come to an end; then raise that."""
         if self.chain.flying:
             return
-        if (window := self.translator.take()) is None:
+        if (window := self.translator.take()) is not None:
+            self._push(window)
+            return
+        if isinstance(failed, TransformError):
             raise failed
-        self._push(window)
+        self.applier.extending.trim(self.chain, self.translator.rewriter.scope, failed.slots)
 
     def _worth_taking(self, now: float) -> bool:
         goal = self.feed.limit or self.cutover.goal
@@ -370,9 +372,8 @@ class Pump:
         self.progress.windows += len(done)
         if last.received_ms:
             self.progress.latency_ms = max(0.0, float(now_ms() - last.received_ms))
-        self.progress.prunable = min(last.end, self.chain.seen)
-        if self.adding is not None:
-            self.progress.prunable = min(self.progress.prunable, self.adding.base)
+        base = last.end if self.adding is None else self.adding.base
+        self.progress.prunable = min(last.end, self.chain.seen, base)
         if self.applier.sample is not None:
             self.applier.sample.take(done, now)
 

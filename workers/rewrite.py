@@ -14,7 +14,7 @@ from workers.clock import Clock
 from workers.codec.resp_cy import KEYED
 from workers.codec.slots_cy import slot
 from workers.compose import alone, emit, select
-from workers.crossing import MOVES, SECOND, divide, taken_from, written
+from workers.crossing import MOVES, SECOND, divide, settable, taken_from, written
 from workers.expiry import hold
 from workers.libraries import repeatable
 from workers.older import Older, refuse
@@ -26,6 +26,7 @@ from workers.target.knows import Knows
 from workers.target.pours import Pours
 from workers.target.windows import Window
 from workers.times import TIMED, Retimed, renamed, restore, retime, unknown_time
+from workers.trimmed import TRIM, trim
 from workers.wanted import Wanted
 
 FILTERED = frozenset(("timed", "older"))
@@ -56,6 +57,7 @@ TABLE: dict[bytes, str] = {
     **dict.fromkeys(WHOLE, "whole"),
     **dict.fromkeys(SERVER_WIDE, "server-wide"),
     **dict.fromkeys(SCRIPTS, "script"),
+    TRIM: "trim",
 }
 """Command to its kind; commands that are not here are copied."""
 
@@ -113,7 +115,7 @@ class Rewriter:
             kind: as TABLE says, none of the ignored and the stream's own.
             db: the source's database it acts on.
             before, after: stream offsets of its two ends.
-        Raises Wanted; ValueError, IndexError, StopIteration for arguments that make no sense.
+        Raises Wanted, Trimmed; ValueError, IndexError, StopIteration for arguments that make no sense.
         """
         window.changes += 1
         target = self.scope.target(db)
@@ -149,6 +151,8 @@ class Rewriter:
             self._moving(argv, db, before, after, window)
         elif kind == "script":
             self._script(argv, db, before, after, window)
+        elif kind == "trim":
+            trim(argv, self.scope.extent.slots or ())
 
     def temporary(self, number: int, key: bytes) -> bytes:
         """Name of the n-th value that is built ahead of a window, to become a key."""
@@ -158,14 +162,14 @@ class Rewriter:
         """Whether any key of a command is in scope, of a kind that tells all its keys."""
         name = argv[0].upper()
         if name == b"MSETEX":
-            return any(self.scope.takes(db, key) for key in _keys(argv))
+            return any(self.scope.takes(db, key) for key in settable(argv))
         return self.scope.takes(db, argv[2] if name in SECOND else argv[1])
 
     def _divides(self, argv: list[bytes], db: int) -> bool:
         """Whether keys of a timed command are in scope and others not, or are not in one slot."""
         if argv[0].upper() != b"MSETEX":
             return False
-        return not (all(self.scope.takes(db, key) for key in _keys(argv)) and self._together(_keys(argv)))
+        return not (all(self.scope.takes(db, key) for key in settable(argv)) and self._together(settable(argv)))
 
     def _together(self, keys: list[bytes]) -> bool:
         """Whether one command may name all these keys."""
@@ -393,8 +397,3 @@ class Rewriter:
         window.databases |= {one, two}
         emit(window, [b"SWAPDB", b"%d" % one, b"%d" % two], before)
         return [one, two]
-
-
-def _keys(argv: list[bytes]) -> list[bytes]:
-    """Of MSETEX."""
-    return argv[2 : 2 + 2 * int(argv[1]) : 2]

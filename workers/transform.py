@@ -45,7 +45,7 @@ class Transformer(Rewriter):
 
     def write(self, kind: str, argv: list[bytes], db: int, before: int, after: int, window: Window) -> None:
         """As `Rewriter.write`; of every command but those of the stream itself."""
-        parts = None if kind in ("server-wide", "script") else self._parts(kind, argv, db)
+        parts = None if kind in ("server-wide", "script", "trim") else self._parts(kind, argv, db)
         if parts is None:
             super().write(kind, argv, db, before, after, window)
             return

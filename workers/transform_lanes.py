@@ -21,8 +21,9 @@ from workers.scope import Scope
 from workers.single import SINGLE
 from workers.target.windows import Window
 from workers.transform import Transformer
+from workers.trimmed import TRIM
 
-ALONE = IGNORED | STREAM | WHOLE | SERVER_WIDE | SCRIPTS
+ALONE = IGNORED | STREAM | WHOLE | SERVER_WIDE | SCRIPTS | {TRIM}
 """Commands that name no keys, or that no script of the user's sees."""
 
 
