@@ -327,22 +327,24 @@ class Adding:
             self._state = replace(state, phase=CATCHING_UP)
             return self._mark(self._chain.own_window())
         to = self._goals[0]
-        self._cursor, names = self._expiries.scan(to, self._cursor, SCANNED)
+        cursor, names = self._expiries.scan(to, self._cursor, SCANNED)
         missing = self._surplus.missing(to, names, state.base)
-        self._gone += missing
         if missing:
             self._hide()
-        if self._cursor == 0:
+        gone, kept = list[bytes](), [*self._gone, *missing]
+        if not cursor or len(kept) >= MOST_GONE:
+            gone, kept = self._surplus.ours(to, kept, again=state.again), []
+        self._cursor, self._gone = cursor, kept  # behind all that may raise: the next connection goes on from there
+        if not cursor:
             self._goals.pop(0)
-        if self._cursor and len(self._gone) < MOST_GONE:
+        if not gone:
             return None
-        gone, self._gone = self._surplus.ours(to, self._gone, again=state.again), []
         window = self._chain.own_window()
         some = 1 if self._scope.one_slot else BATCH  # keys of several slots are in no command
         for at in range(0, len(gone), some):
             select(window, to, window.end)
             emit(window, [b"UNLINK", *gone[at : at + some]], window.end)
-        return self._mark(window) if gone else None
+        return self._mark(window)
 
     def _hide(self) -> None:
         if self._replica:

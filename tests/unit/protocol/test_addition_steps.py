@@ -221,6 +221,32 @@ def test_a_key_comes_again_while_the_target_is_swept() -> None:
     assert world.target == world.source
 
 
+@pytest.mark.parametrize("asked", ["there_at", "part"])
+def test_what_was_not_answered_of_a_sweep_is_asked_by_whoever_goes_on(asked: str) -> None:
+    """The source in the middle of it, or the disk at its end: no name that was seen there may be passed over."""
+    world = back()
+    world.brought = {1: {b"one", b"two", b"three"}}
+    world.target = dict.fromkeys([(1, b"one"), (1, b"two"), (1, b"three")], b"1")
+    world.pages = [[b"one"], [b"two"], [b"three"]]
+    one = world.add(world.begun(phase=SWEEPING))
+    usual, calls = getattr(world, asked), 0
+
+    def fails(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == (2 if asked == "there_at" else 1):
+            raise nowhere()
+        return usual(*args)
+
+    setattr(world, asked, fails)
+    with pytest.raises(ConnectionLost):
+        world.run(one)
+    another = world.add(world.begun(phase=SWEEPING), one)
+    world.run(another)
+    assert another.over
+    assert world.target == {}
+
+
 def test_values_are_read_behind_where_base_goes() -> None:
     world = back(replica=True)
     one = world.add(world.begun(phase=SWEEPING))
