@@ -161,6 +161,7 @@ class Applier(Part):
             self.closed(link, done.offset)  # we had done it, and died before we could say so
         finally:
             self.progress.streaming, self.progress.settled_at, self.progress.reached = False, None, None
+            self.stands_at = None  # who goes on may have to go further
             link.close()
 
     def _take_over(self, link: TargetLink) -> Claim:

@@ -21,7 +21,7 @@ from sync_tasks.views import ShardView
 from tests.servers import Server
 from tests.unit.protocol.conftest import NODE, REPLID, UID, Port, endpoint, until
 from tests.unit.protocol.test_adding import Changing
-from workers import others
+from workers import apply, others
 from workers.added import CATCHING_UP, Addition, digest
 from workers.adding import Adding
 from workers.apply import Applier
@@ -202,6 +202,26 @@ def test_a_stream_that_is_to_be_closed_waits_for_those_of_other_shards(slotted: 
     owner.may_close.set()
     assert until(lambda: owner.closed_at == slotted.end), owner.error
     assert slotted.checkpoint()[b"state"] == b"finished"
+
+
+def test_a_stream_without_a_connection_stands_nowhere(slotted: Slotted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the others are closed where they stand, and this one wherever the source is once the target is back."""
+    begin(slotted)
+    owner = slotted.owners[-1]
+    owner.finishing.set()
+    slotted.log.wake()
+    assert until(lambda: owner.stands_at == slotted.end), owner.error
+    with monkeypatch.context() as away:
+
+        def refused(*_: Any) -> None:
+            raise ConnectionLost("away", side=Side.TARGET)
+
+        away.setattr(apply, "TargetLink", refused)
+        with slotted.target.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        assert until(lambda: slotted.ports[-1].failures), "it is noticed, though nothing is sent"
+        assert until(lambda: owner.stands_at is None, 2)
+    assert until(lambda: owner.stands_at == slotted.end), owner.error
 
 
 def cut_once(monkeypatch: pytest.MonkeyPatch) -> None:
