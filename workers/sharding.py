@@ -176,6 +176,13 @@ class Slots:
             # An owner that has yet to look at the cluster, or to take what its shard serves, asks again.
             self._stands = -1 if all_stand and not self.closing else offset
 
+    def leave(self) -> None:
+        """The job ends: until another one has begun, the stream stands nowhere, unless all are to be closed where they
+        stand. Raises what the database answers."""
+        if self._mine is not None and not self.closing and self._stands not in (None, -1):
+            self._stands = None
+            self._port.stand(None)
+
     def heard(self, slots: str | None) -> None:
         """What the database says that the node is to carry: it may have fallen back to an earlier state."""
         if slots is not None and slots != self._text:

@@ -369,6 +369,8 @@ class StreamJob:
             if thread.is_alive():
                 thread.join(8.0)
         with contextlib.suppress(KeyferryError):
+            self.slots.leave()
+        with contextlib.suppress(KeyferryError):
             # Offsets alone: whether it was in sync and settled is what was last seen while it ran.
             self.port.progress({"received_offset": self.log.end, "applied_offset": self.applier.progress.committed})
         self.census.close()

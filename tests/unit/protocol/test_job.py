@@ -20,6 +20,7 @@ from tests.servers import Server, start
 from tests.unit.protocol.conftest import TASK, UID, Port, endpoint, until
 from tests.unit.protocol.faulty import NEW, Receiving
 from workers import beat
+from workers.sharding import Slots
 from workers.spool import log as log_module
 from workers.spool.log import HEADER
 from workers.spool.stored import Stored
@@ -156,6 +157,17 @@ def test_a_shift_ends_at_a_checkpoint(target: Server, empty: Server, tmp_path: P
         offset = int(reader.hget(checkpoint_key(UID, 0), "offset") or 0)
         assert job.job.applier.progress.committed == offset > 0
         assert 0 < int(reader.get("n") or 0) <= int(client.get("n") or 0)
+
+
+def test_a_job_that_ends_stands_nowhere(
+    target: Server, empty: Server, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[Slots] = []
+    monkeypatch.setattr(Slots, "leave", lambda slots: left.append(slots))
+    job = Job(Leased(NEW), empty, target, tmp_path)
+    assert until(job.streams), job.error
+    job.stop()
+    assert left == [job.job.slots]
 
 
 def test_a_shift_does_not_end_in_mid_load(target: Server, empty: Server, tmp_path: Path, quick: None) -> None:

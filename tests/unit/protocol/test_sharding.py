@@ -228,6 +228,22 @@ def test_a_stream_whose_source_cannot_be_asked_does_not_stand(world: World) -> N
     assert world.said == [50, None]
 
 
+def test_a_stream_whose_job_ends_does_not_stand(world: World) -> None:
+    """Whoever goes on later, and further, is not to be closed with the others."""
+    slots = world.slots()
+    slots.leave()
+    assert world.said == [], "it had said nothing"
+    slots.look(100)
+    slots.stand(100)
+    slots.leave()
+    assert world.said == [100, None]
+    slots.stand(120)
+    world.all_stand = True
+    slots.stand(120)
+    slots.leave()
+    assert world.said == [100, None, 120, 120], "what all have agreed on stands"
+
+
 def test_a_master_that_is_cut_off_from_the_others_makes_nothing_sure(world: World) -> None:
     """A replica of it may be its successor, and be written to."""
     slots = world.slots()
