@@ -100,6 +100,34 @@ def test_a_target_from_before_slots_were_given_up_is_brought_to_there(slotted: S
         assert client.mget("moved", "{moved}too", "stays") == [None, None, b"2"]
 
 
+def test_nothing_is_loaded_of_a_slot_before_who_has_given_it_up_has_done_so_on_the_target(slotted: Slotted) -> None:
+    """The target fell back; whoever gave the slot up removes there what its stream deletes. The one that has it now
+    needs a full sync in place just then: what that brings must not be there before.
+    """
+    begin(slotted)
+    slotted.stop()
+    slotted.drained = (1, slotted.do(0, [b"DEL", b"moved"], [b"UNLINK", b"{moved}too"], [b"INCR", b"stays"]))
+    mine = ranges({MOVED})
+    port = Port(slotted.task, replace(NODE, number=1, shard=ShardView(("b",), "b:1", mine, mine, (0, 0))))
+    port.rest = [0]
+    other = Applier(
+        endpoint(slotted.target), port, slotted.log, slotted.questions(), slotted.directory,  # type: ignore[arg-type]
+        Scope(slotted.databases, slotted.filter, mine), 0, slotted.known,
+    )  # fmt: skip
+    with pytest.raises(ConnectionLost, match="another stream"):
+        other.reopen(2, REPLID, REPLID, None)
+    owner = slotted.carry(LEFT)
+    assert until(lambda: slotted.is_whole() and slotted.committed()), owner.error
+    other.reopen(2, REPLID, REPLID, None)
+    with slotted.target.client() as client:
+        assert client.hget(OTHER, "state") == b"loading"
+        client.set("moved", "2")
+        owner = slotted.carry(LEFT)
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(slotted.committed), owner.error
+        assert client.get("moved") == b"2"
+
+
 @pytest.mark.parametrize("drained", [(1, 0), (2, 1 << 40)], ids=["it has all of it", "of another snapshot"])
 def test_what_others_have_put_since_is_left_to_them(slotted: Slotted, drained: tuple[int, int]) -> None:
     begin(slotted)
