@@ -138,6 +138,7 @@ class Adding:
             self._sure_at = time.monotonic() + SKEW_S  # what it hid before is not known any more
         if self._state is not None and self._state.extend_ms != rewriter.clock.extend_ms:
             self._state = replace(self._state, extend_ms=MIXED)
+            self._then = self._then and replace(self._then, extend_ms=MIXED)
         self._first = self._state  # of this connection
 
     def _go_on(self, earlier: Adding, lost: bool) -> None:

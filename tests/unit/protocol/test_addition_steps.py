@@ -12,7 +12,7 @@ from sync_tasks.extent import Extent
 from tests.unit.protocol.conftest import REPLID
 from workers import adding, passed
 from workers.added import CATCHING_UP, SWEEPING, Addition, digest
-from workers.adding import Adding
+from workers.adding import BATCH, Adding
 from workers.clock import Clock
 from workers.codec import crc64
 from workers.codec.digest_cy import key_hash
@@ -23,7 +23,7 @@ from workers.rewrite import Rewriter
 from workers.scope import Scope
 from workers.snapshot import Stopped
 from workers.source.ask import Position, Values
-from workers.target.claim import Checkpoint
+from workers.target.claim import MIXED, Checkpoint
 from workers.target.windows import Window
 from workers.wanted import Wanted
 
@@ -90,10 +90,10 @@ class World:
                     for key in keys:
                         self.target.pop((db, key), None)
 
-    def add(self, found: str = "", earlier: Adding | None = None) -> Adding:
+    def add(self, found: str = "", earlier: Adding | None = None, extend_ms: int = 0) -> Adding:
         """A connection's part, behind a checkpoint that says `found`."""
         whole = Scope(self.databases_)
-        rewriter = Rewriter(whole, Clock(0), 0, lambda _: [], lambda *_: None, lambda _: None)
+        rewriter = Rewriter(whole, Clock(extend_ms), 0, lambda _: [], lambda *_: None, lambda _: None)
         point = Checkpoint(REPLID, self.tip[0], 0, 1, "n", 0, "streaming", 1, False, adding=found)
         so_far = Scope.within(Extent({0: 0}).meet(whole.extent), whole)
         it: Any = self
@@ -245,6 +245,20 @@ def test_what_was_not_answered_of_a_sweep_is_asked_by_whoever_goes_on(asked: str
     world.run(another)
     assert another.over
     assert world.target == {}
+
+
+def test_expiries_are_later_by_one_or_another_where_that_has_changed_within_a_page() -> None:
+    world = World({0: 0, 1: 1})
+    world.source = {(1, b"%d" % number): b"1" for number in range(BATCH + 1)}
+    one = world.add(world.begun(todo=[1]))
+    assert one.step() is None, "the page was read"
+    world.commit(one.step())
+    another = world.add(one.said, one, extend_ms=1000)
+    world.commit(another.step())
+    assert len(world.target) == BATCH + 1
+    said = Addition.parse(another.said)
+    assert said is not None
+    assert said.extend_ms == MIXED
 
 
 def test_values_are_read_behind_where_base_goes() -> None:
