@@ -52,7 +52,7 @@ class InSync:
         self._was &= progress.streaming and connected
         try:
             offset = self._source.offset()
-            self._slots.look(progress.sure if progress.streaming else None)
+            self._slots.look(progress.sure if progress.streaming and connected else None)
         except KeyferryError:
             self.forget()
             self._slots.unsure()

@@ -96,6 +96,7 @@ class Slots:
         self._left: Ranges = ()  # slots that no stream carried when the database was last asked
         self._asked_at = 0.0
         self._over: dict[int, int] = {}  # slots that are another's now: the offset behind all that ours had of them
+        self._stream = ""  # replication id of the stream that these offsets are of
 
     def look(self, committed: int | None) -> None:
         """Ask, behind the question for an offset: if all is steady now, it was when that was asked.
@@ -190,7 +191,11 @@ class Slots:
 
     def _undrained(self, lost: set[int], committed: int | None) -> set[int]:
         """Slots that are another's now, and of which the target has not all that came here."""
-        self._over = {slot: end for slot, end in self._over.items() if slot in lost}
-        if new := lost - self._over.keys():
-            self._over |= dict.fromkeys(new, self._source.offset())
+        if not lost:
+            self._over = {}
+            return set()
+        at = self._source.position()
+        if at.replid != self._stream:  # its offsets may be others
+            self._over, self._stream = {}, at.replid
+        self._over = {slot: self._over.get(slot, at.offset) for slot in lost}
         return {slot for slot, end in self._over.items() if committed is None or committed < end}

@@ -105,6 +105,14 @@ def test_a_slot_is_given_up_by_what_is_in_no_doubt() -> None:
     assert at == [700, 900, None, None]
 
 
+def test_a_slot_is_given_up_by_no_offset_of_a_stream_that_has_broken_off() -> None:
+    """A master that was restarted may count anew: the target is not as far as it seems."""
+    at: list[int | None] = []
+    progress = Progress(streaming=True, committed=1000, reached=1000)
+    made(look=at.append).ask(lambda: progress, lambda: 1000, connected=False)
+    assert at == [None]
+
+
 def test_what_is_out_of_scope_is_passed_before_the_checkpoint_says_so(
     target: Server, follow: Callable[..., Followed], monkeypatch: pytest.MonkeyPatch
 ) -> None:

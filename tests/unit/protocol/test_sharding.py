@@ -13,6 +13,7 @@ from sync_tasks.slots import Ranges, members, ranges
 from sync_tasks.spec import TaskSpec
 from workers import sharding
 from workers.sharding import Slots
+from workers.source.ask import Position
 
 HERE = Endpoint(Side.SOURCE, "redis", "h", 1)
 
@@ -23,6 +24,7 @@ class World:
     def __init__(self) -> None:
         self.task = SimpleNamespace(spec=TaskSpec())
         self.flags, self.mark, self.written = "myself,master", "", 100
+        self.replid = "a" * 40
         self.other = "master"
         self.serves: Ranges = ((0, 9999),)
         self.row: Ranges | None = self.serves
@@ -42,8 +44,8 @@ class World:
         first = f"a h:1@2 {self.flags} - 0 0 1 connected {mine} {self.mark}\n"
         return f"{first}b h:3@4 {self.other} - 0 0 2 connected {rest}\n"
 
-    def offset(self) -> int:
-        return self.written
+    def position(self) -> Position:
+        return Position(self.replid, self.written)
 
     def close(self) -> None:
         self.closed = True
@@ -120,6 +122,29 @@ def test_a_slot_is_given_up_behind_all_that_came_of_it(world: World) -> None:
     slots.look(150)
     assert (world.asked[-1], world.ends[-1]) == (((0, 9989),), 150)
     assert not slots.steady
+
+
+def test_a_slot_is_given_up_by_an_offset_of_the_stream_that_there_is(world: World) -> None:
+    """Its shard's master was restarted meanwhile, and counts anew."""
+    slots = world.slots()
+    world.serves, world.written = ((0, 9989),), 1_000_000
+    slots.look(100)
+    world.replid, world.written = "b" * 40, 20
+    slots.look(None)
+    world.written = 50
+    slots.look(20)
+    assert (world.asked[-1], world.ends[-1]) == (((0, 9989),), 20)
+
+
+def test_a_slot_that_went_before_a_snapshot_of_another_stream_is_given_up_behind_that(world: World) -> None:
+    slots = world.slots()
+    world.serves, world.written = ((0, 9989),), 150
+    slots.look(100)
+    world.replid, world.written = "b" * 40, 1000
+    slots.look(900)  # the snapshot's; what the stream deletes comes behind it
+    assert world.asked[-1] == ((0, 9999),)
+    slots.look(1000)
+    assert (world.asked[-1], world.ends[-1]) == (((0, 9989),), 1000)
 
 
 def test_a_slot_that_comes_back_begins_anew(world: World) -> None:
