@@ -62,7 +62,7 @@ class InSync:
         while (progress := applied()).streaming and self._slots.steady and time.monotonic() < until:
             reached, settled = progress.reached, progress.settled_at
             if reached is not None and reached >= offset and settled is not None and settled >= offset:
-                self._was, self._missed = True, None
+                self._was, self._missed = connected, None
                 return
             time.sleep(STEP_S)
         # The last bytes may just have come, and with writers that go on there always are some.

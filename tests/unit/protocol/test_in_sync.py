@@ -105,6 +105,15 @@ def test_a_slot_is_given_up_by_what_is_in_no_doubt() -> None:
     assert at == [700, 900, None, None]
 
 
+def test_a_source_that_was_asked_while_it_was_not_followed_is_asked_once_more() -> None:
+    """It may be another one by then, whose stream is not the target's."""
+    found, progress = made(), Progress(streaming=True, committed=1000, reached=1000, settled_at=1000)
+    found.ask(lambda: progress, lambda: 1000, connected=False)
+    assert not found.holds(progress, connected=True)
+    found.ask(lambda: progress, lambda: 1000, connected=True)
+    assert found.holds(progress, connected=True)
+
+
 def test_a_slot_is_given_up_by_no_offset_of_a_stream_that_has_broken_off() -> None:
     """A master that was restarted may count anew: the target is not as far as it seems."""
     at: list[int | None] = []
