@@ -26,6 +26,7 @@ class Shard:
 
     node_id: the master's own name for itself. moving: of its slots, those that are on their way from or to it.
     members: names of the master and its replicas: by them it is the same shard after a failover.
+    followed: whoever says this follows its master.
     """
 
     slots: Ranges
@@ -34,6 +35,7 @@ class Shard:
     node_id: str
     moving: tuple[int, ...] = ()
     members: frozenset[str] = field(default=frozenset(), compare=False)
+    followed: bool = field(default=False, compare=False)
 
     @property
     def address(self) -> str:
@@ -46,11 +48,12 @@ class Shard:
         return any(first <= slot <= last for first, last in self.slots)
 
 
-def shards(endpoint: Endpoint) -> list[Shard]:
+def shards(endpoint: Endpoint, *, every: bool = False) -> list[Shard]:
     """Masters of a cluster that serve slots, by their first one.
 
     Args:
         endpoint: a cluster, or one of its nodes; those that it names are asked in turn.
+        every: those that serve none, too.
 
     Raises:
         ConnectionLost: none of them answers, or no whole cluster is known there at this moment.
@@ -64,18 +67,19 @@ def shards(endpoint: Endpoint) -> list[Shard]:
             with one.connect(socket_timeout=ASK_S, socket_connect_timeout=ASK_S) as client:
                 text: Any = client.execute_command("CLUSTER", "NODES")
                 slots: Any = client.execute_command("CLUSTER", "SLOTS")
-            return reached(read(text.decode(), (host, port), endpoint.side), slots, (host, port))
+            return reached(read(text.decode(), (host, port), endpoint.side, every=every), slots, (host, port))
         except Exception as error:  # noqa: BLE001 - classified, and raised if no other node answers
             last = _refined(classify(error, endpoint.side), one)
     assert last is not None
     raise last
 
 
-def read(text: str, asked: Address, side: Side) -> list[Shard]:
+def read(text: str, asked: Address, side: Side, *, every: bool = False) -> list[Shard]:
     """What CLUSTER NODES has answered. Source: the command's page; the format is the same from Redis 3.0 to Valkey 9.
 
     Args:
         asked: whom; a node does not always know its own address.
+        every: as of `shards`.
 
     Raises:
         ConnectionLost: some slot is served by nobody; or the node has lost most of the masters, so that another one may
@@ -97,7 +101,7 @@ def read(text: str, asked: Address, side: Side) -> list[Shard]:
         if "master" not in known:
             replicas.setdefault(master, []).append(address)
             named.setdefault(master, []).append(name)
-        elif slots := tuple(_range(part) for part in rest if not part.startswith("[")):
+        elif (slots := tuple(_range(part) for part in rest if not part.startswith("["))) or every:
             masters.append((name, address, slots, tuple(int(p[1:].split("-")[0]) for p in rest if p.startswith("["))))
     missing = hash_slots.members(hash_slots.ALL).difference(*(hash_slots.members(slots) for _, _, slots, _ in masters))
     if missing:
@@ -144,8 +148,8 @@ def reached(found: list[Shard], slots: Iterable[Any], asked: Address) -> list[Sh
 
 
 def same(shard: Iterable[str], slots: Ranges, now: Iterable[Shard]) -> Shard | None:
-    """The shard that had these members: one of them is its master now, or else is left in it; else any that serves
-    some of the slots. Of several, the one that serves the most of them."""
+    """The shard that had these members: one of them is its master now, or else is left in it, as a replica of another
+    one's, perhaps; else any that serves some of the slots. Of several, the one that serves the most of them."""
     now, known = list(now), set(shard)
     for fits in (
         [one for one in now if one.node_id in known],

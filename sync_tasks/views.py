@@ -106,6 +106,8 @@ class ShardView:
     slots: that its stream carries to the target. holds: those, and what an owner of the stream may still carry there.
     drained: of the slots that it has given up: the snapshot below its stream then, and the offset behind all that came
     of them there; before that they are not on the target as they were left.
+    gone: its servers serve no slot any more: they have none, or are in another node's shard, whose master is followed
+    then.
     """
 
     members: tuple[str, ...]
@@ -113,6 +115,7 @@ class ShardView:
     slots: Ranges
     holds: Ranges
     drained: tuple[int, int] = (0, 0)
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -198,7 +199,8 @@ class Cluster:
                 old.execute_command("MIGRATE", "127.0.0.1", self._inner(to), "", 0, 5000, "KEYS", *keys)
                 moved += len(keys)
             new.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
-            old.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
+            with suppress(redis.ResponseError):  # it was its last one, and it is a replica by now
+                old.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
         self._tell(slot, to, [node for node in self.masters if node not in (giver, to)])
         until(lambda: self._is_known(slot, to) and self._is_known(slot, to, after_s=0.01), "a slot that all know of")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side
@@ -92,6 +93,7 @@ class Slots:
         self.closing = False  # the streams of all shards stand still: none goes on any more
         self._stands: int | None = -1  # where the database says so; -1: it may be an earlier owner's word
         self._seen: object = None
+        self._gone = False  # as of the last look, as `ShardView.gone`
         self._unserved, self._untaken = Nobodys(port, UNSERVED_S), Nobodys(port, UNTAKEN_S)
         self._left: Ranges = ()  # slots that no stream carried when the database was last asked
         self._asked_at = 0.0
@@ -114,10 +116,14 @@ class Slots:
         if "master" not in line.split()[2].split(","):
             self._source.close()  # the next connection is to whoever has its place
             return
-        found = self._whole(text)
-        serves = next((shard.slots for shard in found if line.startswith(shard.node_id)), ())
+        found = [replace(one, followed=line.startswith(one.node_id)) for one in self._whole(text)]
         seen = [(shard.slots, shard.master, shard.members) for shard in found]
-        now = members(serves)
+        if seen != self._seen:
+            self._port.lay_out(found)
+            shard = self._port.node().shard
+            self._gone = shard is not None and shard.gone
+        # What another node's shard serves is for that node to take.
+        now = set[int]().union(*(members(one.slots) for one in found if one.followed and not self._gone))
         right = self._right = now == self._mine
         if not right or seen != self._seen:
             left = self._undrained(self._mine - now, committed)
@@ -169,7 +175,7 @@ class Slots:
             return
         if offset is not None and offset != self._stands:
             with contextlib.suppress(KeyferryError):
-                self.look(offset)
+                self.look(None)
         offset = offset if self.steady else None
         if offset is not None or self._stands is not None:
             all_stand = self._port.stand(offset)

@@ -100,7 +100,8 @@ def shard_view(row: dict[str, Any] | None) -> ShardView | None:
     if row is None:
         return None
     gen, end = row.get("drained", (0, 0))
-    return ShardView(tuple(row["members"]), row["address"], read(row["slots"]), read(row["holds"]), (gen, end))
+    slots = read(row["slots"]), read(row["holds"])
+    return ShardView(tuple(row["members"]), row["address"], *slots, (gen, end), row.get("gone", False))
 
 
 def chunk_view(row: Chunk) -> ChunkView:

@@ -9,7 +9,7 @@ from a proven offset on (`workers.adding`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from sync_tasks import lifecycle, names
 from sync_tasks.models import Lease, Node, Task
-from sync_tasks.slots import ALL, SLOTS, Ranges, members, ranges, read, written
+from sync_tasks.slots import ALL, SLOTS, Ranges, meet, members, ranges, read, size, written
 from sync_tasks.topology import Shard, same
 
 
@@ -31,8 +31,8 @@ class Shards:
 
     def lay_out(self, found: Sequence[Shard]) -> None:
         """The cluster is like this now: each node learns its shard, and one is made for each shard that has none."""
-        with self._write() as (session, _node, task):
-            lay_out(session, task, found)
+        with self._write() as (session, node, task):
+            lay_out(session, task, found, node)
 
     def reshard(self, found: Sequence[Shard], serves: Ranges, end: int = 0) -> bool:
         """The cluster, as the master of the job's own shard sees it; whether that changes what its stream carries.
@@ -43,7 +43,7 @@ class Shards:
             end: stream offset behind all that came of what is given up.
         """
         with self._write() as (session, node, task):
-            lay_out(session, task, found)
+            lay_out(session, task, found, node)
             if not node.begun or node.shard is None:
                 return False
             mine, now = members(read(node.shard["slots"])), members(serves)
@@ -113,15 +113,23 @@ def carried(shard: Any) -> str | None:
     return None if row is None else str(row["slots"])
 
 
-def lay_out(session: Session, task: Task, found: Sequence[Shard]) -> None:
-    """Each node of a task that is held learns its shard; shards without one get one."""
+def lay_out(session: Session, task: Task, found: Sequence[Shard], asks: Node) -> None:
+    """Each node of a task that is held learns its shard; shards without one get one.
+
+    Args:
+        asks: the node whose job says this.
+    """
     nodes = list(session.scalars(select(Node).where(Node.task_id == task.id).order_by(Node.number)))
     first = next((node for node in nodes if node.shard is None), None)
-    left = {shard.node_id: shard for shard in found}
+    pairs, left = _paired(nodes, found, asks), {shard.node_id: shard for shard in found}
     for node in nodes:
-        if node.shard is not None and (shard := _of(node.shard, left.values())) is not None:
-            del left[shard.node_id]
-            now = node.shard | {"members": sorted(shard.members), "address": shard.address}
+        if node.shard is not None:
+            now = {name: value for name, value in node.shard.items() if name != "gone"}
+            if (shard := pairs.get(node.id)) is not None:
+                del left[shard.node_id]
+                now |= {"members": sorted(shard.members), "address": shard.address}
+            else:
+                now["gone"] = True
             if now != node.shard:
                 node.shard = now
     for shard in sorted(left.values(), key=lambda shard: shard.slots):
@@ -135,6 +143,32 @@ def lay_out(session: Session, task: Task, found: Sequence[Shard]) -> None:
         node.shard = {"members": sorted(shard.members), "address": shard.address, "slots": slots, "holds": slots}
         lifecycle.note(session, task.id, "shard", f"node {node.number}: the shard of {shard.address}, slots {slots}")
     session.flush()
+
+
+def _paired(nodes: Sequence[Node], found: Sequence[Shard], asks: Node) -> dict[int, Shard]:
+    """Which shard is whose, by the ids of nodes: a node may have none.
+
+    By the names of masters first, then of replicas: a server whose slots have all gone becomes a replica in another
+    shard, which may be another node's. Of a shard that is no node's, by whoever follows its master while all servers of
+    its own have gone. If several fit, by what slots they have in common.
+    """
+    ways: list[Callable[[Any, Shard], bool]] = [
+        lambda node, one: one.node_id in node.shard["members"],
+        lambda node, one: not one.members.isdisjoint(node.shard["members"]),
+        lambda node, one: one.followed and node is asks,
+    ]
+    pairs: dict[int, Shard] = {}
+    for fits in ways:
+        left = [shard for shard in found if shard not in pairs.values()]
+        both = [(node, one) for node in nodes if node.shard is not None for one in left if fits(node, one)]
+        for node, one in sorted(both, key=lambda pair: -_common(*pair)):
+            if node.id not in pairs and one not in pairs.values():
+                pairs[node.id] = one
+    return pairs
+
+
+def _common(node: Any, shard: Shard) -> int:
+    return size(meet(read(node.shard["slots"]), shard.slots) or ())
 
 
 def _another(session: Session, nodes: Sequence[Node]) -> Node:

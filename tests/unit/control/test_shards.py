@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from sync_tasks.slots import ALL as EVERY
 from sync_tasks.slots import Ranges, members
 from sync_tasks.store import Store
 from sync_tasks.store.stream import StreamHandle
@@ -54,6 +57,34 @@ def test_a_replica_in_its_masters_place_is_the_same_node(
     assert not handles[0].reshard([shard("a2", A.slots), B], A.slots)
     assert of(handles[0]).members == ("a2",)
     assert of(handles[0]).address == "a2:1"
+    assert len(store.nodes(task_id)) == 2
+
+
+def test_a_server_whose_slots_have_all_gone_takes_no_shard_of_another_node(
+    store: Store, task_id: int, handles: list[StreamHandle]
+) -> None:
+    """It becomes a replica of whoever has taken the last one, and may be its successor."""
+    giver, taker = handles
+    now, then = shard("b", EVERY, "a", "a2"), shard("a", EVERY, "b", "a2")
+    for one in (giver, taker):
+        one.lay_out([replace(now, followed=True)])
+        assert (of(giver).gone, of(giver).members) == (True, ("a", "a2"))
+        assert (of(taker).gone, of(taker).members) == (False, ("a", "a2", "b"))
+    assert giver.reshard([now], (), 70)
+    giver.holds(())
+    assert taker.reshard([now], EVERY)
+    for one in (giver, taker):
+        one.lay_out([replace(then, followed=True)])
+        assert (of(giver).gone, of(taker).gone, of(taker).address) == (True, False, "a:1")
+    assert len(store.nodes(task_id)) == 2
+
+
+def test_a_shard_all_of_whose_servers_were_replaced_is_the_same_node(
+    store: Store, task_id: int, handles: list[StreamHandle]
+) -> None:
+    """While nobody looked."""
+    handles[0].lay_out([replace(shard("new", A.slots), followed=True), B])
+    assert (of(handles[0]).members, of(handles[0]).gone) == (("new",), False)
     assert len(store.nodes(task_id)) == 2
 
 

@@ -29,6 +29,16 @@ def test_shards_are_masters_with_slots_and_their_replicas() -> None:
     assert [one.serves(16383) for one in found] == [False, True, False]
 
 
+def test_a_master_without_slots_is_found_by_its_name_where_that_is_asked_for() -> None:
+    """It may have something to say still of those that it had, whoever serves them now."""
+    found = read(WHOLE, ("asked", 1), Side.TARGET, every=True)
+    assert [one.node_id for one in found] == ["f" * 40, A, B, C]
+    for known in ({"f" * 40}, {"f" * 40, R}):
+        mine = same(known, ((0, 99),), found)
+        assert mine is not None
+        assert mine.master == ("10.0.0.9", 6379)
+
+
 def test_redis_3_writes_no_port_of_the_bus() -> None:
     found = read(f"{A} 127.0.0.1:7000 myself,master - 0 0 1 connected 0-16383\n", ("h", 7000), Side.SOURCE)
     assert found == [Shard(((0, 16383),), ("h", 7000), (), A)]

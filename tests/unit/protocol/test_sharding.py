@@ -37,6 +37,8 @@ class World:
         self.left: Ranges = ()
         self.failures: list[KeyferryError] = []
         self.open = False
+        self.gone = False
+        self.laid_out: list[list[str]] = []  # whose master is followed
 
     def cluster(self) -> str:
         mine = " ".join(f"{first}-{last}" for first, last in self.serves)
@@ -49,6 +51,9 @@ class World:
 
     def close(self) -> None:
         self.closed = True
+
+    def lay_out(self, found: Any) -> None:
+        self.laid_out.append([one.node_id for one in found if one.followed])
 
     def reshard(self, found: Any, serves: Ranges, end: int) -> bool:
         self.asked.append(serves)
@@ -72,7 +77,7 @@ class World:
         return self.left
 
     def node(self) -> Any:
-        return SimpleNamespace(slot_ranges=self.row)
+        return SimpleNamespace(slot_ranges=self.row, shard=SimpleNamespace(gone=self.gone))
 
     def slots(self) -> Slots:
         return Slots(self, self, HERE)  # type: ignore[arg-type]
@@ -145,6 +150,22 @@ def test_a_slot_that_went_before_a_snapshot_of_another_stream_is_given_up_behind
     assert world.asked[-1] == ((0, 9999),)
     slots.look(1000)
     assert (world.asked[-1], world.ends[-1]) == (((0, 9989),), 1000)
+
+
+def test_what_another_nodes_shard_serves_is_given_up_once_the_target_has_it(world: World) -> None:
+    """The shard's own servers have nothing left, and the other one's master is followed."""
+    slots = world.slots()
+    world.gone = True
+    slots.look(None)
+    assert world.laid_out == [["a"]]
+    assert world.asked[-1] == ((0, 9999),)
+    slots.look(100)
+    assert (world.asked[-1], world.ends[-1]) == ((), 100)
+    assert not slots.steady
+    world.row = ()
+    slots = world.slots()
+    slots.look(100)
+    assert slots.steady, "it has nothing to carry"
 
 
 def test_a_slot_that_comes_back_begins_anew(world: World) -> None:
