@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,18 @@ from typing import Any
 from sync_tasks.answers import classify
 from sync_tasks.endpoints import SOCKET_TIMEOUT_S, Endpoint
 from sync_tasks.errors import ConnectionLost, KeyferryError, Side, SourceError
-from workers.aside import Aside, Kept
+from workers.aside import Aside
 from workers.codec.programs import is_nothing
 from workers.codec.resp_cy import ReplyError
 from workers.link import Link
+from workers.source.elsewhere import Place, counting, is_elsewhere, place
+from workers.source.routes import moving
+from workers.source.said import GONE as GONE
+from workers.source.said import NO_HASH as NO_HASH
+from workers.source.said import Kind as Kind
+from workers.source.said import Position as Position
+from workers.source.said import Times as Times
+from workers.source.said import Values as Values
 from workers.source.together import KEYLESS, together
 
 Hashes = Sequence[tuple[bytes, list[bytes]]]
@@ -28,56 +35,8 @@ OLD_POSITION: Command = (b"INFO",)
 KEYS = re.compile(r"keys=(\d+)")
 SERIALIZED = re.compile(rb"serializedlength:(\d+)")
 
-ELSEWHERE = (b"-MOVED ", b"-ASK ", b"-TRYAGAIN", b"-CROSSSLOT", b"non local key")
-"""Answers of a node of a cluster about a key that it does not serve, or not alone."""
-
-GONE = -2
-NO_HASH = -3
 LEAST = 16
 """So few keys are read within one millisecond sooner or later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in the source's stream."""
-
-    replid: str
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Expiries in ms since the epoch; all true at one place of the stream.
-
-    -1: none; -2 (GONE): no such key or field; -3 (NO_HASH): no such hash. replica: whether one was asked.
-    """
-
-    at: Position
-    times: list[int]
-    replica: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Keys as they are at one place of the stream.
-
-    values: payloads as DUMP gives them, long ones in a file; None: no such key, one that a replica hides, or nothing.
-    times: expiries in ms since the epoch, -1: none. exact: whether they are, else they may be some ms off.
-    """
-
-    at: Position
-    values: list[bytes | Kept | None]
-    times: list[int]
-    exact: bool
-    replica: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A source as the stream's rewriting needs to know it. `major`: of the Redis it is or claims to be."""
-
-    redis: bool = False
-    major: int = 0
 
 
 class Source:
@@ -135,11 +94,8 @@ class Source:
 
     def _refused(self, answer: ReplyError) -> KeyferryError:
         self.close()
-        if self._endpoint.shard and any(words in answer.line for words in ELSEWHERE):
-            return ConnectionLost(
-                "slots of the source's cluster are on their way to another node", side=Side.SOURCE, code="slots-move",
-                hint="it goes on by itself once they are there",
-            )  # fmt: skip
+        if self._endpoint.shard and is_elsewhere(answer):
+            return moving()
         return classify(answer.line, Side.SOURCE)
 
     def _info(self, section: bytes) -> dict[str, str]:
@@ -274,15 +230,31 @@ class Source:
         return _times(info, times)
 
     def values(self, keys: Sequence[tuple[int, bytes]]) -> Values:
-        """Keys (database, name), all at one place of the stream. It blocks the source for as long as it reads them."""
-        found = self._values(keys, b"PEXPIRETIME") or self._values(keys, b"PTTL")
+        """Keys (database, name), all at one place of the stream. It blocks the source for as long as it reads them.
+
+        Of a slot that is another node's by now there is none, if that is so at this very place.
+        """
+        try:
+            return self._said(keys, set())
+        except ConnectionLost as error:
+            if error.code != moving().code:
+                raise
+            places = sorted({place(key) for key in keys})
+            counts = self._at_once(0, [*counting(places), (b"SELECT", 0)], b"CLUSTER") or []
+            if not (empty := {at for at, count in zip(places, counts[1::2], strict=False) if not count}):
+                raise
+        return self._said(keys, empty)
+
+    def _said(self, keys: Sequence[tuple[int, bytes]], empty: set[Place]) -> Values:
+        found = self._values(keys, empty, b"PEXPIRETIME") or self._values(keys, empty, b"PTTL")
         assert found is not None
         return found
 
-    def _values(self, keys: Sequence[tuple[int, bytes]], when: bytes) -> Values | None:
-        commands: list[Command] = [(b"TIME",)]
-        for number, (db, key) in enumerate(keys):
-            if number == 0 or db != keys[number - 1][0]:
+    def _values(self, keys: Sequence[tuple[int, bytes]], empty: set[Place], when: bytes) -> Values | None:
+        commands: list[Command] = [(b"TIME",), *counting(empty)]
+        asked = [key for key in keys if not empty or place(key) not in empty]
+        for number, (db, key) in enumerate(asked):
+            if number == 0 or db != asked[number - 1][0]:
                 commands.append((b"SELECT", db))
             commands += [(b"DUMP", key), (when, key)]
         commands += [(b"SELECT", 0), (b"TIME",), POSITION]
@@ -290,6 +262,8 @@ class Source:
         answers = self._at_once(0, commands, when, aside)
         if answers is None:
             return None
+        if any(answers[2 : 2 * len(empty) + 1 : 2]):
+            raise moving()  # it has just come back
         said = [answer for answer, command in zip(answers, commands, strict=True) if command[0] in (b"DUMP", when)]
         before, after, info = _ms(answers[0]), _ms(answers[-2]), _fields(answers[-1])
         times = [int(time) for time in said[1::2]]
@@ -299,6 +273,9 @@ class Source:
             times = [time if time < 0 else before + time for time in times]
         kept = {} if aside is None else aside.values
         values = [None if value and is_nothing(value) else kept.get(value, value) for value in said[0::2]]
+        if empty:
+            there = dict(zip(asked, zip(values, times, strict=True), strict=True))
+            values, times = map(list, zip(*(there.get(key, (None, GONE)) for key in keys), strict=True))
         return Values(_position(info), values, times, exact, info.get("role") == "slave")
 
     def sizes(self, keys: Sequence[tuple[int, bytes]]) -> list[int]:
@@ -311,9 +288,10 @@ class Source:
                 sizes += map(_serialized, self._ask(db, [(b"DEBUG", b"OBJECT", key) for key in names]))
                 continue
             for answer in answers:
-                if isinstance(answer, ReplyError):
+                gone = isinstance(answer, ReplyError) and self._endpoint.shard and is_elsewhere(answer)
+                if isinstance(answer, ReplyError) and not gone:
                     raise self._refused(answer)
-                sizes.append(int(answer or 0))
+                sizes.append(0 if gone else int(answer or 0))
         return sizes
 
     def _old_times(self, db: int, keys: Sequence[bytes]) -> Times:
