@@ -46,12 +46,20 @@ def _lines(json: bool) -> int:
     lines = {
         "source": line(Side.SOURCE),
         "source_before_7": line(Side.SOURCE, (6, 2)),
+        "source_scan_psync": line(Side.SOURCE, continued=True),
+        "source_scan_psync_before_7": line(Side.SOURCE, (6, 2), continued=True),
         "target": line(Side.TARGET),
     }
     if json:
         typer.echo(json_format.dumps(lines, separators=(",", ":")))
         return 0
-    heads = ("on the source:", "on a source before 7.0:", "on the target:")
+    heads = (
+        "on the source:",
+        "on a source before 7.0:",
+        'on a source with scan_changes = "psync":',
+        "on such a source before 7.0 (before 6.2 without the last two words):",
+        "on the target:",
+    )
     typer.echo("\n".join(f"{head}\n  {text}" for head, text in zip(heads, lines.values(), strict=True)))
     return 0
 

@@ -13,7 +13,7 @@ from redis import Redis
 from sync_tasks import Client
 from sync_tasks.endpoints import Endpoint
 from sync_tasks.errors import Side
-from sync_tasks.precheck.grants import CONTINUING, LATER, SOURCE
+from sync_tasks.precheck.grants import USER, line
 from tests import bank
 from tests.clusters import differences
 from tests.dataset import fill
@@ -21,6 +21,7 @@ from tests.run_keyferry import Keyferry
 from tests.run_up import Up
 from tests.scenarios.conftest import StartCluster, StartFerry
 from tests.scenarios.judge import equal
+from tests.scenarios.permissions.test_permissions import denied
 from tests.scoped import alone, scope_of
 from tests.servers import Server, StartServer
 from tests.traffic import Traffic
@@ -31,18 +32,16 @@ STREAMED = 'reader = "scan"\nscan_changes = "psync"\n'
 
 
 class Streamed:
-    """The source as a user who may do what is needed, and nothing else. It keeps a backlog."""
+    """The source as the user whom `keyferry task check` tells of. It keeps a backlog."""
 
     def __init__(self, source: Server) -> None:
         self._source = source
         way_back.keep(Endpoint.parse(source.url(), Side.SOURCE))
-        keys = ["%R~*", "%R~"] if source.version >= (7, 0) else ["~*"]
-        words = [*SOURCE, *CONTINUING, *([LATER] if source.version >= (7, 0) else [])]
-        source.client().execute_command("ACL", "SETUSER", "reader", "reset", "on", ">word", *keys, *words)
+        source.client().execute_command(*line(Side.SOURCE, source.version, "word", continued=True).split())
         source.client().config_resetstat()
 
     def url(self) -> str:
-        return self._source.url().replace("redis://", "redis://reader:word@")
+        return self._source.url().replace("redis://", f"redis://{USER}:word@")
 
     def client(self, **kw: Any) -> Redis:
         return self._source.client(**kw)
@@ -91,6 +90,7 @@ def test_every_write_takes_effect_once(server: StartServer, ferry: StartFerry, k
     equal(source, target)
     without_a_snapshot(source)
     assert len(events(run, "snapshot")) == 2, "one, said of the node and the task"
+    assert denied(source) == set()
 
 
 def test_a_source_that_lost_its_stream_is_read_anew(server: StartServer, ferry: StartFerry) -> None:

@@ -27,7 +27,8 @@ def test_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys)
     assert code == 0
     assert [text.strip() for text in out.splitlines()[1::2]] == [
-        line(Side.SOURCE), line(Side.SOURCE, (6, 2)), line(Side.TARGET),
+        line(Side.SOURCE), line(Side.SOURCE, (6, 2)), line(Side.SOURCE, continued=True),
+        line(Side.SOURCE, (6, 2), continued=True), line(Side.TARGET),
     ]  # fmt: skip
     assert json.loads(run(capsys, "--json")[1])["target"] == line(Side.TARGET)
 
