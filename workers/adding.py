@@ -28,6 +28,7 @@ from workers.aside import Kept
 from workers.brought import Brought
 from workers.codec.digest_cy import key_hash
 from workers.compose import emit, select
+from workers.converging import Converging
 from workers.difference import Difference
 from workers.keys_of import Key
 from workers.merging import Merging
@@ -107,6 +108,7 @@ class Adding:
         self._merging = Merging(self._scope, self._difference)
         self._stream = Passed(log, chain.link, source.named, self._difference, pause)
         self._pause, self._tell = pause, tell
+        self._converging: Converging = Converging(ROUND_BYTES, tell) if earlier is None else earlier._converging
         brought = Brought(known, former, self._difference)
         self._surplus = Surplus(source, self._scope, so_far, self._difference, brought, self._follow, tell)
         self.over = False  # the window that switches has been pushed
@@ -219,6 +221,7 @@ class Adding:
             slots=written(self._difference.slots),
         )  # fmt: skip
         self._goals, self._gone, self._rounds, self._page, self._sent = None, [], 0, [], 0
+        self._converging.anew()
         names = ", ".join(map(str, todo)) or "none that holds keys"
         self._tell("adding", f"what was added is copied beside the stream; databases of the source: {names}")
         window = self._mark(self._chain.own_window())
@@ -362,6 +365,7 @@ class Adding:
         if last and self._may_switch() and (len(found) <= FEW or self._rounds >= MOST_ROUNDS):
             return self._switch(state)
         self._rounds += last
+        self._converging.round(self._chain.tip[0] - state.base)
         then = replace(state, base=offset, db=db, keys=state.keys + len(found))
         if found:
             if self._goals:  # it may have come again
@@ -383,5 +387,6 @@ class Adding:
             self._chain.extend_ms = MIXED
         self._chain.seen, self._chain.seen_db, self._chain.errors = state.base, state.db, UNKNOWN
         self.over = True
-        self._tell("added", f"{state.keys} keys were copied; what was added is in scope behind offset {window.end}")
+        count = f"{state.keys} keys were copied, some of them perhaps more than once"
+        self._tell("added", f"{count}; what was added is in scope behind offset {window.end}")
         return window

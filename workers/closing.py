@@ -72,7 +72,8 @@ class Closing:
         """
         if self._port.task.spec.continues:
             place = self.replid, self.offset, self._node.stream_db
-            self._adding = loaded(self._scope, source, *place, extend_ms).text
+            keys = sum(chunk.keys for chunk in self._port.chunks(self.gen))
+            self._adding = loaded(self._scope, source, *place, extend_ms, keys).text
             self._begins = Extent(databases={}).meet(self._scope.extent)
 
     def missing(self, link: TargetLink) -> list[int]:

@@ -97,17 +97,18 @@ class ContinuedReceiver(ScanReceiver):
             self._counted = self._count(node)
 
 
-def loaded(scope: Scope, source: Source, replid: str, offset: int, db: int, extend_ms: int) -> Addition:
+def loaded(scope: Scope, source: Source, replid: str, offset: int, db: int, extend_ms: int, keys: int) -> Addition:
     """All ranges are loaded: what is to be put once more, of what the stream has named meanwhile.
 
     Args:
         scope: of all that there will be.
         source: is asked where it stands by now: what was read may have effects of all up to there.
         replid, offset, db: where the stream begins.
+        keys: so many were loaded.
     Raises what the source answers.
     """
     now = source.position()
     same = replid if now.replid == replid else ""  # another server's word: all is added anew, by a walk
     return Addition(
-        digest(scope.extent), offset, db, same, extend_ms, read=now.offset, phase=CATCHING_UP, again=True
+        digest(scope.extent), offset, db, same, extend_ms, read=now.offset, phase=CATCHING_UP, keys=keys, again=True
     )  # fmt: skip

@@ -100,12 +100,16 @@ def test_a_source_that_lost_its_stream_is_read_anew(server: StartServer, ferry: 
     target.client().set("own", "of the target")
     run = ferry(Streamed(source), target, config=STREAMED + 'conflict_mode = "ignore-and-proceed"\n')
     run.wait_in_sync()
+    keys = source.client().dbsize()
     gone = list(source.client().scan_iter(count=1000))[:200]
     with source.client().pipeline(transaction=True) as pipe:
         pipe.execute_command("DEBUG", "CHANGE-REPL-ID")
         pipe.execute_command("CLIENT", "KILL", "TYPE", "replica")
         pipe.delete(*gone).execute()
     until(lambda: len(events(run, "added")) == 2, "it was read anew", 60)
+    copied = [int(text.split()[0]) for text in events(run, "added")]
+    assert copied[0] >= keys
+    assert copied[1] >= keys - len(gone)
     run.settle(source)
     assert target.client().getdel("own") == b"of the target"
     equal(source, target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,7 @@ from workers.clock import Clock
 from workers.codec import crc64
 from workers.codec.digest_cy import key_hash
 from workers.codec.resp_cy import parse
+from workers.converging import MOST_ROUNDS
 from workers.reach import nowhere
 from workers.repair import SKEW_S
 from workers.rewrite import Rewriter
@@ -346,6 +349,43 @@ def test_what_passes_at_once_is_put_by_and_by(monkeypatch: pytest.MonkeyPatch) -
         bases.add(one.base)
     assert world.target == world.source
     assert len(bases) > 10
+
+
+def keeps_on(world: World, keys: int) -> Callable[[], None]:
+    """A source that writes so many more keys of 1 MB, and the target passes over them."""
+    numbers = count()
+
+    def on() -> None:
+        for _ in range(keys):
+            world.write(1, b"SET", b"k%d" % next(numbers), b"1", size=1 << 20)
+        world.come()
+
+    return on
+
+
+@pytest.mark.parametrize(("keys", "told"), [(12, 1), (8, 0)])
+def test_a_source_that_writes_more_than_is_copied_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, keys: int, told: int
+) -> None:
+    """Once, by all connections of an owner; one that is only far behind comes to its end."""
+    monkeypatch.setattr(passed, "ROUND_KEYS", 10)
+    world = back()
+    on = keeps_on(world, 40)
+    on()
+    on = keeps_on(world, keys)
+    one = world.add(world.begun(phase=CATCHING_UP, read=world.end))
+    for _ in range(4 * MOST_ROUNDS):
+        if one.step() is None:  # a round begins
+            world.commit(one.step())
+            on()
+        if one.over:
+            break
+        world.says = world.end
+        one = world.add(one.said, one)
+    found = [event for event in world.events if event.startswith("not-converging")]
+    assert len(found) == told
+    assert one.over is not bool(told)
+    assert all("write rate" in event and f" {(40 + MOST_ROUNDS * 2)}.0 MiB" in event for event in found)
 
 
 def test_who_reads_a_long_log_stops_when_asked() -> None:

@@ -167,8 +167,9 @@ def says_loading(call: Callable[[], Any]) -> bool:
 @pytest.mark.parametrize(("replid", "kept"), [(ID, ID), (FORMER, "")])
 def test_what_was_read_of_another_server_is_added_anew(replid: str, kept: str) -> None:
     source: Any = SimpleNamespace(position=lambda: Position(replid, 900))
-    found = loaded(Scope(None), source, ID, 500, 3, 7)
+    found = loaded(Scope(None), source, ID, 500, 3, 7, 12)
     assert (found.replid, found.base, found.db, found.read, found.todo) == (kept, 500, 3, 900, [])
+    assert found.keys == 12
     assert Addition.parse(found.text, Scope(None).extent) == found
 
 
