@@ -34,7 +34,7 @@ class ContinuedReceiver(ScanReceiver):
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         self._counted = False
-        self._point: Point | None = None
+        self._begun: tuple[Point, ReplicaLink] | None = None  # where the stream begins, and a link that is there
 
     def _follow(self) -> None:
         self._await_publisher()
@@ -45,11 +45,32 @@ class ContinuedReceiver(ScanReceiver):
                 raise self._too_late()
             self._ask_target_first(node)
             self._known.fold(self.log)
-            self._bring()
+            self._over(self._brought(), self._go_on)
+            return
         endpoint = self.place.choose(self.log.end)
         if not backlog.keeps(backlog.replication(endpoint), self.log.replid, self.log.end):
             self._decline()
-        self._over(endpoint, self._resume)
+        self._over(ReplicaLink(endpoint), self._resume)
+
+    def _brought(self) -> ReplicaLink:
+        """A link at the beginning of the log, in front of which all is being read."""
+        try:
+            self._bring()
+        except BaseException:
+            self._leave()
+            raise
+        assert self._begun is not None
+        (_, link), self._begun = self._begun, None
+        return link
+
+    def _leave(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun[1].close()
+
+    def _go_on(self, link: ReplicaLink) -> None:
+        """What has waited on the link was written a while ago."""
+        self._fresh_until = self.source.offset()
 
     def _decline(self) -> None:
         """Go on where the target is, if that has come further; else all is read anew. Raises ConnectionLost."""
@@ -68,15 +89,17 @@ class ContinuedReceiver(ScanReceiver):
         """As they are at the place where the stream begins: its commands on them come on top."""
         codes = source.codes()
         for _ in range(MOST_TRIES):
-            self._point = backlog.begin(self.place.choose(None))
+            self._leave()
+            self._begun = backlog.begin(self.place.choose(None))
             before, codes = codes, source.codes()
             if codes == before:
                 break
         return codes
 
     def _place(self, run: str) -> tuple[Full, int]:
-        assert self._point is not None
-        return Full(self._point.replid, self._point.offset), self._point.db
+        assert self._begun is not None
+        point, _ = self._begun
+        return Full(point.replid, point.offset), point.db
 
     def _acknowledge(self, link: ReplicaLink) -> bool:
         due = super()._acknowledge(link)

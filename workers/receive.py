@@ -125,11 +125,10 @@ class Receiver(threading.Thread):
             if not self._loads:
                 self._begin_here(node)
                 goes_on = True
-        self._over(self.place.choose(self.log.end), self._resume if goes_on else self._start)
+        self._over(ReplicaLink(self.place.choose(self.log.end)), self._resume if goes_on else self._start)
 
-    def _over(self, endpoint: Endpoint, begin: Callable[[ReplicaLink], None]) -> None:
-        """Follow over a link of its own, once `begin` has agreed with the source on where."""
-        link = ReplicaLink(endpoint)
+    def _over(self, link: ReplicaLink, begin: Callable[[ReplicaLink], None]) -> None:
+        """Follow over a link, and close it, once `begin` has agreed with the source on where."""
         try:
             begin(link)
             self.connected = True

@@ -58,10 +58,12 @@ def _said(link: Link) -> dict[str, str]:
     return _fields(link.ask_all([[b"PING"], [b"INFO", b"replication"]])[1])
 
 
-def begin(endpoint: Endpoint) -> Point:
-    """A place in a source's stream where its database is known, and from which on the source keeps it; it was behind
-    all of that when this was called.
+def begin(endpoint: Endpoint) -> tuple[Point, ReplicaLink]:
+    """A place in a source's stream where its database is known, and a link that goes on behind it; the source was
+    behind all that comes before when this was called.
 
+    The link is the caller's to close. It is kept, since a busy source may have lost the place from its backlog by the
+    time that it is asked for it once more.
     Raises SourceError (`no-backlog`): only a snapshot would bring the stream. ConnectionLost, CredentialsRefused.
     """
     link = Link(endpoint, "keyferry-begin", 0, SOCKET_TIMEOUT_S)
@@ -77,15 +79,16 @@ def begin(endpoint: Endpoint) -> Point:
             answer = replica.psync(replid, offset)
             if isinstance(answer, Full):
                 raise declined()
-            return _known(link, replica, answer.replid or replid, offset)
-        finally:
+            return _known(link, replica, answer.replid or replid, offset), replica
+        except BaseException:
             replica.close()
+            raise
     finally:
         link.close()
 
 
 def _known(link: Link, replica: ReplicaLink, replid: str, offset: int) -> Point:
-    """Behind the first SELECT of a stream that goes on behind `offset`."""
+    """Behind the first SELECT of a stream that goes on behind `offset`; the replica's link is left there."""
     message = [b"PUBLISH", STREAM_CHANNEL, b""]
     link.ask_all([list(message)])
     (chosen,) = link.try_all([[b"SELECT", OTHER]])
@@ -111,6 +114,7 @@ def _known(link: Link, replica: ReplicaLink, replid: str, offset: int) -> Point:
             inside = name == b"MULTI" or (inside and name != b"EXEC")
             db = int(argv[1]) if name == b"SELECT" else db
             if db is not None and not inside:
+                replica.unread(data[after:])
                 return Point(replid, offset + after, db)
     raise ConnectionLost(
         "the source does not say in its stream on which database that acts", side=Side.SOURCE,

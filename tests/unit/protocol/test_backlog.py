@@ -22,6 +22,7 @@ from workers.source import backlog
 from workers.source.ask import Position, Source
 from workers.source.backlog import begin, keeps
 from workers.source.psync import Continued, ReplicaLink
+from workers.spool.commands import commands
 from workers.spool.log import Log
 
 ID, FORMER = "a" * 40, "b" * 40
@@ -64,15 +65,16 @@ def test_the_database_is_known_wherever_the_stream_is(keeping: Server) -> None:
     keeping.client().config_resetstat()
     for before, db in ((0, 1), (5, 1), (1, 0), (0, 5)):
         keeping.client(db=before).set("before", db)
-        point = begin(endpoint(keeping, Side.SOURCE))
+        point, kept = begin(endpoint(keeping, Side.SOURCE))
         link = ReplicaLink(endpoint(keeping, Side.SOURCE))
         assert isinstance(link.psync(point.replid, point.offset), Continued)
         keeping.client(db=db).set("behind", db)
-        sent = b""
-        while b"behind" not in sent:
-            sent += link.receive()
-        link.close()
-        assert acts_on(sent, point.db, b"behind") == db
+        for each in (kept, link):
+            sent = b""
+            while b"behind" not in sent:
+                sent += each.receive()
+            each.close()
+            assert acts_on(sent, point.db, b"behind") == db
         assert keeping.client(db=db).keys("keyferry:*") == []
     assert keeping.client().info("stats")["sync_full"] == 0
 
@@ -94,15 +96,16 @@ def test_it_begins_behind_whole_transactions(keeping: Server) -> None:
     thread.start()
     try:
         for _ in range(20):
-            point = begin(endpoint(keeping, Side.SOURCE))
+            point, kept = begin(endpoint(keeping, Side.SOURCE))
             link = ReplicaLink(endpoint(keeping, Side.SOURCE))
             assert isinstance(link.psync(point.replid, point.offset), Continued)
-            sent = b""
-            while sent.count(b"\r\nEXEC\r\n") < 1:
-                sent += link.receive()
-            link.close()
-            assert b"\r\nMULTI\r\n" in sent[: sent.index(b"\r\nEXEC\r\n")]
-            assert sent.startswith(b"*")
+            for each in (kept, link):
+                sent = b""
+                while sent.count(b"\r\nEXEC\r\n") < 1:
+                    sent += each.receive()
+                each.close()
+                assert b"\r\nMULTI\r\n" in sent[: sent.index(b"\r\nEXEC\r\n")]
+                assert sent.startswith(b"*")
     finally:
         over.set()
         thread.join()
@@ -111,7 +114,9 @@ def test_it_begins_behind_whole_transactions(keeping: Server) -> None:
 def test_a_source_with_one_database(server: StartServer) -> None:
     one = server("redis-7.0", config={"databases": "1"})
     way_back.keep(endpoint(one, Side.SOURCE))
-    assert begin(endpoint(one, Side.SOURCE)).db == 0
+    point, link = begin(endpoint(one, Side.SOURCE))
+    link.close()
+    assert point.db == 0
 
 
 def test_only_what_can_be_had_without_a_snapshot_is_asked_for(server: StartServer) -> None:
@@ -162,6 +167,39 @@ def says_loading(call: Callable[[], Any]) -> bool:
     except KeyferryError as error:
         return "loading" in error.message
     return False
+
+
+@pytest.mark.parametrize("kind", ["redis-6.2", "redis-7.0", "valkey-9.1"])
+def test_a_busy_source_keeps_the_place_for_a_moment_only(server: StartServer, tmp_path: Path, kind: str) -> None:
+    """It has written more than its backlog by the time that the ranges are cut."""
+    source = server(kind, config={"repl-backlog-size": "16384"})
+    source.client().set("k", 1)
+    at = endpoint(source, Side.SOURCE)
+    way_back.keep(at)
+
+    def write(_: int) -> None:
+        for number in range(20):
+            source.client(db=3).set(f"large:{number}", "x" * 100_000)
+
+    port, log = Port(), Log(tmp_path / "log", 1)
+    receiver = ContinuedReceiver(
+        at, port, log, tmp_path, Source(at), committed=lambda: None, begin=write, checkpoint=lambda: None,
+        border=threading.Lock(), reopen=lambda *_: None, known=known(tmp_path),
+    )  # fmt: skip
+    receiver.start()
+    try:
+        assert until(lambda: receiver.connected or port.failures, 10)
+        source.client().set("behind", 1)
+        assert until(lambda: log.end == Source(at).offset() or port.failures, 10)
+        assert port.failures == []
+        (found,) = [db for db, argv in commands(log, log.start, log.end, 0, never) if argv[:2] == [b"SET", b"behind"]]
+        assert found == 0
+    finally:
+        receiver.stop_event.set()
+        receiver.join(10)
+    assert not receiver.is_alive()
+    assert source.client().info("stats")["sync_full"] == 1, "by whom it keeps a backlog"
+    assert until(lambda: source.client().info("replication")["connected_slaves"] == 0, 10)
 
 
 @pytest.mark.parametrize(("replid", "kept"), [(ID, ID), (FORMER, "")])
