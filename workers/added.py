@@ -32,6 +32,7 @@ class Addition:
     again: it was begun before, so something of it may be on the target.
     slots: of a source that is a cluster, those that are added, or that a full sync in place brings besides, and then
     nothing else is said; "": none, or an earlier version began it.
+    initial: nothing was in scope before: it is the copying with which the task began.
     """
 
     to: str
@@ -49,6 +50,7 @@ class Addition:
     number: int = 0
     again: bool = False
     slots: str = ""
+    initial: bool = False
 
     @property
     def text(self) -> str:

@@ -117,6 +117,8 @@ class Adding:
         self._again_at = 0.0  # when it is asked once more
         state = Addition.parse(found.adding, self._scope.extent)
         start, self._again = log.start, state is not None
+        given = Addition.parse(found.adding)  # of whichever extent
+        self._initial = given is not None and given.initial
         if state is not None and (start is None or start > state.base or state.base > found.offset):
             state = None  # what was named since cannot be told any more
         self._state = state
@@ -218,7 +220,7 @@ class Adding:
         self._state = Addition(
             digest(self._scope.extent), offset, db, replid, extend_ms, phase=SCANNING if todo else SWEEPING,
             todo=todo, tries=tries, number=number, again=self._again or self._state is not None,
-            slots=written(self._difference.slots),
+            slots=written(self._difference.slots), initial=self._initial,
         )  # fmt: skip
         self._goals, self._gone, self._rounds, self._page, self._sent = None, [], 0, [], 0
         self._converging.anew()
@@ -337,7 +339,7 @@ class Adding:
             self._hide()
         gone, kept = list[bytes](), [*self._gone, *missing]
         if not cursor or len(kept) >= MOST_GONE:
-            gone, kept = self._surplus.ours(to, kept, again=state.again), []
+            gone, kept = self._surplus.ours(to, kept, again=state.again, initial=self._initial), []
         self._cursor, self._gone = cursor, kept  # behind all that may raise: the next connection goes on from there
         if not cursor:
             self._goals.pop(0)

@@ -23,6 +23,7 @@ from workers.source.ask import Source
 from workers.source.psync import Full, ReplicaLink
 from workers.source.survey import Survey
 from workers.spool.damage import is_outdated
+from workers.target.claim import Checkpoint
 
 MOST_TRIES = 10
 """Function libraries that change all the time are taken as they were last."""
@@ -71,6 +72,15 @@ class ContinuedReceiver(ScanReceiver):
     def _go_on(self, link: ReplicaLink) -> None:
         """What has waited on the link was written a while ago."""
         self._fresh_until = self.source.offset()
+
+    def _needed(self, found: Checkpoint) -> tuple[str, int, int]:
+        """What the stream has named since all was loaded is to be known, if the source has that still."""
+        state = Addition.parse(found.adding)
+        if state is not None and state.replid == found.replid:
+            said = backlog.replication(self.place.choose(None))
+            if backlog.keeps(said, state.replid, state.base):
+                return state.replid, state.base, state.db
+        return super()._needed(found)
 
     def _decline(self) -> None:
         """Go on where the target is, if that has come further; else all is read anew. Raises ConnectionLost."""
@@ -133,5 +143,6 @@ def loaded(scope: Scope, source: Source, replid: str, offset: int, db: int, exte
     now = source.position()
     same = replid if now.replid == replid else ""  # another server's word: all is added anew, by a walk
     return Addition(
-        digest(scope.extent), offset, db, same, extend_ms, read=now.offset, phase=CATCHING_UP, keys=keys, again=True
+        digest(scope.extent), offset, db, same, extend_ms, read=now.offset, phase=CATCHING_UP, keys=keys, again=True,
+        initial=True,
     )  # fmt: skip

@@ -178,9 +178,13 @@ class Receiver(threading.Thread):
         # The database, too, may have lost its last commits: the target knows.
         forget_damage(snapshot)
         if self.log.replid is None:
-            self._reset(found.replid, found.offset, found.db)  # the spool was lost
+            self._reset(*self._needed(found))  # the spool was lost
             return True
         return here != self._gone or self._skip_ahead(found)
+
+    def _needed(self, found: Checkpoint) -> tuple[str, int, int]:
+        """From where on a target needs the log: replication id, offset, and the stream's database there."""
+        return found.replid, found.offset, found.db
 
     def _is_anew(self) -> bool:
         """Whether the target is to be loaded anew, and now: of a suspended task, by whoever resumes it."""
@@ -312,8 +316,7 @@ class Receiver(threading.Thread):
 
     def _databases(self) -> list[int] | None:
         """Source databases in scope; None: all."""
-        databases = self.port.task.databases
-        return None if databases is None else list(databases)
+        return None if self.port.task.databases is None else list(self.port.task.databases)
 
     def _publisher_of(self, gen: int, *, written: bool = True, held: bool = False) -> Publisher:
         """Who records the chunks of a new snapshot."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sync_tasks.errors import CannotContinue, Side
 from workers.brought import Brought
 from workers.difference import Difference
 from workers.scope import Scope
@@ -55,16 +56,27 @@ class Surplus:
                 left = [name for name in left if name not in there]
         return left
 
-    def ours(self, to: int, names: list[bytes], *, again: bool) -> list[bytes]:
+    def ours(self, to: int, names: list[bytes], *, again: bool, initial: bool = False) -> list[bytes]:
         """Those of them that we have brought.
 
         Args:
             again: the addition was begun before, so it may have put some.
-        Raises Wanted: another database, which the stream acts on, may have the place.
+            initial: as `Addition.initial`: all was loaded beside the stream, and nobody has removed anything since.
+        Raises Wanted: another database, which the stream acts on, may have the place. CannotContinue: of an initial
+            one, which of them were brought is not known any more; the source may have deleted them.
         """
         if not names:
             return []
         found, others = self._brought.of(to, names, [self._scope.extent] if again else [])
+        if others and initial:
+            raise CannotContinue(
+                f"the stream since the load began, or the list of the keys that were brought, is not in this spool:"
+                f" {others} keys of the target's database {to} are not at the source, and whether it has deleted them"
+                " meanwhile cannot be told",
+                side=Side.CONTROL,
+                hint="let hosts share their spool, or see the worker's log for what happened to it; restart the task"
+                " with an empty target",
+            )
         if others:
             self._tell(
                 "unverified",

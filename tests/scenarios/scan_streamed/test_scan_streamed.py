@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,35 @@ def test_without_a_backlog_it_is_refused(server: StartServer, ferry: StartFerry)
     assert "keeps no backlog" in run.errors
     assert 'scan_changes = "notifications"' in run.errors
     without_a_snapshot(source)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_spool_that_is_lost_while_it_adds(server: StartServer, ferry: StartFerry, kept: bool) -> None:
+    """What the source has deleted meanwhile was named by the log. The source's backlog has it; or only from where the
+    target is, and then it is not said that all is in sync."""
+    source, target = server("redis-7.0"), server("redis-7.0")
+    client = source.client()
+    client.mset({f"k{number}": number for number in range(60_000)})
+    config = STREAMED + "[throttle.full]\nsource_qps = 30000\n[throttle.incremental]\nrps = 6000\n"
+    run = ferry(Streamed(source), target, config=config)
+    until(lambda: target.client().dbsize() > 1000, "it loads", 60)
+    client.mset({f"k{number}": f"anew {number}" for number in range(10_000)})
+    client.delete(*[f"k{number}" for number in range(9000, 10_000)])
+    until(lambda: of_target(target).get("number", 0) > 2, "it adds", 60)
+    run.kill_tree()
+    lost = list((run.state / "spool").glob("*/0/*"))
+    for directory in lost:
+        shutil.rmtree(directory)
+    assert lost
+    if not kept:
+        client.config_set("repl-backlog-size", 80 << 10)
+        client.set("more", 1)
+        assert int(client.info("replication")["repl_backlog_first_byte_offset"]) > of_target(target)["base"] + 1
+    run.start()
+    if kept:
+        run.settle(source)
+        equal(source, target)
+    else:
+        assert run.wait(60) == 5
+        assert "not at the source" in run.errors
+        assert target.client().exists("k9999"), "nobody can say whose it is"

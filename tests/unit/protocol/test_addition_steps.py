@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sync_tasks.errors import ConnectionLost
+from sync_tasks.errors import CannotContinue, ConnectionLost
 from sync_tasks.extent import Extent
 from tests.unit.protocol.conftest import REPLID
 from workers import adding, passed
@@ -444,6 +444,27 @@ def test_nobody_knows_any_more_whose_they_are(whole: bool) -> None:
     world.run(one)
     assert world.target == {(1, b"foreign"): b"1"}
     assert ("unverified: 1 keys of the target's database 1" in str(world.events)) is not whole
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_was_loaded_beside_a_stream_that_is_lost(whole: bool) -> None:
+    """Its DEL was in there: the target may not be called in sync with that key."""
+    world = back()
+    world.is_whole, world.brought = whole, {1: {b"gone"}} if whole else {}
+    world.target, world.pages = {(1, b"gone"): b"1", (1, b"k"): b"1"}, [[b"gone", b"k"]]
+    world.source = {(1, b"k"): b"1"}
+    world.end, world.start = 2000, 2000
+    world.come()
+    one = world.add(world.begun(phase=CATCHING_UP, read=1500, again=True, initial=True))
+    world.commit(one.step())
+    one = world.add(one.said)
+    if whole:
+        world.run(one)
+        assert world.target == world.source
+    else:
+        with pytest.raises(CannotContinue, match="1 keys of the target's database 1 are not at the source"):
+            world.run(one)
+        assert not one.over
 
 
 def test_what_a_first_attempt_has_brought_goes() -> None:
