@@ -26,8 +26,10 @@ from workers.source.routes import LAYOUT, Routes, View, moving
 
 MOST_NAMES = 50_000
 """Keys of a slot that are named at once: the node is held up for some milliseconds."""
-ALL = 1_000_000_000
-"""More keys than a slot has: how many it is to name."""
+TIMES_AS_MANY = 2
+"""So many times as many is a slot asked for, whose keys are named at once: it may have grown since they were counted. A
+server before 4.0 makes room for as many names as it is asked for, however few there are, and dies of too many (Redis'
+issue 3911)."""
 SLOTS_AT_ONCE = 128
 BITS = 15
 """Of a cursor: which slot is next. Above them stand, within a long slot, SCAN's cursor and a mark of the process."""
@@ -62,8 +64,11 @@ class SlotWalk:
             if keys > MOST_NAMES or (taken and most + keys > max(count, 1)):
                 break
             taken, most = [*taken, one], most + keys
+        names = self._names(db, taken)
+        if names is None:
+            return self.step(db, cursor, count)
         after = at + len(taken)
-        return (after if after < len(self._slots) else 0), self._names(db, taken)
+        return (after if after < len(self._slots) else 0), names
 
     def _counts(self, db: int, slots: Sequence[int]) -> list[tuple[int, int]]:
         """Slots in order, with the keys that each has at the node that serves it."""
@@ -73,14 +78,17 @@ class SlotWalk:
             found |= zip(some, map(_sound, answers), strict=True)
         return [(one, int(found[one])) for one in slots]
 
-    def _names(self, db: int, slots: Sequence[int]) -> list[bytes]:
-        names: list[bytes] = []
+    def _names(self, db: int, slots: Sequence[int]) -> list[bytes] | None:
+        """All keys of some slots; None: one has many more by now than when they were counted."""
+        names, most = list[bytes](), TIMES_AS_MANY * MOST_NAMES
         for at, some in self._by_owner(slots).items():
-            asked = [(b"CLUSTER", b"GETKEYSINSLOT", one, ALL) for one in some]
+            asked = [(b"CLUSTER", b"GETKEYSINSLOT", one, most) for one in some]
             *answers, nodes, places = self._routes.ask(at, db, [*asked, *LAYOUT])
             now = self._routes.view([nodes, places], at)
             for one, answer in zip(some, answers, strict=True):
-                names += _sound(answer)
+                if len(found := _sound(answer)) >= most:
+                    return None
+                names += found
                 if not now.rests(one):
                     names += self._everywhere(db, one, now)
                     self._routes.forget()

@@ -87,7 +87,7 @@ class Simulated(Routes):
         if command[1] == b"COUNTKEYSINSLOT":
             return len(mine)
         if command[1] == b"GETKEYSINSLOT":
-            return sorted(mine)
+            return sorted(mine)[: int(command[3])]
         if command[1] == b"SLOTS":
             return []
         lines = []
@@ -166,6 +166,28 @@ def test_each_key_is_named(many: list[bytes]) -> None:
     routes = Simulated([*KEYS, *many])
     some = walked(SlotWalk(routes, ((0, 5000), (SLOT, SLOT))))
     assert sorted(some) == sorted(key for key in [*KEYS, *many] if slot(key) <= 5000 or slot(key) == SLOT)
+
+
+def test_no_slot_is_asked_for_more_names_than_a_server_has_room_for(many: list[bytes]) -> None:
+    """One before 4.0 makes room for as many as it is asked for, before it looks how many there are."""
+    routes = Simulated([*KEYS, *many])
+    walked(SlotWalk(routes, ((0, 16383),)))
+    assert max(int(command[3]) for _, command in routes.told if command[1:2] == (b"GETKEYSINSLOT",)) <= 100_000
+
+
+def test_a_slot_that_grows_while_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_walk, "MOST_NAMES", 3)
+    routes = Scanned(KEYS[:2])
+    ask = routes.ask
+
+    def grows(at: Address, db: int, commands: Iterable[Command], aside: object = None) -> list[Any]:
+        commands = list(commands)
+        if commands[0][1] == b"GETKEYSINSLOT":
+            routes.keys[ONE].update(KEYS)
+        return ask(at, db, commands, aside)
+
+    monkeypatch.setattr(routes, "ask", grows)
+    assert set(walked(SlotWalk(routes, ((SLOT, SLOT),)))) == set(KEYS)
 
 
 def test_of_a_slot_on_its_way_both_nodes_name_the_keys() -> None:
