@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sync_tasks.units import size
+from workers.saying import said
 
 MOST_ROUNDS = 5
 """After so many rounds that have left no less than the least so far it does not, as things are."""
@@ -36,11 +37,10 @@ class Converging:
         else:
             self._rounds += 1
             if self._rounds >= MOST_ROUNDS and not self._told:
-                self._told = True
-                self._tell(
-                    "not-converging",
+                self._told = said(
+                    self._tell, "not-converging",
                     f"the write rate of the source is higher than one connection copies beside its stream: {size(left)}"
                     f" of that are behind, no less than {self._rounds} rounds ago. The replication lag grows, and with"
                     " it the log on disk, and the task is not in sync, until the source writes to fewer keys, or"
                     " throttle.incremental lets more pass",
-                )
+                )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sync_tasks.errors import CannotContinue, ConnectionLost
+from sync_tasks.errors import CannotContinue, ConnectionLost, ControlError, Retry
 from sync_tasks.extent import Extent
 from tests.unit.protocol.conftest import REPLID
 from workers import adding, passed
@@ -19,7 +19,7 @@ from workers.clock import Clock
 from workers.codec import crc64
 from workers.codec.digest_cy import key_hash
 from workers.codec.resp_cy import parse
-from workers.converging import MOST_ROUNDS
+from workers.converging import MOST_ROUNDS, Converging
 from workers.reach import nowhere
 from workers.repair import SKEW_S
 from workers.rewrite import Rewriter
@@ -386,6 +386,20 @@ def test_a_source_that_writes_more_than_is_copied_is_told_of(
     assert len(found) == told
     assert one.over is not bool(told)
     assert all("write rate" in event and f" {(40 + MOST_ROUNDS * 2)}.0 MiB" in event for event in found)
+
+
+def test_it_goes_on_while_the_database_is_away_and_is_told_later() -> None:
+    told = list[str]()
+
+    def tell(kind: str, _: str) -> None:
+        told.append(kind)
+        if len(told) < 3:
+            raise ControlError("the database is away", retry=Retry.OTHER)
+
+    converging = Converging(10, tell)
+    for _ in range(2 * MOST_ROUNDS):
+        converging.round(100)
+    assert told == 3 * ["not-converging"]
 
 
 def test_who_reads_a_long_log_stops_when_asked() -> None:
