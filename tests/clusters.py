@@ -174,11 +174,13 @@ class Cluster:
                 found[first : last + 1] = [port] * (last - first + 1)
         return found
 
-    def move(self, slot: int, to: Server, between: Callable[[], object] = lambda: None) -> None:
+    def move(
+        self, slot: int, to: Server, between: Callable[[], object] = lambda: None, share: float = 0.5
+    ) -> None:
         """Move a slot while it is in use, as redis-cli does.
 
         Args:
-            between: called when half of its keys are there.
+            between: called when so large a share of its keys is there.
         """
         giver = self.owner(slot)
         if giver is to:
@@ -187,10 +189,10 @@ class Cluster:
         with giver.client() as old, to.client() as new:
             new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
             old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
-            half = int(old.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)) // 2
+            some = int(int(old.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)) * share)
             moved, told = 0, False
             while True:
-                if moved >= half and not told:
+                if moved >= some and not told:
                     told = True
                     between()
                 keys = old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10)

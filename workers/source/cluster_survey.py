@@ -32,14 +32,12 @@ class ClusterSurvey(Survey, OfCluster):
         return True
 
     def version(self, db: int) -> int | None:
-        for shard in self._routes.shards():
-            if not meet(shard.slots, self._endpoint.slots):
-                continue
+        for at in self._places():
             for _ in range(10):
-                (key,) = self._routes.ask(shard.master, db, [(b"RANDOMKEY",)])
+                (key,) = self._routes.ask(at, db, [(b"RANDOMKEY",)])
                 if not isinstance(key, bytes):
                     break
-                (payload,) = self._routes.ask(shard.master, db, [(b"DUMP", key)])
+                _, payload = self._routes.ask(at, db, [(b"ASKING",), (b"DUMP", key)])  # its slot may be on its way
                 if isinstance(payload, bytes) and len(payload) >= LEAST_PAYLOAD:
                     return int.from_bytes(payload[-10:-8], "little")
         return None

@@ -29,7 +29,7 @@ from workers.source.ask import (
     _is_unknown,
     _ms,
 )
-from workers.source.routes import Routes
+from workers.source.routes import LAYOUT, Routes
 from workers.source.slot_walk import SlotWalk
 
 NOWHERE = Position("", 0)
@@ -64,13 +64,19 @@ class OfCluster(Source):
         return False
 
     def spaces(self) -> tuple[str, dict[int, int]]:
-        """What stands for the processes that have the slots, and how many keys each database has in these, about."""
+        """What stands for the processes that have the slots, and how many keys each database has in these, about; of
+        those whose keys are all on their way elsewhere, 1."""
         runs, found = [], dict[int, float]()
         for shard, mine, server, spaces in self._masters():
             runs.append(server.get("run_id", ""))
             share = size(mine) / size(shard.slots)
             for db, keys in spaces.items():
                 found[db] = found.get(db, 0.0) + keys * share
+        for at in self._places():
+            (said,) = self._all(at, 0, INFO[1:])
+            for name in _fields(said):
+                if name.startswith("db"):
+                    found.setdefault(int(name[2:]), 0.0)
         run = runs[0] if len(runs) == 1 else sha256(" ".join(sorted(runs)).encode()).hexdigest()[:40]
         return run, {db: round(keys) or 1 for db, keys in found.items()}
 
@@ -90,6 +96,15 @@ class OfCluster(Source):
                 server, spaces = (_fields(one) for one in self._all(shard.master, 0, INFO))
                 found = {name: KEYS.match(value) for name, value in spaces.items() if name.startswith("db")}
                 yield shard, mine, server, {int(name[2:]): int(keys[1]) for name, keys in found.items() if keys}
+
+    def _places(self) -> list[Address]:
+        """Masters that have some of the slots, or are about to be given some: all keys may be at those by now."""
+        mine, found = members(self._endpoint.slots), list[Address]()
+        for shard in self._routes.shards():
+            if meet(shard.slots, self._endpoint.slots):
+                view = self._routes.view(self._routes.ask(shard.master, 0, LAYOUT), shard.master)
+                found += [shard.master, *(at for slot, (_, at) in view.heirs.items() if slot in mine)]
+        return list(dict.fromkeys(found))
 
     def _count(self, at: Address, db: int, slots: Ranges) -> int:
         commands: list[Command] = [(b"CLUSTER", b"COUNTKEYSINSLOT", one) for one in sorted(members(slots))]

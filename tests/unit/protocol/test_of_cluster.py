@@ -83,3 +83,26 @@ def test_what_moves_is_read_where(cluster: Cluster, monkeypatch: pytest.MonkeyPa
     assert named(asks) == mine, "by SCAN"
     assert asks.values([(0, key) for key in TAGGED]).values == wanted
     asks.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_keys_are_on_their_way(kind: str) -> None:
+    """To a shard that has no slots so far: who has them no more would not say that there is a database."""
+    with Cluster(kind, masters=2) as cluster:
+        client: Any = cluster.client()
+        for number, name in enumerate(TAGGED):
+            client.set(name, number)
+        asks, found = survey(cluster), list[Any]()
+
+        def between() -> None:
+            assert cluster.masters[0].client().dbsize() == 0
+            found.append((asks.spaces()[1], asks.databases(), named(asks), asks.version(0)))
+
+        cluster.move(slot(b"b"), cluster.add(), between, share=1.0)
+        ((spaces, databases, names, version),) = found
+        assert spaces == {0: 1}
+        assert databases == [0]
+        assert names == set(TAGGED)
+        assert version == asks.version(0)
+        assert version
+        asks.close()
