@@ -23,7 +23,7 @@ from workers.source.ask import Source
 from workers.source.psync import Full, ReplicaLink
 from workers.source.survey import Survey
 from workers.spool.damage import is_outdated
-from workers.target.claim import Checkpoint
+from workers.target.claim import STREAMING, Checkpoint
 
 MOST_TRIES = 10
 """Function libraries that change all the time are taken as they were last."""
@@ -81,6 +81,13 @@ class ContinuedReceiver(ScanReceiver):
             if backlog.keeps(said, state.replid, state.base):
                 return state.replid, state.base, state.db
         return super()._needed(found)
+
+    def _mend_log(self) -> None:
+        if self.log.wanted is not None:
+            found = self._checkpoint()
+            if found is not None and found.state == STREAMING and self.log.wanted[:2] == (found.replid, found.offset):
+                self.log.wanted = self._needed(found)
+        super()._mend_log()
 
     def _decline(self) -> None:
         """Go on where the target is, if that has come further; else all is read anew. Raises ConnectionLost."""

@@ -24,6 +24,7 @@ from workers.source.backlog import begin, keeps
 from workers.source.psync import Continued, ReplicaLink
 from workers.spool.commands import commands
 from workers.spool.log import Log
+from workers.target.claim import Checkpoint
 
 ID, FORMER = "a" * 40, "b" * 40
 INFO = {
@@ -200,6 +201,29 @@ def test_a_busy_source_keeps_the_place_for_a_moment_only(server: StartServer, tm
     assert not receiver.is_alive()
     assert source.client().info("stats")["sync_full"] == 1, "by whom it keeps a backlog"
     assert until(lambda: source.client().info("replication")["connected_slaves"] == 0, 10)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_damaged_log_is_fetched_again_from_where_it_is_needed(
+    server: StartServer, tmp_path: Path, kept: bool
+) -> None:
+    """Of what is still added, all that the stream has named is."""
+    source = server("redis-7.0")
+    at = endpoint(source, Side.SOURCE)
+    way_back.keep(at)
+    base = Source(at).position()
+    source.client().mset({f"k{number}": number for number in range(100)})
+    there, log = Source(at).position(), Log(tmp_path / "log", 1)
+    adding = Addition("", base.offset if kept else -1000, 3, base.replid, 0).text
+    found = Checkpoint(there.replid, there.offset, 5, 1, "", 0, "streaming", 1, False, adding=adding)
+    log.reset(base.replid, base.offset)
+    log.wanted = there.replid, there.offset, 5
+    receiver = ContinuedReceiver(
+        at, Port(), log, tmp_path, Source(at), committed=lambda: None, begin=never, checkpoint=lambda: found,
+        border=threading.Lock(), reopen=never, known=known(tmp_path),
+    )  # fmt: skip
+    receiver._mend_log()
+    assert (log.start, log.end, log.wanted) == (*[base.offset if kept else there.offset] * 2, None)
 
 
 @pytest.mark.parametrize(("replid", "kept"), [(ID, ID), (FORMER, "")])
