@@ -108,7 +108,7 @@ class Adding:
         self._merging = Merging(self._scope, self._difference)
         self._stream = Passed(log, chain.link, source.named, self._difference, pause)
         self._pause, self._tell = pause, tell
-        self._converging: Converging = Converging(ROUND_BYTES, tell) if earlier is None else earlier._converging
+        self._converging: Converging = Converging(tell) if earlier is None else earlier._converging
         brought = Brought(known, former, self._difference)
         self._surplus = Surplus(source, self._scope, so_far, self._difference, brought, self._follow, tell)
         self.over = False  # the window that switches has been pushed
@@ -193,6 +193,7 @@ class Adding:
             return self._put(self._state)
         if self._is_long() or self._state.phase == CATCHING_UP:
             return self._catch_up(self._state)
+        self._converging.anew()
         return self._scan(self._state) if self._state.phase == SCANNING else self._sweep(self._state)
 
     @property
@@ -367,7 +368,10 @@ class Adding:
         if last and self._may_switch() and (len(found) <= FEW or self._rounds >= MOST_ROUNDS):
             return self._switch(state)
         self._rounds += last
-        self._converging.round(self._chain.tip[0] - state.base)
+        if state.phase == CATCHING_UP and offset == self._chain.tip[0]:
+            self._converging.anew()  # the switch comes: `MOST_ROUNDS`
+        else:
+            self._converging.round(self._chain.tip[0] - state.base)
         then = replace(state, base=offset, db=db, keys=state.keys + len(found))
         if found:
             if self._goals:  # it may have come again

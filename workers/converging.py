@@ -15,24 +15,21 @@ class Converging:
     """Of one owner's addition. Rounds are counted, and bytes of the stream: no clock says how long one may take.
 
     Args:
-        few: bytes of the stream; when no more than that is left, it keeps up.
         tell: an event for people: kind and text.
     """
 
-    def __init__(self, few: int, tell: Callable[[str, str], None]) -> None:
-        self._few, self._tell = few, tell
+    def __init__(self, tell: Callable[[str, str], None]) -> None:
+        self._tell = tell
         self._told = False  # once
         self.anew()
 
     def anew(self) -> None:
-        """It begins, or begins once more."""
+        """It begins, or has caught up."""
         self._least, self._rounds = 0, 0  # bytes that were left at best, 0: not known; rounds since
 
     def round(self, left: int) -> None:
         """One begins, when the stream has gone on by `left` bytes of which nothing was put so far."""
-        if left <= self._few:
-            self.anew()
-        elif not self._least or left < self._least:
+        if not self._least or left < self._least:
             self._least, self._rounds = left, 0
         else:
             self._rounds += 1

@@ -388,6 +388,25 @@ def test_a_source_that_writes_more_than_is_copied_is_told_of(
     assert all("write rate" in event and f" {(40 + MOST_ROUNDS * 2)}.0 MiB" in event for event in found)
 
 
+@pytest.mark.parametrize("phase", [SWEEPING, CATCHING_UP])
+def test_a_busy_source_that_is_kept_up_with_is_not_told_of(monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+    """Each round finds as much as the one before."""
+    monkeypatch.setattr(adding, "FEW", 0)
+    world = back()
+    world.pages = [[] for _ in range(40)]
+    one = world.add(world.begun(phase=phase))
+    for number in range(2 * MOST_ROUNDS):
+        world.write(1, b"SET", b"k%d" % number, b"1", size=5 << 20)
+        world.come()
+        assert one.step() is None, "a round begins"
+        world.commit(one.step())
+        if phase == SWEEPING:
+            world.commit(one.step())
+    assert one._state is not None
+    assert one._state.phase == phase
+    assert not [event for event in world.events if "not-converging" in event]
+
+
 def test_it_goes_on_while_the_database_is_away_and_is_told_later() -> None:
     told = list[str]()
 
@@ -396,7 +415,7 @@ def test_it_goes_on_while_the_database_is_away_and_is_told_later() -> None:
         if len(told) < 3:
             raise ControlError("the database is away", retry=Retry.OTHER)
 
-    converging = Converging(10, tell)
+    converging = Converging(tell)
     for _ in range(2 * MOST_ROUNDS):
         converging.round(100)
     assert told == 3 * ["not-converging"]
