@@ -58,7 +58,7 @@ def without_a_snapshot(source: Server) -> None:
 
 def of_target(target: Server) -> dict[str, Any]:
     """How far the addition is; {}: there is none."""
-    for key in target.client().scan_iter("keyferry:*:ck"):
+    for key in target.client().scan_iter("keyferry:*:ck", count=100_000):
         said = json.loads(target.client().hget(key, "adding") or b"{}")
         return said if "phase" in said else {}
     return {}
@@ -214,7 +214,7 @@ def test_a_spool_that_is_lost_while_it_adds(server: StartServer, ferry: StartFer
     config = STREAMED + "[throttle.full]\nsource_qps = 30000\n[throttle.incremental]\nrps = 6000\n"
     run = ferry(Streamed(source), target, config=config)
     until(lambda: target.client().dbsize() > 1000, "it loads", 60)
-    client.mset({f"k{number}": f"anew {number}" for number in range(10_000)})
+    client.mset({f"k{number}": "x" for number in range(20_000)})
     client.delete(*[f"k{number}" for number in range(9000, 10_000)])
     until(lambda: of_target(target).get("number", 0) > 2, "it adds", 60)
     run.kill_tree()
