@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+from sync_tasks.errors import TransformError
 from workers.clock import Clock
 from workers.leading import leading
 from workers.reach import nowhere
@@ -12,6 +15,7 @@ from workers.settle import Settler
 from workers.spool.log import Block, Cursor
 from workers.suspects import Suspects
 from workers.translate import Translator
+from workers.trimmed import Trimmed
 
 EXEC_BYTES = 64
 """SELECT and EXEC take less."""
@@ -36,6 +40,7 @@ class Feed:
         self._block: Block | None = None  # read, but behind where the target must stop
         self.behind = False  # at a block that is to be looked at first
         self.fed = cursor.offset
+        self.failed: TransformError | Trimmed | None = None  # what follows cannot be transformed, or has another scope
 
     def next(self) -> Block | None:
         """The next block of the log; nothing behind the offset at which the target must come to a stop."""
@@ -62,6 +67,20 @@ class Feed:
             return False
         return block.offset >= self._suspects.covered
 
+    def give(self, block: Block) -> None:
+        """One block to the translator; `failed` says if it came to an end in it."""
+        self._guarded(partial(self._translator.feed, block))
+
+    def flush(self) -> None:
+        """The same of what waits there for more."""
+        self._guarded(self._translator.flush)
+
+    def _guarded(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except (TransformError, Trimmed) as error:
+            self.failed = error
+
     @property
     def limit(self) -> int | None:
         """The stream offset at which the target must come to a stop, or None."""
@@ -73,8 +92,8 @@ class Feed:
 
     def stop_there(self) -> None:
         """All up to the stop has been read: what is there of a command must be a whole one."""
-        self._translator.flush()
-        if self._translator.window.end < self.fed:
+        self.flush()
+        if self.failed is None and self._translator.window.end < self.fed:
             if self._translator.inside and self._ends_next(self.repair or self._settler):
                 return
             if self.repair is not None:

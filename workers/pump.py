@@ -71,7 +71,6 @@ class Pump:
         self._committed_at = self._gather_until = self._asked_at = 0.0
         self._settled_last = False
         self._turns = Turns()  # of what is added, and of the stream
-        self._failed: TransformError | Trimmed | None = None  # what follows cannot be transformed, or has another scope
         self._putting: Window | None = None  # has copied values, and waits for what is built ahead of it
         chain.collects = True
 
@@ -102,7 +101,7 @@ class Pump:
                 if idle and (pause := self.pace.wait_s()):
                     time.sleep(min(pause, IDLE_S))
                 elif idle and not self.log.wait(self.cursor.offset, CALM_S if self._calm() else IDLE_S):
-                    self.translator.flush()
+                    self.feed.flush()
                 self._catch_up(now)
                 continue
             timeout, sent = GATHER_S if self.translator.window.commands else 0.05, self.chain.sent
@@ -290,18 +289,17 @@ class Pump:
                     return
                 translator.full.pop(0)
                 continue
-            if self._failed is not None:
-                self._up_to(self._failed)
+            if self.feed.failed is not None:
+                self._up_to(self.feed.failed)
                 return
             block = self.feed.next()
             if block is not None:
-                try:
-                    translator.feed(block)
-                except (TransformError, Trimmed) as error:
-                    self._failed = error
+                self.feed.give(block)
                 continue
             if self.feed.at_stop():
                 self.feed.stop_there()
+                if self.feed.failed is not None:
+                    continue
             if not self._worth_taking(now) or (chain.flying and self._goes_alone(translator.window)):
                 return
             if (window := translator.take()) is None:

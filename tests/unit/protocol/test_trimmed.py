@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from workers.adding import Adding
 from workers.codec.resp_cy import encode
 from workers.moment import now_ms
 from workers.source.ask import Kind, Source
+from workers.translate import Translator
 from workers.trimmed import Trimmed, may_trim
 
 ANOTHER = slot(b"another")
@@ -94,6 +96,29 @@ def test_what_was_said_before_it_counts(slotted: Slotted) -> None:
     with slotted.target.client() as client:
         assert until(lambda: client.get("stays") == b"3" and slotted.committed()), owner.error
         assert until(lambda: not client.exists("moved"))
+
+
+def test_it_may_follow_a_command_of_which_some_is_waited_for(slotted: Slotted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for more is looked at once the log has no more: there it may stand, too."""
+    begin(slotted)
+    owner, slotted.serves = slotted.owners[-1], False
+    waits, flush = threading.Event(), Translator.flush
+
+    def flushed(one: Translator) -> bool:
+        if one._need > 0:
+            waits.set()
+        return flush(one)
+
+    monkeypatch.setattr(Translator, "flush", flushed)
+    long = encode([b"MSET", b"{stays}a", b"a" * 1_200_000, b"{stays}b", b"b"])
+    slotted.log.append(long[:1_150_000], now_ms())
+    assert waits.wait(10), owner.error
+    slotted.log.append(long[1_150_000:] + command(MOVED), now_ms())
+    with slotted.target.client() as client:
+        assert until(lambda: not client.exists("moved", "{moved}too")), owner.error
+        assert client.strlen("{stays}a") == 1_200_000
+        assert client.get("{stays}b") == b"b"
+        assert owner.error is None
 
 
 def test_slots_of_others_are_nothing_to_it(slotted: Slotted) -> None:
