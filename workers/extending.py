@@ -96,11 +96,12 @@ class Extending:
 
     def say(self, chain: Chain, found: Checkpoint, scope: Scope) -> None:
         """What is not in scope any more is let go: from here on the target need not be exact there. Raises Wanted."""
-        adding, was, node = self._begun(found, scope), self._before(found), self._port.node()
+        was, node = self._before(found), self._port.node()
         gone = handed.given_up(was, self._scope.slots, self._scope.lane)
         trims = bool(gone) and may_trim(self._source.kind_if_there())
         more = self._unsaid(found, was).union(hash_slots.members(gone) if trims else ())
         self._leaves = handed.to_leave(found, was, self._scope, scope.extent.acts_on, more)
+        adding = self._begun(found, scope)
         now = scope.extent.text, scope.turn, adding, self._leaves
         if (found.extent, found.turn, found.adding, found.leaving) == now:
             return
@@ -168,15 +169,17 @@ class Extending:
 
     def _begun(self, found: Checkpoint, scope: Scope) -> str:
         """As `Checkpoint.adding`, unless nobody goes on with it: an addition to slots that the lane has given up since,
-        where what it had put may have come back anew, or one that the source node is not to make any more. Of one that
-        is to be begun anew, without some slots, it names the others: who waits for those would wait in vain."""
+        where what it had put may have come back anew, or one that the source node is not to make any more. One that is
+        to be begun anew, without some slots, or since some are to be left and may come back, names what it has of them
+        still: who waits for those would wait in vain, and whom it keeps from the others is to be kept from them."""
         addition = Addition.parse(found.adding)
         if addition is None:
             return found.adding
         if found.turn != scope.turn or (self.whole and self._scope.slots is not None):
             return ""
         left = hash_slots.written(hash_slots.meet(hash_slots.read(addition.slots), self._scope.extent.acts_on) or ())
-        return found.adding if left == addition.slots else replace(addition, slots=left).text
+        void = self._leaves or left != addition.slots
+        return replace(addition, to="", slots=left).text if void else found.adding
 
     def kept(self, found: Checkpoint, scope: Scope, script: str, adding: Adding | Leaving | None) -> list[bytes]:
         """Fields of the checkpoint, as they are by now, that windows of the stream do not write: names and values.

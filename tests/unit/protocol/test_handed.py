@@ -356,6 +356,34 @@ def test_a_slot_that_leaves_while_names_are_being_added_leaves_none_of_these(
         assert client.mget(*names) == [None, b"1", b"1", b"2"]
 
 
+def test_a_slot_that_leaves_while_others_are_being_added_may_come_back(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The addition is not gone on with: some of what it had put was removed. Nor is the slot to be left for ever."""
+    said: list[Ranges] = []
+    another = slot(b"another")
+    slotted.slots = ranges(members(LEFT) - {another})
+    owner = slotted.own()
+    slotted.do(0, [b"SET", b"moved", b"1"], [b"SET", b"another", b"1"], [b"SET", b"stays", b"1"])
+    assert until(slotted.in_step), owner.error
+    with slotted.target.client() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(Adding, "_may_switch", lambda _: False)
+            owner = slotted.carry(ALL)
+            assert until(lambda: client.exists("moved", "another") == 2), owner.error
+            slotted.stop()
+        monkeypatch.setattr(Port, "holds", lambda _, slots: said.append(slots))
+        slotted.serves, slotted.held = False, ALL
+        owner = slotted.carry(ranges(members(ALL) - {another}))
+        assert until(lambda: said == [slotted.slots]), owner.error
+        assert not client.exists("another")
+        assert slotted.checkpoint()[b"leaving"] == b""
+        slotted.serves = True
+        owner = slotted.carry(ALL)
+        assert until(slotted.in_step), owner.error
+        assert client.mget("moved", "another") == [b"1", b"1"]
+
+
 def test_keys_of_a_slot_that_another_stream_acts_on_stay(slotted: Slotted) -> None:
     """The database has fallen back to before the slot was let go."""
     slotted.slots = LEFT

@@ -121,6 +121,29 @@ def test_it_may_follow_a_command_of_which_some_is_waited_for(slotted: Slotted, m
         assert owner.error is None
 
 
+def test_what_is_emptied_a_second_time_is_left_a_second_time(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be left by whoever goes on after a death: with it what had been added again by then."""
+    begin(slotted)
+    trim(slotted, MOVED)
+    slotted.do(0, [b"SET", b"moved", b"2"], [b"SET", b"{moved}too", b"2"])
+    assert until(slotted.in_step), slotted.owners[-1].error
+    with slotted.target.client() as client:
+        with monkeypatch.context() as patched:
+            may = Adding._may_switch
+            patched.setattr(Adding, "_may_switch", lambda one: one._state.tries == 0 and may(one))
+            trim(slotted, MOVED)
+            slotted.do(0, [b"SET", b"moved", b"3"], [b"SET", b"{moved}too", b"3"])
+            assert until(lambda: is_catching_up(slotted) and b'"tries":1' in slotted.checkpoint()[b"adding"])
+            assert slotted.checkpoint()[b"leaving"] == b""
+            slotted.stop()
+        owner = slotted.carry(ALL)
+        slotted.do(0, [b"INCR", b"stays"])
+        assert until(slotted.in_step), owner.error
+        assert client.mget("moved", "{moved}too") == [b"3", b"3"]
+
+
 def test_slots_of_others_are_nothing_to_it(slotted: Slotted) -> None:
     slotted.slots = LEFT
     begin(slotted)
