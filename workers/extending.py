@@ -202,9 +202,12 @@ class Extending:
         """
         if not self._leaves:
             return None
+        slots = hash_slots.read(self._leaves)
+        if self._transform.active:
+            names = shortened(hash_slots.members(slots))
+            self._tell("unverified", f"slots {names} are left, and keys there that the transform has renamed stay")
         self._take_in(chain.gen)
         others = Others(chain.link, self._uid, self._port.others())
-        slots = hash_slots.read(self._leaves)
         self._left = Leaving(
             chain, self._log, self._known, expiries, self._scope, scope, self._former, slots, self._tell, others
         )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from sync_tasks.keyfilter import FilterSpec
 from sync_tasks.slots import ALL, Ranges, ranges, slot
+from sync_tasks.spec import TaskSpec
+from sync_tasks.transform.setting import TransformSpec
 from tests.servers import Server
 from tests.unit.protocol.conftest import Port, until
 from tests.unit.protocol.test_handed import LEFT, MOVED, Slotted, begin
@@ -142,6 +145,25 @@ def test_what_is_emptied_a_second_time_is_left_a_second_time(
         slotted.do(0, [b"INCR", b"stays"])
         assert until(slotted.in_step), owner.error
         assert client.mget("moved", "{moved}too") == [b"3", b"3"]
+
+
+@pytest.mark.parametrize("lua", ["", "function transform(db, argv) return argv end"], ids=["", "under a transform"])
+def test_under_a_transform_it_is_told_that_renamed_keys_may_stay(
+    slotted: Slotted, monkeypatch: pytest.MonkeyPatch, lua: str
+) -> None:
+    """What the target calls them nobody knows."""
+    plain = Slotted.task.fget
+    assert plain is not None
+    spec = TaskSpec(transform=TransformSpec(lua=lua))
+    monkeypatch.setattr(Slotted, "task", property(lambda one: replace(plain(one), spec=spec)))
+    begin(slotted)
+    owner, slotted.serves = slotted.owners[-1], False
+    trim(slotted, MOVED)
+    with slotted.target.client() as client:
+        assert until(lambda: not client.exists("moved", "{moved}too")), owner.error
+    told = [one for one in slotted.ports[-1].events if one.startswith("unverified")]
+    words = f"unverified: slots {MOVED} are left, and keys there that the transform has renamed stay"
+    assert told == ([words] if lua else [])
 
 
 def test_slots_of_others_are_nothing_to_it(slotted: Slotted) -> None:
