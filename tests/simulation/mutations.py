@@ -92,7 +92,7 @@ MUTATIONS: dict[str, Mutation] = {
         {"workers.target.link.TargetLink.ask_all": _claim_unwatched}, "claims"
     ),
     "a window without memory for its gate is not spoiled": Mutation(
-        {"workers.target.windows.encode": harmless(b"PEXPIREAT")}, "memory", 450
+        {"workers.target.windows.encode": harmless(b"PEXPIREAT")}, "memory", 380
     ),
     "the checkpoint is written outside of the transaction": Mutation(
         {
