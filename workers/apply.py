@@ -279,11 +279,12 @@ class Applier(Part):
         window = closing.first_window(link)
         self.known.stream(closing.gen, closing.libraries())
         chain = self._chain(link, claimed, closing.gen, closing.offset)
-        chain.fresh_ms = ALL_HELD
+        # What nothing was loaded over may have expired there by itself, whenever: it is looked at before it is changed.
+        chain.fresh_ms = fresh_ms = ALL_HELD if self.task.spec.loads else 0
         self._loaded_files = closing.files()
         commit(chain, window)
         self.port.begin_stream()
-        return replace(closing.checkpoint(claimed.nonce), extend_ms=chain.extend_ms, fresh_ms=ALL_HELD)
+        return replace(closing.checkpoint(claimed.nonce), extend_ms=chain.extend_ms, fresh_ms=fresh_ms)
 
     # --- streaming
 

@@ -144,7 +144,7 @@ def test_writes_are_paused_for_a_moment_and_late_ones_are_told(
     task = follows(client, source, target)
     with Traffic(source, clients=2, rate=1000):
         told: list[str] = []
-        client.finish(task, 60, pause=True, pause_limit_s=20, told=lambda _name, step: told.append(step.name))
+        client.finish(task, 120, pause=True, pause_limit_s=20, told=lambda _name, step: told.append(step.name))
         found = client.cut_over(task)
         assert found is not None
         assert found.paused_s is not None
@@ -290,6 +290,29 @@ def test_it_is_taken_back(client: Client, server: StartServer) -> None:
     same(source.url(), target.url(), dbs={0: 0, 3: 4}, shift_ms=0)
     assert not [key for key in source.client().scan_iter(b"keyferry:*") if back.uid.encode() not in key]
     assert client.progress(back).keys_total == 0, "nothing was loaded"
+
+
+def test_what_is_renewed_before_the_way_back_has_begun_is_there(client: Client, server: StartServer) -> None:
+    """Nothing was put on the old master with a hold: it expires keys by itself, whatever the new one says of them."""
+    source, target = server("redis-7.0"), server("redis-7.0")
+    for key in ("kept", "renewed", "joined", "over"):
+        source.client().rpush(key, key)
+    task = follows(client, source, target)
+    due = time.time() + 10
+    for key in ("kept", "renewed", "joined", "over"):
+        source.client().pexpireat(key, int(due * 1000))
+    assert client.finish(task, 60, way_back=True).state is S.FINISHED
+    there = target.client()
+    assert (there.persist("kept"), there.expire("renewed", 3600)) == (True, True)
+    assert (there.rename("joined", "another"), there.persist("another")) == (True, True)
+    assert time.time() < due, "too slow a machine for this test"
+    until(lambda: source.client().dbsize() == 0 or not source.client().exists("kept", "renewed", "joined"), "over")
+    back = client.reverse(task)
+    there.rpush("kept", "more")
+    until(lambda: client.progress(back).in_sync, "the way back is in sync", 60)
+    assert client.finish(back, 60).state is S.FINISHED
+    same(source.url(), target.url(), shift_ms=0)
+    assert source.client().lrange("kept", 0, -1) == [b"kept", b"more"]
 
 
 def test_what_cannot_be_taken_back_says_so(client: Client, server: StartServer) -> None:

@@ -8,16 +8,24 @@ from typing import Any
 
 import pytest
 
+from sync_tasks.errors import Side
 from sync_tasks.lanes import Lane
 from sync_tasks.names import closed_key, marks_key
 from sync_tasks.slots import ALL, members, ranges, written
+from sync_tasks.spec import TaskSpec
 from sync_tasks.states import ChunkState
 from sync_tasks.views import ChunkView
 from tests.servers import Server
-from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Port, endpoint, known
+from tests.unit.protocol.conftest import NODE, REPLID, TASK, UID, Port, endpoint, known, until
+from tests.unit.protocol.faulty import LOADED
 from workers.added import Addition
+from workers.apply import Applier
 from workers.closing import Closing
+from workers.codec.resp_cy import encode
+from workers.moment import now_ms
 from workers.scope import Scope
+from workers.source.ask import Position, Source
+from workers.spool.log import BACKLOG, Log
 from workers.spool.tables import write_tables
 from workers.target.claim import LOADING, Checkpoint
 from workers.target.link import TargetLink
@@ -114,3 +122,33 @@ def test_what_an_addition_has_put_into_a_slot_that_went_on_is_to_be_left_behind_
     closing.sweep(link, former)
     assert closing.checkpoint("nonce").leaving == "", "it has been loaded itself"
     link.close()
+
+
+def test_where_nothing_was_loaded_keys_that_have_expired_are_looked_at_first(
+    source: Server, target: Server, tmp_path: Path
+) -> None:
+    """On the way back of a cut-over, say: the new master has renewed one that the old one had with its exact time."""
+    with source.client() as client:
+        client.flushall()
+        client.rpush("kept", "v")
+    log, asks = Log(tmp_path / "log"), Source(endpoint(source, Side.SOURCE))
+    log.reset(REPLID, 0)
+    log.append(encode([b"PERSIST", b"kept"]), now_ms(), BACKLOG)
+    asks.position = lambda: Position(REPLID, log.end or 0)  # type: ignore[method-assign]
+    asks.offset = lambda: log.end or 0  # type: ignore[method-assign]
+    values = asks.values
+    asks.values = lambda keys: replace(values(keys), at=asks.position())  # type: ignore[method-assign]
+    (tmp_path / "gen-1").mkdir()
+    write_tables(tmp_path / "gen-1", 10, [], [])
+    task = replace(TASK, spec=TaskSpec(sync_types=["incremental"]))
+    port: Any = Port(task, replace(LOADED, snapshot_offset=0))
+    applier = Applier(endpoint(target), port, log, asks, tmp_path, Scope(None), 0, known(tmp_path))
+    applier.start()
+    try:
+        applier.loaded.set()
+        with target.client() as client:
+            assert until(lambda: client.lrange("kept", 0, -1) == [b"v"], 8), applier.error
+    finally:
+        applier.stop_event.set()
+        log.wake()
+        applier.join(10)
