@@ -50,7 +50,7 @@ def test_by_itself_when_asked_and_after_a_death(service: Up, server: StartServer
 
         target.client().set("still:7", "other")
         target.client().set("more", 1)
-        client.modify(task, verify={"limits": {"rps": 8_000}})  # some ten seconds
+        client.modify(task, verify={"limits": {"rps": 4_000}})  # some twenty seconds
         until(lambda: client.get(task).state is TaskState.SYNCHRONIZING, "its new settings hold")
         client.verify(task, 0)
         killed = until(lambda: _at_work(client, task.id), "two workers in the middle of parts", timeout=60)[0]
