@@ -50,13 +50,13 @@ def test_by_itself_when_asked_and_after_a_death(service: Up, server: StartServer
 
         target.client().set("still:7", "other")
         target.client().set("more", 1)
-        client.modify(task, verify={"limits": {"rps": 4_000}})  # some twenty seconds
+        client.modify(task, verify={"limits": {"rps": 8_000}})  # some ten seconds
         until(lambda: client.get(task).state is TaskState.SYNCHRONIZING, "its new settings hold")
         client.verify(task, 0)
         killed = until(lambda: _at_work(client, task.id), "two workers in the middle of parts", timeout=60)[0]
         before = client.verification(task)
         os.kill(int((killed.owner or "").split(":")[2]), signal.SIGKILL)
-        until(lambda: _part(client, killed.id).epoch > killed.epoch, "another that begins the part anew", timeout=30)
+        until(lambda: _part(client, killed.id).epoch > killed.epoch, "another that begins the part anew", timeout=90)
         assert 1 in {one.epoch for one in _parts(client, task.id)}, "the others are left as they are"
         going = client.verification(task)
         assert before is not None
