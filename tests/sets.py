@@ -58,6 +58,12 @@ BRIEF = (
 """Of those, the ones that `make test` runs all the same."""
 
 RARE = (
+    "test_emptied.py::test_all_its_slots[a master still",
+    "test_emptied.py::test_all_its_slots[before 7.0",
+    "test_brokers.py::test_nothing_is_lost[sentinel",
+    "test_scan_streamed.py::test_a_spool_that_is_lost_while_it_adds[False",
+    "test_histories.py::test_each_source_write_takes_effect_exactly_once[3",
+    "test_claims.py::test_each_chunk_goes_to_one_of_many_loaders[sqlite",
     "test_brokers.py::test_it_is_emptied_in_mid_load[amqps",
     "test_brokers.py::test_it_is_emptied_in_mid_load[rediss",
     "test_brokers.py::test_it_is_emptied_in_mid_load[sentinel",
@@ -353,6 +359,13 @@ RARE = (
 """Of the long ones, those that differ from another in the servers or the manner, or take longest: `make test-all`."""
 
 SLOW = (
+    "test_emptied.py",
+    "test_two_accounts.py",
+    "test_sealed_spool.py",
+    "test_brokers.py::test_nothing_is_lost[rabbitmq",
+    "scan_cluster/test_scan_cluster.py",
+    "test_the_store_goes_away",
+    "test_tls_clusters.py::test_to_a_cluster",
     "test_cluster_target.py",
     "test_cluster_source.py",
     "test_transformed.py",
