@@ -313,7 +313,7 @@ class Applier(Part):
         settler = Settler(self.clock, chain, expiries, search, inquiry := Inquiry(self.source, scope))
         own = own_keys(self.task.uid, self.number, self.home, found.gen, claimed.tok)
         rewriter = rewriter_of(self.task.spec.transform)(
-            scope, self.clock, self.home, own, settler.touch, settler.disturb, known, self.left_out.add,
+            scope, self.clock, self.home, own, settler.touch, settler.swap, known, self.left_out.add,
             self.source.kind_if_there(), self._scripts, partial(built_key, self.task.uid, self.number),
         )  # fmt: skip
         rewriter.pours = self._pours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Collection
 from itertools import islice
 
 Key = tuple[int, bytes]
@@ -12,7 +13,7 @@ Key = tuple[int, bytes]
 class Pending:
     """Each key with the stream offset from which on the target has what made it one of these.
 
-    All but `again` costs the same however many there are.
+    All but `again` and `drop` costs the same however many there are.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,13 @@ class Pending:
 
     def clear(self) -> None:
         self.__init__()  # type: ignore[misc]
+
+    def drop(self, databases: Collection[int]) -> None:
+        """Those of these are looked for anew."""
+        for names in (self._touched, self._found, self.waiting):
+            for at in [at for at in names if at[0] in databases]:
+                del names[at]
+        self._none_left()
 
     def touch(self, at: Key, offset: int) -> None:
         """The stream, at `offset`, has written it, or may have moved another there."""
@@ -61,11 +69,14 @@ class Pending:
     def pop(self, at: Key) -> int:
         """It is no more of these; its offset, if it was."""
         offsets = [names.pop(at) for names in (self._touched, self._found, self.waiting) if at in names]
+        self._none_left()
+        return min(offsets, default=0)
+
+    def _none_left(self) -> None:
         if not self._found:
             self._least_found = 1 << 62
         if not self.waiting:
             self._least_waiting = 1 << 62
-        return min(offsets, default=0)
 
     def eligible(self, tip: int, most: int) -> list[Key]:
         """Some of one database whose write is on the target, which has the stream up to `tip`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class Rewriter:
         own: commands that put our own keys in order after one that empties or swaps databases:
             called with the target databases concerned.
         touched: told of each key whose expiry is held, or may be: (target db, key, stream offset, whether it is).
-        disturbed: told when held keys may have moved anywhere (SWAPDB).
+        swapped: told of target databases that are, and of the offset before that.
         knows: the target, as the stream meets it; None: one that knows everything.
         left_out: told of what the target has no place for: how much, what, of which key.
         source: what it is, as far as that is known.
@@ -90,7 +90,7 @@ class Rewriter:
         home: int,
         own: Callable[[list[int]], list[list[bytes]]],
         touched: Callable[[int, bytes, int, bool], None],
-        disturbed: Callable[[int], None],
+        swapped: Callable[[Collection[int], int], None],
         knows: Knows | None = None,
         left_out: Callable[[int, str, bytes], None] = lambda *_: None,
         source: Kind = NEWEST,
@@ -98,7 +98,7 @@ class Rewriter:
         temporary: Callable[[int, str], bytes] | None = None,
     ) -> None:
         self.scope, self.clock, self.home = scope, clock, home
-        self._own, self._touched, self._disturbed = own, touched, disturbed
+        self._own, self._touched, self._swapped = own, touched, swapped
         knows = knows or Knows()
         self.older = Older(knows, left_out)
         self.reads, self.left_out, self._source = knows.reads, left_out, source
@@ -393,7 +393,7 @@ class Rewriter:
             return []
         if one is None or two is None:
             raise Wanted(f"SWAPDB {first} {second} swaps a database that is not in scope into one that is")
-        self._disturbed(before)
+        self._swapped([one, two], before)
         window.databases |= {one, two}
         emit(window, [b"SWAPDB", b"%d" % one, b"%d" % two], before)
         return [one, two]

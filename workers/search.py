@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from sync_tasks.names import KEY_PREFIX
@@ -30,53 +31,80 @@ class Search:
         self._expiries, self._scope = expiries, scope
         self.wanted = wanted
         self._every = False
-        self._files = None if files is None else list(files)
+        self._files = [] if files is None else list(files)
         self._named: list[Key] = []  # by a file
-        self._walk: list[int] | None = None  # databases still to scan
-        self._cursor = 0
+        self._listed = files is not None  # no database is to be walked but those of `_walk`
         self._behind = -1
+        self._walk: dict[int, int] = {}  # databases still to scan, and the cursor of each
+        self._behind_in: dict[int, int] = {}  # of those that are not to be scanned before
 
-    def again(self, before: int, every: bool) -> None:
+    def again(self, before: int, every: bool, databases: Collection[int] | None = None) -> None:
         """Walk the target, once it has what follows `before` in the stream.
 
         Args:
             every: find all that has an expiry; else what is held.
+            databases: of the target, to be walked anew; the search goes on as it was in the others. None: all.
         """
-        self._behind, self._every = before, every
-        self.wanted, self._files, self._named, self._walk = True, None, [], None
+        if databases is None:
+            self._behind, self._listed = before, False
+            self._files, self._named, self._walk, self._behind_in = [], [], {}, {}
+        else:
+            self._files = [(db, path) for db, path in self._files if db not in databases]
+            self._named = [(db, key) for db, key in self._named if db not in databases]
+            self._walk.update(dict.fromkeys(databases, 0))
+            self._behind_in.update(dict.fromkeys(databases, before))
+        self.wanted, self._every = True, every
 
     def possible(self, tip: int) -> bool:
         """Whether it is wanted, and the target, which has the stream up to `tip`, has come far enough."""
-        return self.wanted and tip > self._behind
+        if not self.wanted:
+            return False
+        if self._files or self._named:
+            return True
+        if not self._listed:
+            return tip > self._behind or self._next(tip) is not None
+        return not self._walk or self._next(tip) is not None
 
-    def step(self) -> list[Key]:
-        """Some keys with such an expiry, or hashes whose fields may have one. Not `wanted` any more: that was all."""
-        return self._scan() if self._files is None else self._read_file(self._files)
+    def step(self, tip: int) -> list[Key]:
+        """Some keys with such an expiry, or hashes whose fields may have one. Not `wanted` any more: that was all, and
+        all that was found before is settled on the target, as nothing is in flight at a step.
 
-    def _read_file(self, files: list[tuple[int, Path]]) -> list[Key]:
-        if not self._named and files:
-            db, path = files.pop()
+        Args:
+            tip: the target has the stream up to it.
+        """
+        if self._files or self._named:
+            return self._read_file()
+        if self._walk or not self._listed:
+            return self._scan(tip)
+        self.wanted = False
+        return []
+
+    def _read_file(self) -> list[Key]:
+        if not self._named:
+            db, path = self._files.pop()
             if not still_intact(path):  # it was when it was loaded: nobody knows what it named
-                self._files = None
+                self._files, self._listed = [], False
                 return []
             self._named = [(db, key) for key in volatile_keys(path)]
         found = self._named[-BATCH:]
         del self._named[-BATCH:]
-        self.wanted = bool(self._named or files)
         return found
 
-    def _scan(self) -> list[Key]:
-        if self._walk is None:
-            self._walk = self._expiries.databases(self._scope)
-            self._cursor = 0
-        if not self._walk:
-            self.wanted, self._walk = False, None
+    def _scan(self, tip: int) -> list[Key]:
+        if not self._listed and tip > self._behind:
+            self._walk = dict.fromkeys(self._expiries.databases(self._scope), 0) | self._walk
+            self._listed = True
+        if (db := self._next(tip)) is None:
             return []
-        db = self._walk[0]
-        self._cursor, keys = self._expiries.scan(db, self._cursor, BATCH)
+        self._walk[db], keys = self._expiries.scan(db, self._walk[db], BATCH)
         times = self._expiries.read(
             db, [k for k in keys if not k.startswith(KEY_PREFIX) and self._scope.ours(db, k)]
         )
-        if self._cursor == 0:
-            self._walk.pop(0)
+        if self._walk[db] == 0:
+            del self._walk[db]
+            self._behind_in.pop(db, None)
         return [(db, e.key) for e in times if e.hashed or (e.when >= 0 if self._every else held(e.when))]
+
+    def _next(self, tip: int) -> int | None:
+        """A database that can be scanned."""
+        return next((db for db in self._walk if tip > self._behind_in.get(db, -1)), None)

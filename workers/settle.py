@@ -12,7 +12,7 @@ written: whatever the stream has done to the key by then, it has done at the sou
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from workers.clock import Clock
@@ -97,6 +97,18 @@ class Settler:
         self._doubtful.clear()
         self._asked = None
 
+    def swap(self, databases: Collection[int], before: int) -> None:
+        """As `disturb`, of target databases that are swapped: a source that does so often is settled all the same."""
+        if not self._dirty:
+            return
+        self._search.again(before, self._every, databases)
+        self._pending.drop(databases)
+        if self._hashes.parts and self._hashes.parts[0].at[0] in databases:  # all are of one
+            self._hashes.clear()
+        self._doubtful = {at for at in self._doubtful if at[0] not in databases}
+        if self._asked is not None and self._asked.db in databases:
+            self._asked = None
+
     def extend(self, extend_ms: int, before: int) -> None:
         """From now on the extension is this. If it was another, settle every expiry once more, held or not.
 
@@ -176,7 +188,7 @@ class Settler:
             self._settle(window, batch)
         elif self._search.wanted and len(self._pending.waiting) < MOST_WAITING:
             if self._search.possible(window.end):
-                self._look()
+                self._look(window.end)
         elif self._pending.waiting:
             self._look_again()
         return window if self._nothing_left() or window.commands else None
@@ -193,8 +205,8 @@ class Settler:
             self._dirty = self._chain.held = False
         return uniform or not self._dirty
 
-    def _look(self) -> None:
-        for at in self._search.step():
+    def _look(self, tip: int) -> None:
+        for at in self._search.step(tip):
             self._pending.find(at, 0)
             if self._every:
                 self._doubtful.add(at)

@@ -260,9 +260,9 @@ def translator(
     offset: int = 0,
     own: Callable[[list[int]], list[list[bytes]]] = lambda _: [],
     touched: Callable[[int, bytes, int, bool], None] = lambda *_: None,
-    disturbed: Callable[..., None] = lambda *_: None,
+    swapped: Callable[..., None] = lambda *_: None,
 ) -> Translator:
-    return Translator(offset, db, Rewriter(Scope(databases), clock or Clock(0), 0, own, touched, disturbed))
+    return Translator(offset, db, Rewriter(Scope(databases), clock or Clock(0), 0, own, touched, swapped))
 
 
 __all__ = ["NODE", "REPLID", "STREAMING", "TASK", "UID", "Chained", "Checkpoint", "Followed", "Port"]

@@ -678,7 +678,7 @@ def test_a_search_in_files_names_a_batch_at_a_time(monkeypatch: pytest.MonkeyPat
     search = Search(None, Scope(None), True, [(0, Path("a")), (1, Path("b"))])  # type: ignore[arg-type]
     found = []
     while search.wanted:
-        some = search.step()
+        some = search.step(0)
         assert len(some) <= 1000
         found += some
     assert len(set(found)) == len(found) == 5000

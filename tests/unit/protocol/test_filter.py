@@ -349,5 +349,5 @@ def test_expiries_of_keys_that_are_somebody_elses_are_left_alone() -> None:
     walked = Walked()
     search = Search(walked, Scope({0: 5}, RULES), True, None)  # type: ignore[arg-type]
     search.again(0, every=True)
-    search.step()
+    search.step(1)
     assert walked.asked == [b"in:a"]

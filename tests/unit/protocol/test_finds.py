@@ -162,7 +162,7 @@ def test_a_walk_does_not_begin_before_the_swap_that_asked_for_it(
         chained, applier, settler = _settler(target, source, tmp_path)
         applier.clock.loading = False
         own = own_keys(UID, 0, 0, 1, chained.claim.tok)
-        made = translator(own=own, touched=settler.touch, disturbed=settler.disturb, clock=applier.clock)
+        made = translator(own=own, touched=settler.touch, swapped=settler.swap, clock=applier.clock)
         made.feed(Block(0, now_ms(), 0, REPLID, encode([b"SWAPDB", b"0", b"1"])))
         _steps(chained, settler, 1)  # the window with the swap still gathers
         window = made.take()
@@ -180,7 +180,7 @@ def test_a_walk_does_not_begin_before_the_writes_it_was_asked_for(
     monkeypatch.setattr(settle, "MOST_PENDING", 5)
     time_ms = now_ms() + 10_000_000
     chained, applier, settler = _settler(target, source, tmp_path)
-    made = translator(touched=settler.touch, disturbed=settler.disturb, clock=applier.clock)
+    made = translator(touched=settler.touch, swapped=settler.swap, clock=applier.clock)
     data = b"".join(encode([b"SET", b"k%d" % i, b"v", b"PXAT", b"%d" % time_ms]) for i in range(6))
     made.feed(Block(0, now_ms(), 0, REPLID, data))
     applier.clock.loading = False

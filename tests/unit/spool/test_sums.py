@@ -91,7 +91,7 @@ def test_expiries_that_a_damaged_file_has_named_are_looked_for_on_the_target(tmp
     search = Search(there, Scope(None), True, [(0, path)])  # type: ignore[arg-type]
     found = []
     while search.wanted:
-        found += search.step()
+        found += search.step(0)
     assert found == [(0, b"k")]
 
 
