@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from workers.clock import Clock
 from workers.expiry import hold
+from workers.hashes import Part
 from workers.pending import Key, Pending
 from workers.scope import Scope
 from workers.search import Search
+from workers.settle import Asked, Settler
 from workers.target.expiries import Expiry
 
 
@@ -118,3 +122,19 @@ def test_what_is_pending_in_the_others_stays() -> None:
     assert pending.least(0) == 1
     pending.drop([0])
     assert (pending.all(), pending.least(0)) == ([], 1 << 62)
+
+
+def test_what_was_begun_in_databases_that_are_swapped_is_begun_anew_and_in_the_others_goes_on() -> None:
+    """An answer, and a place in a hash, are of what the name stood for; a doubt nobody looks into is never over."""
+    chain = SimpleNamespace(held=True, extend_ms=0, tip=(9, 0, "r"))
+    settler = Settler(Clock(0), chain, None, _search(Walked({})), None)  # type: ignore[arg-type]
+    for db in (0, 1):
+        settler.touch(db, b"k", 5, True)
+        settler._doubtful.add((db, b"k"))
+    for db, left in ((0, True), (2, True), (1, False)):
+        settler._hashes.add(Part((db, b"h"), 5, False, True))
+        settler._asked = Asked(db, None, 5)  # type: ignore[arg-type]
+        settler.swap([1, 3], 9)
+        assert (settler._asked is not None, bool(settler._hashes.parts)) == (left, left)
+        settler._hashes.clear()
+    assert (settler._pending.all(), settler._doubtful) == ([(0, b"k")], {(0, b"k")})
